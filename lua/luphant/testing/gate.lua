@@ -1,0 +1,355 @@
+-- luphant.testing.gate: the process behind `luphant.testing.proxy`.
+--
+-- Accepts connections, opens one to the target for each, and moves bytes both ways - or does not:
+-- every fault the proxy offers is a rule about when a byte may pass. A rule belongs to a direction
+-- ("client" = what the client says, "server" = what the server says) and holds for open and for
+-- later connections alike.
+-- It knows nothing of PostgreSQL: it works on bytes, so it serves TLS connections as well.
+--
+-- SPDX-License-Identifier: MIT
+
+local child = require "luphant.testing.child"
+
+local socket = child.socket()
+
+local M = {}
+
+local QUEUE_BYTES = 256 * 1024 -- held per direction before the sender is made to wait
+local PIECE_BYTES = 8192
+local GOODBYE_SECONDS = 1 -- after a cut: for the other side to take what was sent and hang up
+
+local other = { client = "server", server = "client" }
+
+-- ---- one direction of one connection ------------------------------------------------------------
+
+local function new_flow(rule)
+  -- `cut` = bytes that may still pass
+  return { queue = {}, first = 1, queued = 0, free_at = 0, cut = rule.cut, ended = false, closed = false }
+end
+
+local function push(flow, data, due)
+  flow.queue[#flow.queue + 1] = { data = data, due = due }
+  flow.queued = flow.queued + #data
+end
+
+-- How much of the next piece may pass now; nil and the time of the next look when nothing may.
+local function allowance(flow, rule, now)
+  local piece = flow.queue[flow.first]
+  if not piece or rule.stall then return nil end
+  local due = math.max(piece.due, flow.free_at)
+  if due > now then return nil, due end
+  local size = #piece.data
+  if rule.rate then size = math.min(size, math.max(1, math.floor(rule.rate / 20))) end
+  if rule.split then size = 1 end
+  if flow.cut then size = math.min(size, flow.cut) end
+  return size
+end
+
+local function take(flow, count)
+  local piece = flow.queue[flow.first]
+  flow.queued = flow.queued - count
+  if count < #piece.data then
+    piece.data = piece.data:sub(count + 1)
+    return
+  end
+  flow.queue[flow.first] = nil
+  flow.first = flow.first + 1
+  if flow.queued == 0 then flow.queue, flow.first = {}, 1 end
+end
+
+-- ---- the gate -------------------------------------------------------------------------------------
+
+---@class luphant.testing.gate
+local gate = {}
+gate.__index = gate
+
+local function open_target(settings)
+  local s
+  if settings.target_socket then
+    s = child.socket("socket.unix").stream()
+    s:settimeout(5)
+    if not s:connect(settings.target_socket) then return nil end
+  else
+    s = socket.tcp()
+    s:settimeout(5)
+    if not s:connect(settings.target_host or "127.0.0.1", settings.target_port) then return nil end
+    s:setoption("tcp-nodelay", true)
+  end
+  s:settimeout(0)
+  return s
+end
+
+local function open_listener(settings)
+  if settings.listen_socket then
+    local s = child.socket("socket.unix").stream()
+    os.remove(settings.listen_socket)
+    assert(s:bind(settings.listen_socket))
+    assert(s:listen(128))
+    s:settimeout(0)
+    return s
+  end
+  local s = socket.tcp4() -- socket.tcp() has no descriptor yet, and loses the option
+  assert(s:setoption("reuseaddr", true))
+  assert(s:bind(settings.listen_host or "127.0.0.1", settings.listen_port or 0))
+  assert(s:listen(128))
+  s:settimeout(0)
+  return s
+end
+
+local function abort(s)
+  -- SO_LINGER with zero seconds makes close() send RST; a Unix socket has no such thing.
+  pcall(s.setoption, s, "linger", { on = true, timeout = 0 })
+  s:close()
+end
+
+function gate:forget(pair)
+  self.links[pair] = nil
+  self.counts.open = self.counts.open - 1
+end
+
+function gate:cut_pair(pair, reset)
+  self.counts.cut = self.counts.cut + 1
+  if reset then
+    abort(pair.client)
+    abort(pair.server)
+    return self:forget(pair)
+  end
+  pair.client:shutdown("send")
+  pair.server:shutdown("send")
+  pair.goodbye = socket.gettime() + GOODBYE_SECONDS
+  pair.left = 2
+end
+
+function gate:accept()
+  local client = self.listener:accept()
+  if not client then return end
+  client:settimeout(0)
+  pcall(client.setoption, client, "tcp-nodelay", true)
+  self.counts.accepted = self.counts.accepted + 1
+  local server = open_target(self.settings)
+  if not server then return client:close() end
+  local pair = {
+    client = client,
+    server = server,
+    flows = { client = new_flow(self.rules.client), server = new_flow(self.rules.server) },
+    turn = "server", -- who spoke last
+  }
+  self.links[pair] = true
+  self.counts.open = self.counts.open + 1
+  self:check_cut(pair)
+end
+
+-- Cuts when a direction has let through all it may. True when the pair is gone.
+function gate:check_cut(pair)
+  for from, flow in pairs(pair.flows) do
+    if flow.cut == 0 then
+      local rule = self.rules[from]
+      self:cut_pair(pair, rule.reset)
+      if rule.once then
+        rule.cut = nil
+        for each in pairs(self.links) do
+          if not each.goodbye then each.flows[from].cut = nil end
+        end
+      end
+      return true
+    end
+  end
+  return false
+end
+
+function gate:receive(pair, from, now)
+  local flow = pair.flows[from]
+  local data, err, partial = pair[from]:receive(PIECE_BYTES)
+  data = data or partial or ""
+  if #data > 0 then
+    push(flow, data, now + (self.rules[from].delay or 0))
+    if from == "client" and pair.turn == "server" then self.counts.round_trips = self.counts.round_trips + 1 end
+    pair.turn = from
+  end
+  if err and err ~= "timeout" then flow.ended = true end
+end
+
+-- Passes what may pass from one side; true when the pair is gone.
+function gate:forward(pair, from, now)
+  local flow, rule = pair.flows[from], self.rules[from]
+  local to = pair[other[from]]
+  local size = allowance(flow, rule, now)
+  if size then
+    local sent, err, partial = to:send(flow.queue[flow.first].data, 1, size)
+    local count = sent or partial or 0
+    if count > 0 then
+      take(flow, count)
+      self.counts["from_" .. from] = self.counts["from_" .. from] + count
+      if flow.cut then flow.cut = flow.cut - count end
+      if rule.rate then flow.free_at = math.max(flow.free_at, now) + count / rule.rate end
+      if self:check_cut(pair) then return true end
+    end
+    if err and err ~= "timeout" then
+      pair.client:close()
+      pair.server:close()
+      self:forget(pair)
+      return true
+    end
+  end
+  if flow.ended and flow.queued == 0 and not flow.closed and not rule.stall then
+    flow.closed = true
+    to:shutdown("send")
+    if pair.flows[other[from]].closed then
+      pair.client:close()
+      pair.server:close()
+      self:forget(pair)
+      return true
+    end
+  end
+  return false
+end
+
+-- A pair that was cut: what still comes is thrown away until both sides have hung up.
+function gate:see_off(pair, readable, now)
+  for _, from in ipairs { "client", "server" } do
+    local s = pair[from]
+    if s and readable[s] then
+      local _, err = s:receive(PIECE_BYTES)
+      if err and err ~= "timeout" then
+        s:close()
+        pair[from] = nil
+      end
+    end
+  end
+  if not (pair.client or pair.server) or now > pair.goodbye then
+    if pair.client then pair.client:close() end
+    if pair.server then pair.server:close() end
+    self:forget(pair)
+  end
+end
+
+function gate:interest(now)
+  local reading, writing, next_look = {}, {}, now + 60
+  if self.listener then reading[1] = self.listener end
+  for pair in pairs(self.links) do
+    for from, flow in pairs(pair.flows) do
+      local rule = self.rules[from]
+      if pair.goodbye then
+        reading[#reading + 1] = pair[from]
+        next_look = math.min(next_look, pair.goodbye)
+      elseif not rule.stall then
+        if not flow.ended and flow.queued < QUEUE_BYTES then reading[#reading + 1] = pair[from] end
+        local size, due = allowance(flow, rule, now)
+        if size then writing[#writing + 1] = pair[other[from]] end
+        if due then next_look = math.min(next_look, due) end
+        if flow.ended and flow.queued == 0 and not flow.closed then next_look = now end
+      end
+    end
+  end
+  return reading, writing, next_look - now
+end
+
+function gate:ready(readable, _, now)
+  if self.listener and readable[self.listener] then self:accept() end
+  local all = {}
+  for pair in pairs(self.links) do all[#all + 1] = pair end
+  for _, pair in ipairs(all) do
+    if pair.goodbye then
+      self:see_off(pair, readable, now)
+    else
+      -- The server's answer is noted before the client's next words: both may wait at once, and
+      -- then the answer came first.
+      for _, from in ipairs { "server", "client" } do
+        if readable[pair[from]] then self:receive(pair, from, now) end
+      end
+      if not self:forward(pair, "server", now) and not pair.goodbye then self:forward(pair, "client", now) end
+    end
+  end
+end
+
+-- ---- commands: see proxy.lua for what they promise ------------------------------------------------
+
+local commands = {}
+
+function commands.rule(self, a)
+  for _, from in ipairs(a.from and { a.from } or { "client", "server" }) do
+    for name, value in pairs(a.set) do self.rules[from][name] = value end
+    if a.set.cut then
+      for pair in pairs(self.links) do
+        if not pair.goodbye then pair.flows[from].cut = a.set.cut end
+      end
+    end
+  end
+  local all = {}
+  for pair in pairs(self.links) do all[#all + 1] = pair end
+  for _, pair in ipairs(all) do
+    if not pair.goodbye then self:check_cut(pair) end
+  end
+  return {}
+end
+
+function commands.pass(self)
+  self.rules = { client = {}, server = {} }
+  for pair in pairs(self.links) do
+    for _, flow in pairs(pair.flows) do flow.cut, flow.free_at = nil, 0 end
+  end
+  return commands.accept(self)
+end
+
+function commands.cut(self, a)
+  for pair in pairs(self.links) do
+    if not pair.goodbye then self:cut_pair(pair, a.reset) end
+  end
+  return {}
+end
+
+function commands.refuse(self)
+  if self.listener then self.listener:close() end
+  self.listener = nil
+  return {}
+end
+
+function commands.accept(self)
+  if not self.listener then self.listener = open_listener(self.settings) end
+  return {}
+end
+
+function commands.stats(self, a)
+  local answer = {}
+  for name, value in pairs(self.counts) do answer[name] = value end
+  if a.reset then
+    for name in pairs(self.counts) do
+      if name ~= "open" then self.counts[name] = 0 end
+    end
+  end
+  return answer
+end
+
+function gate:command(verb, arguments)
+  local run = commands[verb]
+  if not run then return nil, "no such command: " .. verb end
+  return run(self, arguments)
+end
+
+function gate:close()
+  for pair in pairs(self.links) do
+    if pair.client then pair.client:close() end
+    if pair.server then pair.server:close() end
+  end
+  if self.listener then self.listener:close() end
+  if self.settings.listen_socket then os.remove(self.settings.listen_socket) end
+end
+
+function M.service(settings)
+  local self = setmetatable({
+    settings = settings,
+    links = {},
+    rules = { client = {}, server = {} },
+    counts = { accepted = 0, open = 0, cut = 0, round_trips = 0, from_client = 0, from_server = 0 },
+  }, gate)
+  self.listener = open_listener(settings)
+  self.hello = {}
+  if not settings.listen_socket then
+    local _, port = self.listener:getsockname()
+    self.hello.port = tonumber(port)
+    settings.listen_port = tonumber(port) -- `refuse` then `accept` comes back at the same place
+  end
+  return self
+end
+
+return M
