@@ -6,7 +6,7 @@
  *
  * Reading: the binder asks for plain values where Lua has them (bool, integers, floats), for a
  * rendered text where it has not (`lph_render`), and walks compound values with the readers of
- * array.c and compound.c. Readers are pull style, never recurse, never allocate per element except
+ * array.c, row.c, range.c and hstore.c. Readers are pull style, never recurse, never allocate per element except
  * into their own scratch buffer, and treat their input as hostile: any byte string gives a value
  * or LPH_EFORMAT, never a read beyond its end.
  *
@@ -131,8 +131,10 @@ lph_err lph_render(const lph_type *type, lph_bytes binary, lph_buf *out);
 /* ---- datetime.c -------------------------------------------------------------------------------- */
 
 typedef struct lph_datetime {
-  int infinity;     /* -1, 0, +1: the other fields are 0 unless this is 0 */
-  int64_t epoch_us; /* timestamp(tz), date: microseconds since 1970-01-01 00:00 (UTC) */
+  int infinity;    /* -1, 0, +1: the other fields are 0 unless this is 0 */
+  int64_t epoch_s; /* timestamp(tz), date: whole seconds since 1970-01-01 00:00 (UTC), rounded down;
+                      `us` is the rest. One int64 of microseconds ends in year 294247, PostgreSQL
+                      thirty years later, and its dates go on to 5874897. */
   int32_t year, month, day;         /* astronomical year: 0 = 1 BC */
   int32_t hour, minute, second, us; /* time 24:00:00 keeps hour 24 */
   int32_t offset_s;                 /* timetz: seconds east of UTC; timestamptz: 0 */
@@ -147,8 +149,10 @@ lph_err lph_datetime_read(const lph_type *type, lph_bytes in, bool binary, lph_d
 lph_err lph_timestamptz_to_utc(lph_bytes text, lph_buf *out);
 /* Appends the text form of a taken-apart value (the way back: Lua table or epoch -> parameter). */
 lph_err lph_datetime_write(const lph_type *type, const lph_datetime *in, lph_buf *out);
-/* Microseconds since the epoch -> all fields of `out` for a date, timestamp or timestamptz. */
-void lph_datetime_from_epoch(int64_t epoch_us, lph_datetime *out);
+/* Seconds since the epoch and microseconds (0 to 999999) on top -> all fields of `out` for a date,
+ * timestamp or timestamptz. LPH_ERANGE: before 4714-11-24 BC or after 5874897-12-31 (the bounds of
+ * date; the narrower ones of timestamp are checked by lph_datetime_write). */
+lph_err lph_datetime_from_epoch(int64_t epoch_s, int32_t us, lph_datetime *out);
 
 /* ---- bytes.c ----------------------------------------------------------------------------------- */
 
@@ -189,16 +193,18 @@ typedef enum lph_array_event {
   LPH_ARRAY_ITEM,  /* r->item holds the element; valid until the next call */
   LPH_ARRAY_NULL,
   LPH_ARRAY_END, /* all read */
-  LPH_ARRAY_BAD  /* not an array */
+  LPH_ARRAY_BAD  /* not an array, or no memory to unescape an element: see why */
 } lph_array_event;
 
 typedef struct lph_array_reader {
-  /* Known after open. An empty array has ndim 0 and gives OPEN, CLOSE, END. */
+  /* Known after open. An empty array has ndim 0 and gives OPEN, CLOSE, END. The input is long enough
+   * for as many elements as the sizes say, so they may be trusted for preallocation. */
   int ndim;
   int32_t size[LPH_ARRAY_MAX_DIM]; /* text form without bounds: sizes are -1 until counted */
   int32_t lower[LPH_ARRAY_MAX_DIM];
   lph_oid elem;   /* binary: from the value; text: 0 */
   lph_bytes item; /* see LPH_ARRAY_ITEM */
+  lph_err why;    /* after LPH_ARRAY_BAD: LPH_EFORMAT or LPH_ENOMEM */
   /* private */
   const char *p, *end;
   bool binary;
@@ -213,18 +219,19 @@ lph_err lph_array_open(lph_array_reader *r, lph_bytes in, bool binary, char deli
 lph_array_event lph_array_next(lph_array_reader *r);
 void lph_array_close(lph_array_reader *r); /* gives the scratch back; idempotent */
 
-/* Writers: append one element / NULL of a text literal (quoting as needed). Braces, delimiters and the
- * "[0:2]=" prefix are written by the caller. */
+/* Writers: append one element of a text literal, quoted as needed, or NULL (text.data NULL; an empty
+ * text needs a pointer). Braces, delimiters and the "[0:2]=" prefix are written by the caller. */
 lph_err lph_array_put(lph_buf *out, lph_bytes text, char delim);
 
-/* ---- compound.c --------------------------------------------------------------------------------- */
+/* ---- row.c, range.c, hstore.c --------------------------------------------------------------------------------- */
 
 typedef struct lph_row_reader { /* composite and record */
   int count; /* binary: number of fields; text: -1 */
   /* after each next(): */
   lph_oid field_type; /* binary only, else 0 */
   bool is_null;
-  lph_bytes item;
+  lph_bytes item; /* valid until the next call */
+  lph_err why;    /* after -1: LPH_EFORMAT or LPH_ENOMEM */
   /* private */
   const char *p, *end;
   bool binary, started;
@@ -233,14 +240,17 @@ typedef struct lph_row_reader { /* composite and record */
 } lph_row_reader;
 
 lph_err lph_row_open(lph_row_reader *r, lph_bytes in, bool binary);
-/* 1 = a field was read, 0 = no more, -1 = malformed or out of memory. */
+/* 1 = a field was read, 0 = no more, -1 = malformed or out of memory. The text "()" is one NULL
+ * field: it looks the same for a row without columns, which the caller knows from the catalog. */
 int lph_row_next(lph_row_reader *r);
 void lph_row_close(lph_row_reader *r);
-lph_err lph_row_put(lph_buf *out, lph_bytes text); /* one field of a "(a,b)" literal; NULL = write nothing */
+/* Appends one field of a "(a,b)" literal, quoted where needed; NULL (text.data NULL) is nothing at all,
+ * so an empty text needs a pointer. Parentheses and commas are written by the caller. */
+lph_err lph_row_put(lph_buf *out, lph_bytes text);
 
 typedef struct lph_range {
   bool empty, lower_inc, upper_inc, lower_inf, upper_inf;
-  lph_bytes lower, upper; /* when not infinite; point into the input or the scratch */
+  lph_bytes lower, upper; /* when not infinite and not empty; point into the input or the scratch */
   lph_buf scratch;
 } lph_range;
 
@@ -251,8 +261,9 @@ lph_err lph_range_put(lph_buf *out, lph_bytes text);
 
 typedef struct lph_multirange_reader {
   lph_bytes item; /* one range, in the same format as the whole */
+  /* private */
   const char *p, *end;
-  bool binary;
+  bool binary, started;
   int32_t left;
 } lph_multirange_reader;
 
@@ -260,10 +271,12 @@ lph_err lph_multirange_open(lph_multirange_reader *r, lph_bytes in, bool binary)
 int lph_multirange_next(lph_multirange_reader *r); /* 1, 0, -1 as lph_row_next */
 
 typedef struct lph_hstore_reader {
-  lph_bytes key, value;
+  lph_bytes key, value; /* valid until the next call */
   bool is_null;
+  lph_err why; /* after -1: LPH_EFORMAT or LPH_ENOMEM */
+  /* private */
   const char *p, *end;
-  bool binary;
+  bool binary, started;
   int32_t left;
   lph_buf key_scratch, value_scratch;
 } lph_hstore_reader;
