@@ -223,7 +223,7 @@ void lph_array_close(lph_array_reader *r); /* gives the scratch back; idempotent
  * text needs a pointer). Braces, delimiters and the "[0:2]=" prefix are written by the caller. */
 lph_err lph_array_put(lph_buf *out, lph_bytes text, char delim);
 
-/* ---- row.c, range.c, hstore.c --------------------------------------------------------------------------------- */
+/* ---- row.c, range.c, hstore.c ------------------------------------------------------------------ */
 
 typedef struct lph_row_reader { /* composite and record */
   int count; /* binary: number of fields; text: -1 */
