@@ -1,0 +1,70 @@
+-- luphant.testing.watchdog - a process that outlives us and removes a test server's directory.
+--
+-- It is a shell in a session of its own (a Ctrl-C or a signal to our process group passes it by) that
+-- holds the reading end of a pipe from us. When the pipe ends - we closed it, or died of anything, SIGKILL
+-- included - it stops every server below the directory and removes it. Because a daemon we started may
+-- have inherited the pipe and keep it open after our death, it also looks for our process every two
+-- seconds. It touches nothing but that directory and the processes named in its postmaster.pid files.
+--
+-- SPDX-License-Identifier: MIT
+local shell = require "luphant.testing.shell"
+
+local quote = shell.quote
+
+local watchdog = {}
+
+-- $1 directory. How to stop is read from the file "stop" in it; without that we were not asked: at once.
+-- Signals: INT = fast, TERM = smart, QUIT = immediate. After 10 seconds QUIT, after 20 KILL. rm may fail
+-- while an initdb of a killed owner still writes; the next turn repeats it.
+local SWEEP = [[
+case $(cat "$1/stop" 2>/dev/null) in fast) signal=INT ;; smart) signal=TERM ;; *) signal=QUIT ;; esac
+turn=0
+while [ -d "$1" ] && [ "$turn" -lt 300 ]; do
+  [ "$turn" -ne 100 ] || signal=QUIT
+  [ "$turn" -ne 200 ] || signal=KILL
+  alive=
+  for file in "$1"/*/postmaster.pid; do
+    pid=
+    { read -r pid <"$file"; } 2>/dev/null
+    if [ "$pid" ] && kill -s "$signal" "$pid" 2>/dev/null; then alive=1; fi
+  done
+  [ "$alive" ] || rm -rf "$1" && [ ! -d "$1" ] || sleep 0.1 2>/dev/null || sleep 1
+  turn=$((turn + 1))
+done
+]]
+
+local WATCH = [[
+owner=$PPID
+exec 3<&0 </dev/null >/dev/null 2>&1
+cd /
+(while kill -0 "$owner"; do sleep 2; done) 3<&- &
+looker=$!
+(while read -r _ <&3; do :; done; kill -s KILL "$looker") &
+reader=$!
+exec 3<&-
+trap : HUP INT TERM
+wait "$looker"
+kill -s KILL "$looker" "$reader"
+]]
+
+--- Starts to watch over `dir`.
+---@param dir string
+---@return userdata handle keep it: when it is collected, the directory goes
+function watchdog.start(dir)
+  local arguments = shell.line { "sh", "-c", WATCH .. SWEEP, "luphant-watchdog", dir }
+  return assert(io.popen("if command -v setsid >/dev/null; then exec setsid " .. arguments
+    .. "; else exec " .. arguments .. "; fi", "w"))
+end
+
+--- Stops what runs in `dir` and removes it; comes back when that is done.
+---@param handle userdata
+---@param dir string
+---@param mode "smart"|"fast"|"immediate"
+function watchdog.finish(handle, dir, mode)
+  shell.run(("test ! -d %s || echo %s >%s"):format(quote(dir), quote(mode), quote(dir .. "/stop")))
+  handle:close() -- waits for the watchdog's end
+  -- Only when somebody killed the watchdog is there anything left to do.
+  shell.run(shell.line { "sh", "-c", SWEEP, "luphant-sweep", dir })
+end
+
+return watchdog
