@@ -56,7 +56,8 @@ void *lph_array(size_t count, size_t size) {
 void *lph_regrow(void *block, size_t count, size_t size) {
   if (size != 0 && count > SIZE_MAX / size) return NULL;
   if (must_fail()) return NULL;
-  void *moved = realloc(block, count * size ? count * size : 1);
+  size_t bytes = count * size;
+  void *moved = realloc(block, bytes ? bytes : 1);
   return block == NULL ? counted(moved) : moved;
 }
 
