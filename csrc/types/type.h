@@ -96,13 +96,16 @@ lph_typemap *lph_typemap_new(void); /* NULL: out of memory */
 lph_typemap *lph_typemap_retain(lph_typemap *map);
 void lph_typemap_release(lph_typemap *map);             /* NULL is fine */
 /* Copies `type` and all it points to; replaces an earlier definition of the same OID, which stays
- * valid (unfindable) until the map dies, because statements may still point to it. */
+ * valid (unfindable) until the map dies, because statements may still point to it. Saying the same
+ * again changes nothing. LPH_ETYPE: OID 0 or that of a built-in type. */
 lph_err lph_typemap_define(lph_typemap *map, const lph_type *type);
 /* Forgets user types (server restored from a dump: OIDs may mean something else now). */
 void lph_typemap_forget(lph_typemap *map);
 /* NULL = unknown here: ask the catalog. `map` may be NULL (built-ins only). */
 const lph_type *lph_typemap_find(const lph_typemap *map, lph_oid oid);
-const lph_type *lph_builtin_by_name(const char *name); /* "int8", "integer", "timestamptz" ...; NULL */
+/* "int8", "integer", "timestamp with time zone", "decimal", "int4[]", "_int4": names of SQL, of the
+ * catalog and of format_type, in any case; NULL = none of ours. */
+const lph_type *lph_builtin_by_name(const char *name);
 /* Can the value, parts included, be read in binary form? (OPAQUE anywhere inside: no. Unknown
  * OIDs: no. A composite is asked field by field; recursion is cut at depth 32: no.) */
 bool lph_type_has_binary(const lph_typemap *map, const lph_type *type);
