@@ -145,18 +145,23 @@ local function number_problem(value, rule)
   end
 end
 
+local function choice_problem(value, rule)
+  for _, word in ipairs(rule.one_of) do
+    if word == value then return nil end
+  end
+  local hint = type(value) == "string" and args.did_you_mean(value, rule.one_of) or ""
+  return ("must be %s, got %s%s"):format(quoted(rule.one_of), args.show(value, rule.secret), hint)
+end
+
 --- Why `value` breaks `rule`: half a sentence, or nil when it is good.
 ---@param value any
 ---@param rule luphant.args.rule
 ---@return string|nil
 function args.problem(value, rule)
   if rule.none and value == false then return nil end
-  if rule.one_of and type(value) ~= "table" and type(value) ~= "function" then
-    for _, word in ipairs(rule.one_of) do
-      if word == value then return nil end
-    end
-    local hint = type(value) == "string" and args.did_you_mean(value, rule.one_of) or ""
-    return ("must be %s, got %s%s"):format(quoted(rule.one_of), args.show(value, rule.secret), hint)
+  if rule.one_of then
+    local why = choice_problem(value, rule)
+    if why then return why end
   end
   if rule.type and not has_type(value, rule.type) then
     return ("must be %s, got %s"):format(type_names(rule), args.show(value, rule.secret))
