@@ -1,0 +1,113 @@
+-- handler - how busted reports here: a line for each file, failures at once and in full, reasons of skipped
+-- tests, and counts for the script that adds several runs up.
+--
+-- Errors outside of a test (a file that does not load, a failing setup) count as failed. The counts go to the
+-- file named by LUPHANT_TEST_COUNTS as "passed failed skipped"; it is written at the very end, so a run that
+-- crashed has none.
+--
+-- SPDX-License-Identifier: MIT
+local busted = require "busted"
+local pretty = require "pl.pretty"
+
+local write = function(...)
+  io.stdout:write(...)
+  io.stdout:flush()
+end
+
+local function text_of(message)
+  if type(message) == "string" then
+    return message
+  end
+  local mt = type(message) == "table" and getmetatable(message)
+  if mt and type(mt) == "table" and mt.__tostring then
+    return tostring(message)
+  end
+  return message == nil and "(no message)" or pretty.write(message)
+end
+
+local function indented(text)
+  return "    " .. text:gsub("%s+$", ""):gsub("\n", "\n    ") .. "\n"
+end
+
+return function(options)
+  local handler = require "busted.outputHandlers.base"()
+  local before = { passed = 0, skipped = 0, failed = 0 }
+
+  local function counts()
+    return {
+      passed = handler.successesCount,
+      failed = handler.failuresCount + handler.errorsCount,
+      skipped = handler.pendingsCount,
+    }
+  end
+
+  local function tell_failure(report)
+    local trace = report.trace or {}
+    write("\nFAILED  ", report.name, "\n")
+    if trace.short_src then
+      write("    at ", trace.short_src, ":", tostring(trace.currentline), "\n")
+    end
+    write(indented(text_of(report.message)))
+    if trace.traceback and (options.verbose or report.isError) then
+      write(indented((trace.traceback:gsub("^\n", ""))))
+    end
+    write("\n")
+  end
+
+  function handler.testEnd(_, _, status)
+    if status == "pending" then
+      local report = handler.pendings[#handler.pendings]
+      write("skipped ", report.name, ": ", text_of(report.message), "\n")
+    elseif status == "failure" then
+      tell_failure(handler.failures[#handler.failures])
+    elseif status == "error" then
+      tell_failure(handler.errors[#handler.errors])
+    end
+    return nil, true
+  end
+
+  function handler.error(element)
+    if element.descriptor ~= "it" then
+      tell_failure(handler.errors[#handler.errors])
+    end
+    return nil, true
+  end
+
+  function handler.fileStart()
+    before = counts()
+    return nil, true
+  end
+
+  function handler.fileEnd(file)
+    local now = counts()
+    write(("%-44s %4d passed"):format(file.name, now.passed - before.passed))
+    for _, kind in ipairs { "failed", "skipped" } do
+      if now[kind] > before[kind] then
+        write((", %d %s"):format(now[kind] - before[kind], kind))
+      end
+    end
+    write("\n")
+    return nil, true
+  end
+
+  function handler.suiteEnd()
+    local all = counts()
+    local path = os.getenv("LUPHANT_TEST_COUNTS")
+    if path then
+      local file = assert(io.open(path, "w"))
+      file:write(("%d %d %d\n"):format(all.passed, all.failed, all.skipped))
+      file:close()
+    end
+    write(("%d passed, %d failed, %d skipped in %.1f s\n"):format(
+      all.passed, all.failed, all.skipped, handler.getDuration()))
+    return nil, true
+  end
+
+  busted.subscribe({ "file", "start" }, handler.fileStart)
+  busted.subscribe({ "file", "end" }, handler.fileEnd)
+  busted.subscribe({ "test", "end" }, handler.testEnd, { predicate = handler.cancelOnPending })
+  busted.subscribe({ "failure" }, handler.error)
+  busted.subscribe({ "error" }, handler.error)
+  busted.subscribe({ "suite", "end" }, handler.suiteEnd)
+  return handler
+end
