@@ -51,13 +51,19 @@ local errors = {}
 local metatable = { __name = "luphant.error" }
 errors.metatable = metatable
 
+local own_kinds = {}
+for _, entry in ipairs(kinds) do own_kinds[entry.kind] = entry end
+local UNKNOWN = { class = "query", retryable = false }
+
 -- Parameter values by error object: private, so that neither pairs() nor a dumper meets them.
 local captured = setmetatable({}, { __mode = "k" })
 
 function metatable.__index(err, field)
   local method = methods[field]
   if method then return method end
-  if field == "class" then return kinds.class_of(rawget(err, "kind"), rawget(err, "sqlstate")) end
+  -- The core fills in class and retryable; an error that was made by hand has those of its kind.
+  if field == "class" then return (own_kinds[rawget(err, "kind")] or UNKNOWN).class end
+  if field == "retryable" then return (own_kinds[rawget(err, "kind")] or UNKNOWN).retryable end
 end
 
 --- Is `value` an error object of luphant?
@@ -76,7 +82,9 @@ function errors.new(kind, message, fields)
   local err = compat.copy(fields)
   err.kind, err.message = kind, message
   if err.sent == nil then err.sent = "no" end
-  if err.retryable == nil then err.retryable = false end
+  local known = own_kinds[kind] or UNKNOWN
+  if err.class == nil then err.class = known.class end
+  if err.retryable == nil then err.retryable = known.retryable end
   return setmetatable(err, metatable)
 end
 
@@ -97,11 +105,13 @@ function errors.is(err, ...)
 end
 methods.is = errors.is
 
---- The kinds luphant itself makes, alphabetically: { kind, class, meaning }. Errors of the server carry
---- the condition names of PostgreSQL's appendix "Error Codes" instead.
----@return { kind: string, class: string, meaning: string }[]
+--- The kinds luphant itself makes. Errors of the server carry the condition names of PostgreSQL's
+--- appendix "Error Codes" instead.
+---@return { kind: string, class: string, retryable: boolean, meaning: string }[]
 function errors.kinds()
-  return kinds.list()
+  local out = {}
+  for i, entry in ipairs(kinds) do out[i] = compat.copy(entry) end
+  return out
 end
 
 --- Keeps parameter values with an error, out of sight. `values` is a packed table (with `n`).

@@ -1,108 +1,83 @@
--- kinds.lua - the words in `err.kind` that luphant itself makes, and the class of every kind.
+-- kinds.lua - the words that err.kind can hold when the client itself made the error.
 --
--- This is the one list of client-side kinds: documentation and specs read it. Kinds of the server
--- are the condition names of PostgreSQL's errcodes.txt and live in the core's generated table;
--- their class follows from the SQLSTATE here. Data and one function, nothing else.
+-- Made by csrc/gen/lua_kinds.lua from csrc/core/kind.inc: edit that and run the generator.
 --
 -- SPDX-License-Identifier: MIT
 
-local kinds = {}
-
-local LIST = {
-  connection = {
-    auth = "the server refused the role or its password",
-    closed = "the connection is closed (by close(), or after an earlier failure)",
-    connect = "no connection came about (refused, no such host, server starting, ...)",
-    connection_lost = "the connection broke while it was in use",
-    fork = "the connection belongs to the parent process",
-    password_source = "the password function or password_file gave no usable password",
-    protocol = "the server sent what the protocol does not allow",
-    tls = "TLS could not be negotiated",
-    tls_verify = "the server's certificate does not prove that it is the right server",
-  },
-  timeout = {
-    connect_timeout = "no connection within connect_timeout",
-    query_timeout = "the client's deadline passed; the statement was cancelled",
-  },
-  query = {
-    cancelled = "the statement was cancelled by conn:cancel()",
-    no_rows = "exactly one row was asked for and none came",
-    out_of_memory = "the client had no memory for it",
-    params = "a parameter does not fit the type the server expects; nothing was sent",
-    result_too_large = "the result passed max_result_bytes and was dropped",
-    too_many_rows = "at most one row was asked for and more came",
-    type = "a value from the server is not what its type promises",
-  },
-  transaction = {
-    commit_unknown = "the connection broke during COMMIT: it may or may not have happened",
-    rolled_back = "COMMIT was answered by ROLLBACK: a statement in the transaction had failed",
-  },
-  pool = {
-    pool_closed = "the pool is closed or closing",
-    pool_timeout = "no connection became free within acquire_timeout",
-  },
-  usage = {
-    busy = "the connection is in the middle of another operation",
-    config = "the connection settings cannot work",
-    unsupported = "this build of luphant or its libpq cannot do it",
-    usage = "a call that cannot mean anything",
-  },
+return {
+  { kind = "config", class = "usage", retryable = false,
+    meaning = "The connection settings contradict each other, name something that does not exist, or "
+      .. "cannot be read: a bad URL, a missing service, a password file that others may read. "
+      .. "Nothing was dialled." },
+  { kind = "dns", class = "connection", retryable = true,
+    meaning = "The host name could not be resolved." },
+  { kind = "refused", class = "connection", retryable = true,
+    meaning = "Nothing listens at that address: wrong port or socket path, or the server is not running." },
+  { kind = "unreachable", class = "connection", retryable = true,
+    meaning = "There is no way to the host: no route, network down, or the connection broke while it was "
+      .. "made." },
+  { kind = "connect_timeout", class = "connection", retryable = true,
+    meaning = "`connect_timeout` passed before the session was ready, whatever it was waiting for: the "
+      .. "address, the network, TLS, or the server's answer to the password." },
+  { kind = "tls", class = "connection", retryable = false,
+    meaning = "TLS could not be agreed on: the server offers none where `sslmode` demands it, or the "
+      .. "handshake failed." },
+  { kind = "tls_verify", class = "connection", retryable = false,
+    meaning = "The server's certificate was not accepted: unknown authority, wrong host name, expired or "
+      .. "revoked." },
+  { kind = "auth", class = "connection", retryable = false,
+    meaning = "The server refused the user or the password, or there was no password to give." },
+  { kind = "auth_method", class = "connection", retryable = false,
+    meaning = "The server asked for a weaker proof than the settings allow. No password was sent." },
+  { kind = "starting", class = "connection", retryable = true,
+    meaning = "The server is there but takes no sessions now: it is starting, stopping or recovering. "
+      .. "The same as `cannot_connect_now`, where the connection ended without the server's code." },
+  { kind = "closed", class = "connection", retryable = false,
+    meaning = "The session is gone: closed by this program, by the server or by the network. Retryable "
+      .. "when `err.sent` is \"no\"." },
+  { kind = "shutdown", class = "connection", retryable = false,
+    meaning = "The server announced the end of the session without a code that says more (with one the "
+      .. "kind is `admin_shutdown`, `idle_session_timeout` and so on). Retryable when `err.sent` is "
+      .. "\"no\"." },
+  { kind = "protocol", class = "connection", retryable = false,
+    meaning = "What came back is not an answer in PostgreSQL's protocol. The connection was closed." },
+  { kind = "forked", class = "usage", retryable = false,
+    meaning = "The connection belongs to the parent process. Connect again after fork." },
+  { kind = "busy", class = "usage", retryable = false,
+    meaning = "The connection is in the middle of another statement, such as one of another coroutine or "
+      .. "a result that is still being read." },
+  { kind = "query_timeout", class = "timeout", retryable = false,
+    meaning = "The caller's deadline passed. The statement was cancelled; the connection is usable "
+      .. "again, or closed where the server did not confirm in time." },
+  { kind = "cancelled", class = "query", retryable = false,
+    meaning = "The statement was stopped by a call of `cancel` from this program." },
+  { kind = "parameter", class = "query", retryable = false,
+    meaning = "A value cannot be sent as the type the server expects: wrong Lua type, out of range, a "
+      .. "NUL byte or bad UTF-8 in a text, or too many parameters. Nothing was sent." },
+  { kind = "decode", class = "query", retryable = false,
+    meaning = "The server sent bytes that are not a value of the column's type." },
+  { kind = "result_too_big", class = "query", retryable = false,
+    meaning = "The result outgrew `max_result_bytes` and was given up. The connection is usable." },
+  { kind = "no_rows", class = "query", retryable = false,
+    meaning = "Exactly one row was asked for and there is none." },
+  { kind = "too_many_rows", class = "query", retryable = false,
+    meaning = "One row was asked for and there are more." },
+  { kind = "out_of_memory", class = "query", retryable = false,
+    meaning = "An allocation failed in this program or in the server." },
+  { kind = "tx_closed", class = "transaction", retryable = false,
+    meaning = "The transaction has ended, with its function or with its session; nothing more runs in it." },
+  { kind = "tx_state", class = "transaction", retryable = false,
+    meaning = "The call does not fit the transaction's state, such as the outer transaction while a "
+      .. "nested one is open." },
+  { kind = "commit_unknown", class = "transaction", retryable = false,
+    meaning = "The connection was lost during COMMIT. `err:resolve(db)` asks the server what became of "
+      .. "it." },
+  { kind = "pool_timeout", class = "pool", retryable = true,
+    meaning = "No connection became free within `acquire_timeout`. `err.pool` shows who holds them." },
+  { kind = "pool_overflow", class = "pool", retryable = true,
+    meaning = "Too many callers are already waiting for a connection." },
+  { kind = "pool_closed", class = "pool", retryable = false,
+    meaning = "The pool was closed." },
+  { kind = "usage", class = "usage", retryable = false,
+    meaning = "The call itself is wrong; the message says what to write instead." },
 }
-
-local class_by_kind = {}
-for class, words in pairs(LIST) do
-  for kind in pairs(words) do class_by_kind[kind] = class end
-end
-
--- First two characters of the SQLSTATE -> class; "query" for all others.
-local CLASS_BY_STATE = {
-  ["08"] = "connection", -- connection exception
-  ["28"] = "connection", -- invalid authorization specification
-  ["23"] = "constraint", -- integrity constraint violation
-  ["25"] = "transaction", -- invalid transaction state
-  ["2D"] = "transaction", -- invalid transaction termination
-  ["3B"] = "transaction", -- savepoint exception
-  ["40"] = "transaction", -- transaction rollback: serialization failure, deadlock
-}
-
--- Where the first two characters do not tell.
-local CLASS_BY_SQLSTATE = {
-  ["25P03"] = "timeout", -- idle_in_transaction_session_timeout
-  ["25P04"] = "timeout", -- transaction_timeout
-  ["40002"] = "constraint", -- transaction integrity constraint violation
-  ["53300"] = "connection", -- too many connections
-  ["55P03"] = "timeout", -- lock not available (lock_timeout, NOWAIT)
-  ["57014"] = "timeout", -- query canceled (statement_timeout)
-  ["57P01"] = "connection", -- admin shutdown
-  ["57P02"] = "connection", -- crash shutdown
-  ["57P03"] = "connection", -- cannot connect now
-  ["57P04"] = "connection", -- database dropped
-  ["57P05"] = "connection", -- idle session timeout
-}
-
---- The class of an error. The kind of the Lua side wins over the SQLSTATE: a 57014 that our own
---- deadline caused is a query_timeout, a 28P01 is `auth`.
----@param kind string|nil
----@param sqlstate string|nil
----@return string
-function kinds.class_of(kind, sqlstate)
-  local class = class_by_kind[kind]
-  if class then return class end
-  if not sqlstate then return "query" end
-  return CLASS_BY_SQLSTATE[sqlstate] or CLASS_BY_STATE[sqlstate:sub(1, 2)] or "query"
-end
-
---- All client-side kinds, alphabetically.
----@return { kind: string, class: string, meaning: string }[]
-function kinds.list()
-  local out = {}
-  for class, words in pairs(LIST) do
-    for kind, meaning in pairs(words) do
-      out[#out + 1] = { kind = kind, class = class, meaning = meaning }
-    end
-  end
-  table.sort(out, function(a, b) return a.kind < b.kind end)
-  return out
-end
-
-return kinds

@@ -14,14 +14,14 @@ local password = {}
 
 local MAX_FILE = 64 * 1024 -- tokens of cloud providers run to some kilobytes; a bigger file is a mistake
 
-local function fail(message, fields)
-  return nil, errors.new("password_source", message, fields)
-end
+-- A file that cannot be used is bad configuration; a function that gives nothing is a login without
+-- a password, and may do better next time.
+local function bad_file(message) return nil, errors.new("config", message) end
+local function no_password(message, cause) return nil, errors.new("auth", message, { cause = cause }) end
 
-local function checked(secret, where)
-  if secret == "" then return fail(where .. " is empty") end
-  if secret:find("\0", 1, true) then return fail(where .. " holds a NUL byte, which no password can") end
-  return secret
+local function problem_of(secret)
+  if secret == "" then return "is empty" end
+  if secret:find("\0", 1, true) then return "holds a NUL byte, which no password can" end
 end
 
 --- A password that is known already.
@@ -38,12 +38,14 @@ end
 function password.from_function(fn)
   return function(info)
     local ok, secret, reason = pcall(fn, compat.copy(info))
-    if not ok then return fail("the password function raised an error", { cause = secret }) end
-    if secret == nil then return fail("the password function gave no password", { cause = reason }) end
+    if not ok then return no_password("the password function raised an error", secret) end
+    if secret == nil then return no_password("the password function gave no password", reason) end
     if type(secret) ~= "string" then
-      return fail(("the password function must give a string, it gave a %s"):format(type(secret)))
+      return no_password(("the password function must give a string, it gave a %s"):format(type(secret)))
     end
-    return checked(secret, "the password from the password function")
+    local problem = problem_of(secret)
+    if problem then return no_password("what the password function gave " .. problem) end
+    return secret
   end
 end
 
@@ -62,8 +64,8 @@ local function read(path, facts)
   if not file then return nil, why end
   local text, reason = file:read(MAX_FILE + 1)
   file:close()
-  if not text then return reason and nil or "", reason end -- nil without reason: end of file at once
-  return text
+  if not text and reason then return nil, reason end
+  return text or "" -- nil without a reason: the file ended at once
 end
 
 --- A password that is the content of a file, read anew for each connection. One trailing newline
@@ -74,13 +76,16 @@ end
 function password.from_file(path, facts)
   return function()
     local problem = mode_problem(path, facts)
-    if problem then return fail(problem) end
+    if problem then return bad_file(problem) end
     local text, why = read(path, facts)
-    if not text then return fail(('password_file "%s" cannot be read: %s'):format(path, why)) end
+    if not text then return bad_file(('password_file "%s" cannot be read: %s'):format(path, why)) end
     if #text > MAX_FILE then
-      return fail(('password_file "%s" is longer than %d bytes'):format(path, MAX_FILE))
+      return bad_file(('password_file "%s" is longer than %d bytes'):format(path, MAX_FILE))
     end
-    return checked((text:gsub("\r?\n$", "")), ('password_file "%s"'):format(path))
+    local secret = text:gsub("\r?\n$", "")
+    problem = problem_of(secret)
+    if problem then return bad_file(('password_file "%s" %s'):format(path, problem)) end
+    return secret
   end
 end
 
