@@ -141,7 +141,8 @@ local function builtin_table(types)
     "#ifdef LPH_BUILTIN",
   }
   for _, t in ipairs(types) do
-    out[#out + 1] = ("LPH_BUILTIN(%d, %d, %s, '%s', %s)"):format(t.oid, t.elem, t.kind, t.delim, quote(t.name))
+    out[#out + 1] = ("LPH_BUILTIN(%d, %d, %s, '%s', %s)"):format(t.oid, t.elem, t.kind, t.delim,
+      quote(t.name))
   end
   out[#out + 1] = "#endif"
   out[#out + 1] = "#ifdef LPH_BUILTIN_NAME"

@@ -60,7 +60,10 @@ const lph_type *lph_builtin_by_name(const char *name) {
     len -= 2;
   }
   if (len >= sizeof folded) return NULL;
-  for (size_t i = 0; i < len; i++) folded[i] = (char)(name[i] >= 'A' && name[i] <= 'Z' ? name[i] | 32 : name[i]);
+  for (size_t i = 0; i < len; i++) {
+    bool upper = name[i] >= 'A' && name[i] <= 'Z';
+    folded[i] = (char)(upper ? name[i] | 32 : name[i]);
+  }
   folded[len] = '\0';
   size_t low = 0, high = lph_countof(builtin_names);
   while (low < high) {
