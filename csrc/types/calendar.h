@@ -27,8 +27,8 @@ typedef struct lph_civil {
 } lph_civil;
 
 /* Years counted from March make the leap day the last one, so that month and day come from one
- * linear formula; the multiply-and-shift constants are exact over the 36525 days of a century
- * (verified over every day of the range by test_datetime.c). */
+ * linear formula; the multiply-and-shift constants are exact over the 36525 days of a century, which
+ * test_datetime.c counts through day by day. */
 static inline lph_civil lph_civil_from_jd(uint32_t jd) {
   uint64_t a = 4 * ((uint64_t)jd + 32044) + 3; /* from 1 March 4801 BC, quarter days */
   uint32_t century = (uint32_t)(a / 146097);

@@ -1,7 +1,8 @@
 /* scalar.h - renderers of single scalar kinds, shared by render.c and the other files of this room.
  *
  * Each takes the binary form the server sends and appends what psql prints. All answer LPH_OK,
- * LPH_ENOMEM or LPH_EFORMAT. What a failed one may have appended is cut off by lph_render. Public contracts live in type.h.
+ * LPH_ENOMEM or LPH_EFORMAT; what a failed one may have appended is cut off by lph_render. Public
+ * contracts live in type.h.
  *
  * SPDX-License-Identifier: MIT */
 #ifndef LPH_SCALAR_H
