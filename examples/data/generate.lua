@@ -134,7 +134,8 @@ local GOODS = {
     attributes = function()
       return ('{"weight_g": %d, "roast": %d}'):format(pick { 250, 500, 1000 }, random(5))
     end },
-  { category = "kitchen", prefix = "KIT", low = 450, high = 18900, tags = { "steel", "ceramic", "dishwasher-safe", "gift" },
+  { category = "kitchen", prefix = "KIT", low = 450, high = 18900,
+    tags = { "steel", "ceramic", "dishwasher-safe", "gift" },
     names = { "%s, small", "%s, large", "%s \"Nordlicht\"", "%s, set of 4" },
     of = { "Crème brûlée dish", "Pour-over stand", "Bread knife", "Mixing bowl", "Fondue fork", "Tea strainer",
       "Smørrebrød board", "Pepper mill" },

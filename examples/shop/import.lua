@@ -1,0 +1,137 @@
+-- Rows of the CSV files -> rows of the database. A row the database refuses is put aside with its
+-- line and the reason; all others get in.
+--
+-- What is right is not decided here. The constraints of the tables decide, and luphant's error
+-- objects say which one objected. Here they only get words that a shopkeeper understands.
+--
+-- SPDX-License-Identifier: MIT
+
+local csv = require "shop.csv"
+
+local M = {}
+
+-- Names of constraints -> words for people.
+local BY_CONSTRAINT = {
+  users_email_key = "this e-mail address is registered already",
+  users_name_not_blank = "the name is empty",
+  users_name_length = "the name has more than 60 characters",
+  email_address_format = "this is no e-mail address",
+  email_address_length = "the e-mail address has more than 254 characters",
+  users_address_country = "the country is no two-letter code",
+  products_sku_key = "there is a product with this SKU already",
+  products_sku_format = "the SKU is not of the form ABC-1234",
+  products_name_not_blank = "the name is empty",
+  products_name_length = "the name has more than 80 characters",
+  products_price_positive = "the price must be above zero",
+  products_stock_not_negative = "there is not enough in stock",
+  orders_number_key = "there is an order with this number already",
+  orders_number_format = "the order number is malformed",
+  order_lines_quantity_positive = "the quantity must be at least 1",
+  order_lines_product_once = "the product stands in the order twice",
+}
+
+-- Kinds of errors that no constraint of ours made.
+local BY_KIND = {
+  invalid_text_representation = "a value is malformed",
+  string_data_right_truncation = "a text is too long for its column",
+  datetime_field_overflow = "there is no such date",
+  invalid_datetime_format = "the date is malformed",
+  numeric_value_out_of_range = "a number is too big",
+}
+
+--- Why the database, or luphant before asking it, refused something.
+---@param err table
+---@return string
+function M.explain(err)
+  if err.kind == "not_null_violation" then return ("%s is missing"):format(err.column) end
+  if err.kind == "wrong_columns" or err.kind == "unknown" then return err.message end
+  local words = BY_CONSTRAINT[err.constraint] or BY_KIND[err.kind]
+  if not words then return err.message end
+  -- Where the server quotes the value it stumbled over, so do we.
+  local value = err.kind == "invalid_text_representation" and err.message:match 'for enum [%w_]+: (".-")'
+  return value and ("%s is none of the known values"):format(value) or words
+end
+
+-- Text as it stands in the file -> parameter. What does not look right is passed on as it is: the
+-- type check of luphant or the server will say so, and better than we could.
+local function number(text) return tonumber(text) or text end
+local function flag(text)
+  if text == "yes" then return true elseif text == "no" then return false end
+  return text
+end
+local function optional(text)
+  if text ~= "" then return text end
+  return nil
+end
+local function list(text)
+  local items = {}
+  for item in text:gmatch "[^|]+" do items[#items + 1] = item end
+  return items
+end
+
+local function insert_user(q, row)
+  return q:execute([[
+    insert into users (name, email, address, newsletter, joined_at)
+    values ($1, $2, row($3, $4, $5, $6)::postal_address, $7, $8)]],
+    row.name, optional(row.email), row.street, row.city, row.postcode, row.country,
+    flag(row.newsletter), row.joined_at)
+end
+
+local function insert_product(q, row)
+  return q:execute([[
+    insert into products (sku, name, category, price, stock, tags, attributes)
+    values ($1, $2, $3, $4, $5, $6, $7)]],
+    row.sku, row.name, row.category, row.price, number(row.stock), list(row.tags), row.attributes)
+end
+
+-- A record with the names of its columns; nil and an error when there are too few or too many.
+local function named(header, record)
+  if #record ~= #header then
+    return nil, {
+      kind = "wrong_columns", message = ("the row has %d columns, the header %d"):format(#record, #header),
+    }
+  end
+  local row = {}
+  for i, name in ipairs(header) do row[name] = record[i] end
+  return row
+end
+
+-- Runs `add(row)` for each record and counts. What `shown` names goes into the report.
+local function import(file, path, shown, add)
+  local header, records = csv.read(path)
+  local report = { file = file, rows = #records, imported = 0, refused = {} }
+  for _, record in ipairs(records) do
+    local row, err = named(header, record)
+    local ok
+    if row then ok, err = add(row) end
+    if ok then
+      report.imported = report.imported + 1
+    else
+      report.refused[#report.refused + 1] = {
+        file = file, line = record.line, value = (row or { [shown] = record[1] })[shown], why = M.explain(err),
+        error = err,
+      }
+    end
+  end
+  return report
+end
+
+--- All users in one transaction. Each row has its own savepoint: a refused one is undone alone.
+---@return table report
+function M.users(conn, dir)
+  return assert(conn:transaction(function(tx)
+    return import("users.csv", dir .. "/users.csv", "email", function(row)
+      return tx:transaction(function(savepoint) return insert_user(savepoint, row) end)
+    end)
+  end))
+end
+
+--- Products one statement at a time, each its own transaction: a refused one needs no undoing.
+---@return table report
+function M.products(conn, dir)
+  return import("products.csv", dir .. "/products.csv", "sku", function(row)
+    return insert_product(conn, row)
+  end)
+end
+
+return M
