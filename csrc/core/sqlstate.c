@@ -69,6 +69,8 @@ static const condition *condition_named(const char *kind) {
   return &unknown;
 }
 
+bool lph_kind_is_client(const char *kind) { return kind != NULL && client_kind_of(kind) != NULL; }
+
 const char *lph_kind_class(const char *kind) {
   if (kind == NULL) return unknown.class_name;
   const struct client_kind *own = client_kind_of(kind);

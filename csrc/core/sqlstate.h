@@ -21,5 +21,7 @@ bool lph_sqlstate_retryable(const char *sqlstate);
 /* The same for a kind, made by the client or not. Unknown: "query", false. */
 const char *lph_kind_class(const char *kind);
 bool lph_kind_retryable(const char *kind);
+/* One of kind.inc: made by the client, or at least said by it too. */
+bool lph_kind_is_client(const char *kind);
 
 #endif

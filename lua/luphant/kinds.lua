@@ -32,6 +32,8 @@ return {
   { kind = "starting", class = "connection", retryable = true,
     meaning = "The server is there but takes no sessions now: it is starting, stopping or recovering. "
       .. "The same as `cannot_connect_now`, where the connection ended without the server's code." },
+  { kind = "resource", class = "connection", retryable = true,
+    meaning = "The operating system refused what a connection needs: no more descriptors or threads." },
   { kind = "closed", class = "connection", retryable = false,
     meaning = "The session is gone: closed by this program, by the server or by the network. Retryable "
       .. "when `err.sent` is \"no\"." },
