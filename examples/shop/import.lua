@@ -71,9 +71,9 @@ end
 
 local function insert_user(q, row)
   return q:execute([[
-    insert into users (name, email, address, newsletter, joined_at)
-    values ($1, $2, row($3, $4, $5, $6)::postal_address, $7, $8)]],
-    row.name, optional(row.email), row.street, row.city, row.postcode, row.country,
+    insert into users (name, email, address, newsletter, joined_at) values ($1, $2, $3, $4, $5)]],
+    row.name, optional(row.email),
+    { street = row.street, city = row.city, postcode = row.postcode, country = row.country },
     flag(row.newsletter), row.joined_at)
 end
 

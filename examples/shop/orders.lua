@@ -18,9 +18,9 @@ local SALES = {
 function M.enter_sales(conn)
   local refused = {}
   for _, sale in ipairs(SALES) do
-    local ok, err = conn:execute([[
-      insert into sales (name, period, percent) values ($1, tstzrange($2, $3), $4)]],
-      sale.name, sale.from .. "T00:00:00Z", sale.till .. "T00:00:00Z", sale.percent)
+    local period = { lower = sale.from .. "T00:00:00Z", upper = sale.till .. "T00:00:00Z", bounds = "[)" }
+    local ok, err = conn:execute("insert into sales (name, period, percent) values ($1, $2, $3)",
+      sale.name, period, sale.percent)
     if not ok then
       if err.constraint ~= "sales_no_overlap" then error(err, 0) end
       refused[#refused + 1] = sale.name

@@ -46,7 +46,8 @@ describe("the migration runner", function()
   end)
 
   local function two_files()
-    put("0001_a.sql", "-- migrate:up\ncreate table a (n int);\ninsert into a values (1);\n-- migrate:down\ndrop table a;\n")
+    put("0001_a.sql", "-- migrate:up\ncreate table a (n int);\ninsert into a values (1);\n"
+      .. "-- migrate:down\ndrop table a;\n")
     put("0002_b.sql", "-- migrate:up\ncreate table b (n int);\n-- migrate:down\ndrop table b;\n")
   end
 
@@ -146,7 +147,8 @@ insert into "semi;colon" values (f());
   end)
 
   it("undoes a migration whose verification is not all true", function()
-    for _, check in ipairs { "select false", "select null::bool", "select true, 1", "select true union all select false" } do
+    local checks = { "select false", "select null::bool", "select true, 1", "select true union all select false" }
+    for _, check in ipairs(checks) do
       put("0001_a.sql", "-- migrate:up\ncreate table a (n int);\n-- migrate:verify\n" .. check .. ";\n")
       local _, err = up()
       assert.equal("migration_failed", err.kind, check)
@@ -217,11 +219,14 @@ insert into "semi;colon" values (f());
 
   it("gives up when another runner holds the lock, naming it; and runs once it is free", function()
     two_files()
-    local other = assert(luphant.connect(env.url(), { dbname = "luphant_migrate_spec", application_name = "the other one" }))
+    local other = assert(luphant.connect(env.url(), {
+      dbname = "luphant_migrate_spec", application_name = "the other one",
+    }))
     assert(other:execute [[select pg_advisory_lock(x'6c7068'::int, hashtext('"luphant".migrations'))]])
     local _, err = up { lock_wait = 0.1 }
     assert.equal("migration_locked", err.kind)
-    assert.truthy(err.message:find(('process %d "the other one"'):format(assert(other:query_value "select pg_backend_pid()")), 1, true), err.message)
+    local pid = assert(other:query_value "select pg_backend_pid()")
+    assert.truthy(err.message:find(('process %d "the other one"'):format(pid), 1, true), err.message)
     assert.is_false(exists "a")
     other:close()
     assert.equal(2, #assert(up()))
