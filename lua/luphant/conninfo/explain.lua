@@ -48,6 +48,17 @@ function explain.suggest(name, known)
   return args.did_you_mean(name, known)
 end
 
+--- Why a URL that libpq takes surely means something else: with "/" in the password libpq sees the
+--- password's end as the database's name, and would show it around as such.
+---@param text string
+---@return string|nil
+function explain.misread(text)
+  local authority, path = text:match("^%a+://([^/?]*)/([^?]*)")
+  if explain.is_url(text) and path and path:find("@", 1, true) and not authority:find("@", 1, true) then
+    return 'the URL has a "/" in front of its "@": ' .. PERCENT
+  end
+end
+
 local function url_keys(text)
   local keys = {}
   for pair in (text:match("%?(.*)$") or ""):gmatch("[^&]+") do

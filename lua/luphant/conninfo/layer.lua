@@ -30,6 +30,14 @@ local IS_LIST = { host = true, hostaddr = true, port = true }
 local SPECIAL = { url = true, password = true, password_file = true }
 local UTF8 = { utf8 = true, unicode = true }
 
+-- "u:p@ss@db" has the host "ss@db" for libpq: the rest of the password would be looked up in the DNS
+-- and named in every message. (A leading @ is an abstract socket, a leading / a directory.)
+local function host_problem(list)
+  for host in list:gmatch("[^,]+") do
+    if host:find("^[^/@].*@") then return 'a host holds an "@"; in a URL, write @ in a password as %40' end
+  end
+end
+
 local function port_problem(list)
   for port in list:gmatch("[^,]+") do
     local number = tonumber(port:match("^%s*(%d+)%s*$"))
@@ -54,7 +62,8 @@ function layer.value_problem(keyword, value)
     return "client_encoding can only be UTF8: luphant checks and counts texts as UTF-8"
       .. " (the server converts from and to the database's own encoding)"
   end
-  return keyword == "port" and port_problem(value) or nil
+  if keyword == "host" then return host_problem(value) end
+  if keyword == "port" then return port_problem(value) end
 end
 
 ---@class luphant.conninfo.layer
@@ -83,6 +92,8 @@ end
 ---@return string|nil why
 function layer.from_string(text, ctx)
   if text:find("\0", 1, true) then return nil, "the connection string holds a NUL byte" end
+  local misread = explain.misread(text)
+  if misread then return nil, misread end
   local parsed, message = ctx.facts.conninfo_parse(text)
   if not parsed then return nil, explain.refusal(text, message, ctx.known, ctx.rules) end
   local made = layer.new()
