@@ -20,20 +20,21 @@
 /* ---- decoding ---------------------------------------------------------------------------------- */
 
 /* A fresh Lua table grows 0, 1, 2, 4 ... and rehashes each time. What stood at the same place before
- * - same depth, and same position if the parent is an object - mostly has the same size, so its
- * table is made that large at once (bench/json.lua: a quarter of the time). A power of two; places
- * that share a slot only cost a bad guess. */
+ * - same depth, and same position if the parent is an object - mostly has the same size, so a
+ * table is made that large at once (bench/json.lua: a quarter of the time). Places that share a
+ * slot only cost a bad guess. */
 #define GUESSES 64
+#define FIRST_GUESS 4 /* where nothing stood before: saves two rehashes, wastes two small nodes */
 
 typedef struct decoder {
   lua_State *L;
   lph_json_reader in;
   int mark; /* stack index of the array metatable, nil until the first array is met */
   int depth;
-  uint32_t count[LPH_JSON_MAX_DEPTH + 1];  /* members so far of the open container, by depth */
-  uint8_t place[LPH_JSON_MAX_DEPTH + 1];   /* slot of `guess` it was made from */
+  uint32_t count[LPH_JSON_MAX_DEPTH + 1]; /* members so far of the open container, by depth */
+  uint8_t place[LPH_JSON_MAX_DEPTH + 1];  /* slot of `guess` it was made from */
   bool is_object[LPH_JSON_MAX_DEPTH + 1];
-  uint32_t guess[2][GUESSES]; /* arrays, objects */
+  uint16_t guess[2][GUESSES]; /* arrays, objects: members of the last one, plus 1; 0 = none yet */
 } decoder;
 
 static void push_string(lua_State *L, const lph_json_reader *in) {
@@ -53,8 +54,7 @@ static inline void push_integer(lua_State *L, const lph_json_reader *in) {
 #if LCOMPAT_HAS_INTEGERS
   lua_pushinteger(L, in->integer);
 #else
-  int64_t limit = INT64_C(1) << 53;
-  if (LPH_LIKELY(in->integer >= -limit && in->integer <= limit))
+  if (LPH_LIKELY(in->integer >= -LCOMPAT_EXACT && in->integer <= LCOMPAT_EXACT))
     lua_pushnumber(L, (lua_Number)in->integer);
   else
     lua_pushlstring(L, in->text.data, in->text.len);
@@ -79,15 +79,17 @@ static void open_table(decoder *d, bool is_object) {
   d->place[d->depth] = place;
   d->is_object[d->depth] = is_object;
   d->count[d->depth] = 0;
-  /* Two bytes are the least a member takes: no text can make us reserve more than it could fill. */
-  size_t most = (size_t)(d->in.end - d->in.p) / 2, guess = d->guess[is_object][place];
+  /* No text can make us reserve more than its rest could fill. */
+  size_t most = lph_json_left(&d->in) / 2, guess = d->guess[is_object][place];
+  guess = guess > 0 ? guess - 1 : lph_json_is_empty(&d->in) ? 0 : FIRST_GUESS;
   int size = (int)(guess < most ? guess : most);
   lua_createtable(d->L, is_object ? 0 : size, is_object ? size : 0);
 }
 
 static void close_table(decoder *d, bool is_object) {
   lua_State *L = d->L;
-  d->guess[is_object][d->place[d->depth]] = d->count[d->depth];
+  uint32_t count = d->count[d->depth];
+  d->guess[is_object][d->place[d->depth]] = (uint16_t)(count < UINT16_MAX ? count + 1 : UINT16_MAX);
   d->depth--;
   if (is_object) return;
   if (lua_isnil(L, d->mark)) {
@@ -159,7 +161,7 @@ static int ljson_decode(lua_State *L) {
   if (ljson_push(L, text, &fault) == LPH_OK) return 1;
   lua_pushnil(L);
   lua_pushfstring(L, "malformed JSON at byte %d: %s", (int)fault.at + 1, fault.why);
-  lua_pushnumber(L, (lua_Number)fault.at);
+  lua_pushinteger(L, (lua_Integer)fault.at);
   return 3;
 }
 
@@ -225,10 +227,10 @@ static int ljson_array(lua_State *L) {
 }
 
 const luaL_Reg ljson_functions[] = {
-    {"json_decode", ljson_decode},
-    {"json_encode", ljson_encode_value},
-    {"json_array", ljson_array},
-    {NULL, NULL},
+  {"json_decode", ljson_decode},
+  {"json_encode", ljson_encode_value},
+  {"json_array", ljson_array},
+  {NULL, NULL},
 };
 
 void ljson_open(lua_State *L) {

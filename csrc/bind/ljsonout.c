@@ -14,7 +14,7 @@
 #include "types/json.h"
 
 typedef struct frame {
-  int slot;       /* of the table; an object's key lies in the slot above */
+  int slot; /* of the table; an object's key lies in the slot above */
   bool is_object;
   lua_Integer at; /* array: the element being written */
   lua_Integer n;  /* array: how many there are */
@@ -55,8 +55,12 @@ static void put_key(char *path, size_t size, size_t *len, const char *key, size_
 static void write_path(const encoder *e, char path[PATH_MAX_LEN]) {
   size_t len = 0;
   path[0] = '\0';
-  for (int i = 0; i < e->depth && len < PATH_MAX_LEN - 50; i++) {
+  for (int i = 0; i < e->depth; i++) {
     const frame *f = &e->frames[i];
+    if (len > PATH_MAX_LEN - 60) { /* one more key takes up to 51 */
+      memcpy(path + len, "...", 4);
+      return;
+    }
     if (f->is_object) {
       size_t key_len;
       const char *key = lua_tolstring(e->L, f->slot + 1, &key_len);
@@ -101,14 +105,12 @@ static lph_err refuse_key(encoder *e, int key, const char *tail) {
 
 static lph_err put_number(encoder *e, int index) {
   lua_State *L = e->L;
-#if LCOMPAT_HAS_INTEGERS
   if (lua_isinteger(L, index)) return lph_json_put_int(e->out, lua_tointeger(L, index));
-#endif
   double value = lua_tonumber(L, index);
-#if !LCOMPAT_HAS_INTEGERS
-  if (value >= -0x1p53 && value <= 0x1p53 && value == (double)(int64_t)value && !(value == 0 && signbit(value)))
+  /* Without integers in the language, a whole number is meant to be one (but -0 is not 0). */
+  if (!LCOMPAT_HAS_INTEGERS && value >= -LCOMPAT_EXACT && value <= LCOMPAT_EXACT &&
+      value == (double)(int64_t)value && !(value == 0 && signbit(value)))
     return lph_json_put_int(e->out, (int64_t)value);
-#endif
   lph_err rc = lph_json_put_float(e->out, value);
   if (rc == LPH_ERANGE)
     return refuse(e, LPH_ETYPE, isnan(value) ? "NaN has no JSON form" : "infinity has no JSON form");
@@ -146,52 +148,45 @@ static lph_err put_scalar(encoder *e, int index) {
 static lua_Integer position_of(lua_State *L, int index) {
   if (lua_type(L, index) != LUA_TNUMBER) return 0;
   lua_Number key = lua_tonumber(L, index);
-  return key >= 1 && key <= 0x1p31 && key == floor(key) ? (lua_Integer)key : 0;
+  return key >= 1 && key < 0x1p31 && key == floor(key) ? (lua_Integer)key : 0;
 }
 
-static lph_err refuse_hole(encoder *e, lua_Integer n, int key) {
+/* The table of frame f has a key `last` but not all of 1..last. */
+static lph_err refuse_hole(encoder *e, const frame *f, lua_Integer last) {
   lua_State *L = e->L;
-  lua_Integer hole = 1;
-  for (; hole <= n; hole++) {
-    lua_rawgeti(L, e->frames[e->depth - 1].slot, (int)hole);
-    bool is_hole = lua_isnil(L, -1);
+  lua_Integer hole = 0;
+  bool is_hole;
+  do {
+    lua_rawgeti(L, f->slot, (int)++hole);
+    is_hole = lua_isnil(L, -1);
     lua_pop(L, 1);
-    if (is_hole) break;
-  }
-  char tail[120];
-  snprintf(tail, sizeof tail, "stands behind the hole at [%lld] (luphant.NULL fills one; an object needs "
-                              "strings as keys)", (long long)hole);
-  return refuse_key(e, key, tail);
+  } while (!is_hole);
+  char why[160];
+  snprintf(why, sizeof why,
+           "the key [%lld] stands behind the hole at [%lld] (luphant.NULL fills one; an object needs "
+           "strings as keys)",
+           (long long)last, (long long)hole);
+  return refuse(e, LPH_ETYPE, why);
 }
 
-/* Finds out whether the table of frame f holds exactly 1..n. Raw length is a border, any border, of
- * a table with holes, hence the count. */
+/* Finds out whether the table of frame f holds exactly 1..n: so many different whole numbers from 1
+ * on that the largest is their count. (The raw length may be any border of a table with holes.) */
 static lph_err check_sequence(encoder *e, frame *f) {
   lua_State *L = e->L;
-  lua_Integer found = 0, n = (lua_Integer)lua_rawlen(L, f->slot), last = 0;
-  f->at = 0;
+  lua_Integer found = 0, last = 0;
   lua_pushnil(L);
   while (lua_next(L, f->slot)) {
     lua_pop(L, 1);
     lua_Integer i = position_of(L, -1);
-    if (LPH_UNLIKELY(i == 0)) {
-      int key = lua_gettop(L);
-      return refuse_key(e, key, lua_type(L, key) == LUA_TSTRING ? "cannot be in an array beside numbers"
-                                                                     : "fits no array and no object");
-    }
+    if (LPH_UNLIKELY(i == 0))
+      return refuse_key(e, lua_gettop(L),
+                        lua_type(L, -1) == LUA_TSTRING ? "cannot be in an array"
+                                                       : "fits no array and no object");
     found++;
     if (i > last) last = i;
   }
-  if (LPH_LIKELY(found == n && last == n)) {
-    f->n = n;
-    return LPH_OK;
-  }
-#if LCOMPAT_HAS_INTEGERS
-  lua_pushinteger(L, last);
-#else
-  lua_pushnumber(L, (lua_Number)last);
-#endif
-  return refuse_hole(e, last, lua_gettop(L));
+  f->n = last;
+  return LPH_LIKELY(found == last) ? LPH_OK : refuse_hole(e, f, last);
 }
 
 static bool is_marked(const encoder *e, int index) {
@@ -222,8 +217,7 @@ static lph_err open_table(encoder *e, bool *opened) {
   if (!lua_next(L, slot)) return lph_buf_add(e->out, marked ? "[]" : "{}", 2);
   frame *f = &e->frames[e->depth];
   *f = (frame){slot, !marked && lua_type(L, -2) != LUA_TNUMBER, 0, 0};
-  if (f->is_object && lua_type(L, -2) != LUA_TSTRING)
-    return refuse_key(e, slot + 1, "is not a string");
+  if (f->is_object && lua_type(L, -2) != LUA_TSTRING) return refuse_key(e, slot + 1, "is not a string");
   e->depth++;
   *opened = true;
   if (f->is_object) return lph_buf_putc(e->out, '{');

@@ -40,7 +40,7 @@ static lph_json_token fail(lph_json_reader *r, const char *at, const char *why) 
 }
 
 static inline const char *skip_space(const char *p, const char *end) {
-  while (p < end && (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t')) p++;
+  while (p < end && (unsigned char)*p <= ' ' && (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t')) p++;
   return p;
 }
 
@@ -51,7 +51,7 @@ static inline const char *skip_space(const char *p, const char *end) {
 /* The first byte at or after p that is not plain: a quote, a backslash, a control character or not
  * ASCII. Eight bytes at a time; a byte's top bit is set in `hit` if it is one of those. Borrows
  * only run upwards, so the lowest bit set is always right, which is the only one used. */
-static const char *skip_plain(const char *p, const char *end) {
+static inline const char *skip_plain(const char *p, const char *end) {
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
   while (end - p >= 8) {
     uint64_t word;
@@ -63,8 +63,7 @@ static const char *skip_plain(const char *p, const char *end) {
     p += 8;
   }
 #endif
-  while (p < end && (unsigned char)*p >= 0x20 && (unsigned char)*p < 0x80 && *p != '"' && *p != '\\')
-    p++;
+  while (p < end && (unsigned char)*p >= 0x20 && (unsigned char)*p < 0x80 && *p != '"' && *p != '\\') p++;
   return p;
 }
 
@@ -91,7 +90,14 @@ static const char *check_escape(lph_json_reader *r, const char *p) {
   const char *end = r->end;
   if (end - p < 2) return fail(r, end, "the text ends inside a string"), NULL;
   switch (p[1]) {
-    case '"': case '\\': case '/': case 'b': case 'f': case 'n': case 'r': case 't': return p + 2;
+    case '"':
+    case '\\':
+    case '/':
+    case 'b':
+    case 'f':
+    case 'n':
+    case 'r':
+    case 't': return p + 2;
     case 'u': break;
     default: return fail(r, p, "there is no such escape"), NULL;
   }
@@ -105,7 +111,7 @@ static const char *check_escape(lph_json_reader *r, const char *p) {
 }
 
 /* p stands behind the opening quote. True: r->text, r->escaped and r->p are set. */
-static bool read_string(lph_json_reader *r, const char *p) {
+static inline bool read_string(lph_json_reader *r, const char *p) {
   const char *first = p, *end = r->end;
   bool escaped = false, ascii = true;
   for (;;) {
@@ -286,7 +292,7 @@ static lph_json_token read_key(lph_json_reader *r, const char *p) {
   return LPH_JSON_KEY;
 }
 
-static lph_json_token read_value(lph_json_reader *r, const char *p) {
+static inline lph_json_token read_value(lph_json_reader *r, const char *p) {
   switch (*p) {
     case '"':
       if (!read_string(r, p + 1)) return LPH_JSON_BAD;
@@ -297,15 +303,24 @@ static lph_json_token read_value(lph_json_reader *r, const char *p) {
     case 't': return read_word(r, p, "true", 4, LPH_JSON_TRUE);
     case 'f': return read_word(r, p, "false", 5, LPH_JSON_FALSE);
     case 'n': return read_word(r, p, "null", 4, LPH_JSON_NULL);
-    case '-': case '0': case '1': case '2': case '3': case '4':
-    case '5': case '6': case '7': case '8': case '9': return read_number(r, p);
+    case '-':
+    case '0':
+    case '1':
+    case '2':
+    case '3':
+    case '4':
+    case '5':
+    case '6':
+    case '7':
+    case '8':
+    case '9': return read_number(r, p);
     default: return fail(r, p, "a value is missing");
   }
 }
 
 /* What may come after a value: a comma, the end of its container, or nothing. Answers true when
  * there is a next value or key to read at r->p; false when *token says it all. */
-static bool pass_comma(lph_json_reader *r, const char *p, lph_json_token *token) {
+static inline bool pass_comma(lph_json_reader *r, const char *p, lph_json_token *token) {
   if (r->depth == 0) {
     *token = p == r->end ? LPH_JSON_END : fail(r, p, "something follows the value");
     return false;

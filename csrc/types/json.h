@@ -54,6 +54,13 @@ typedef struct lph_json_reader {
 void lph_json_open(lph_json_reader *r, lph_bytes text);
 lph_json_token lph_json_next(lph_json_reader *r);
 
+/* Bytes not yet read. Each member still to come takes two of them at least. */
+static inline size_t lph_json_left(const lph_json_reader *r) { return (size_t)(r->end - r->p); }
+/* Right after an OPEN: is it seen at a glance that nothing is inside? */
+static inline bool lph_json_is_empty(const lph_json_reader *r) {
+  return r->p < r->end && (*r->p == ']' || *r->p == '}');
+}
+
 /* Decodes the KEY or STRING at hand. `out` has room for r->text.len bytes (an escape is never
  * shorter than what it stands for); answers how many were written. */
 size_t lph_json_unescape(const lph_json_reader *r, char *out);
