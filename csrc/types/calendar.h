@@ -13,13 +13,13 @@
 
 #include "types/scalar.h"
 
-#define LPH_JD_UNIX 2440588          /* 1970-01-01 */
-#define LPH_JD_PG 2451545            /* 2000-01-01, zero of the wire format */
-#define LPH_JD_DATE_END 2147483494   /* 5874898-01-01, one past the last date */
-#define LPH_JD_STAMP_END 109203528   /* 294277-01-01, one past the last timestamp */
+#define LPH_JD_UNIX 2440588        /* 1970-01-01 */
+#define LPH_JD_PG 2451545          /* 2000-01-01, zero of the wire format */
+#define LPH_JD_DATE_END 2147483494 /* 5874898-01-01, one past the last date */
+#define LPH_JD_STAMP_END 109203528 /* 294277-01-01, one past the last timestamp */
 #define LPH_DAY_S 86400
 #define LPH_DAY_US INT64_C(86400000000)
-#define LPH_OFFSET_END (16 * 3600)   /* the server takes offsets up to +-15:59:59 */
+#define LPH_OFFSET_END (16 * 3600) /* the server takes offsets up to +-15:59:59 */
 #define LPH_ISO_MAX 48 /* "294276-12-31 23:59:59.999999+15:59:59 BC" is 40; a date has 7 year digits */
 
 typedef struct lph_civil {
@@ -75,9 +75,12 @@ static inline char *lph_put_civil(char *p, lph_civil date) {
   if (LPH_UNLIKELY(year >= 10000)) { /* up to 5874897 */
     uint32_t high = year / 10000;
     if (high >= 100) *p++ = (char)('0' + high / 100);
-    if (high >= 100) p = lph_put2(p, high % 100);
-    else if (high >= 10) p = lph_put2(p, high);
-    else *p++ = (char)('0' + high);
+    if (high >= 100)
+      p = lph_put2(p, high % 100);
+    else if (high >= 10)
+      p = lph_put2(p, high);
+    else
+      *p++ = (char)('0' + high);
     year %= 10000;
   }
   p = lph_put2(p, year / 100);

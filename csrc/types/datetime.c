@@ -250,9 +250,10 @@ lph_err lph_datetime_write(const lph_type *type, const lph_datetime *in, lph_buf
 
 /* Servers whose TimeZone is UTC write "+00" themselves; no other offset ends in these three bytes. */
 static bool is_utc(lph_bytes text) {
+  if (text.len < sizeof "2000-01-01 00:00:00+00" - 1) return false;
   const char *end = text.data + text.len;
-  if (text.len >= 25 && memcmp(end - 3, " BC", 3) == 0) end -= 3;
-  return text.len >= 22 && memcmp(end - 3, "+00", 3) == 0;
+  if (memcmp(end - 3, " BC", 3) == 0) end -= 3;
+  return memcmp(end - 3, "+00", 3) == 0;
 }
 
 lph_err lph_timestamptz_to_utc(lph_bytes text, lph_buf *out) {

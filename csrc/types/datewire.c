@@ -146,9 +146,11 @@ static void put_part(parts *w, int32_t value, const char *unit) {
   if (value == 0) return;
   char *p = w->p;
   if (w->any) *p++ = ' ';
-  if (value < 0) *p++ = '-';
-  else if (w->after_minus) *p++ = '+';
-  p += lph_put_digits(p, value < 0 ? (uint64_t)-(int64_t)value : (uint64_t)value);
+  if (value < 0)
+    *p++ = '-';
+  else if (w->after_minus)
+    *p++ = '+';
+  p += lph_put_digits(p, value < 0 ? 0 - (uint64_t)value : (uint64_t)value);
   *p++ = ' ';
   size_t len = strlen(unit);
   memcpy(p, unit, len);
@@ -167,8 +169,10 @@ lph_err lph_interval_put(int32_t months, int32_t days, int64_t us, lph_buf *out)
   char *p = w.p;
   if (us != 0 || !w.any) {
     if (w.any) *p++ = ' ';
-    if (us < 0) *p++ = '-';
-    else if (w.after_minus) *p++ = '+';
+    if (us < 0)
+      *p++ = '-';
+    else if (w.after_minus)
+      *p++ = '+';
     uint64_t abs = us < 0 ? 0 - (uint64_t)us : (uint64_t)us;
     uint64_t seconds = abs / 1000000;
     if (seconds < 36000) *p++ = '0';
@@ -222,13 +226,9 @@ lph_err lph_datetime_from_wire(lph_kind kind, lph_bytes in, lph_datetime *out) {
   uint64_t us;
   bool ok = false;
   switch (kind) {
-    case LPH_DATE:
-      ok = split_instant(read_date(in, &at), &at, out);
-      break;
+    case LPH_DATE: ok = split_instant(read_date(in, &at), &at, out); break;
     case LPH_TIMESTAMP:
-    case LPH_TIMESTAMPTZ:
-      ok = split_instant(read_stamp(in, &at), &at, out);
-      break;
+    case LPH_TIMESTAMPTZ: ok = split_instant(read_stamp(in, &at), &at, out); break;
     case LPH_TIME:
     case LPH_TIMETZ:
       ok = read_clock(in, kind == LPH_TIMETZ, &us, &out->offset_s);
@@ -236,11 +236,8 @@ lph_err lph_datetime_from_wire(lph_kind kind, lph_bytes in, lph_datetime *out) {
       split_clock(us, out);
       out->time_us = (int64_t)us;
       break;
-    case LPH_INTERVAL:
-      ok = split_span(in, out);
-      break;
-    default:
-      break;
+    case LPH_INTERVAL: ok = split_span(in, out); break;
+    default: break;
   }
   return ok ? LPH_OK : LPH_EFORMAT;
 }

@@ -106,7 +106,8 @@ static inline void check_hostile(lph_kind kind, wire good, int rounds) {
       w.len = next_random() % 48;
       for (size_t k = 0; k < w.len; k++) w.data[k] = (char)next_random();
     } else if (w.len > 0) {
-      for (int k = 0; k < 3; k++) w.data[next_random() % w.len] = (char)(next_random() % 3 ? next_random() : 0xff);
+      for (int k = 0; k < 3; k++)
+        w.data[next_random() % w.len] = (char)(next_random() % 3 ? next_random() : 0xff);
       if (next_random() % 4 == 0) w.len = next_random() % (w.len + 1);
     }
     lph_buf_clear(&out);
