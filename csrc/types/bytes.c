@@ -8,8 +8,8 @@
 #define HEX_ROW(h) \
   h "0" h "1" h "2" h "3" h "4" h "5" h "6" h "7" h "8" h "9" h "a" h "b" h "c" h "d" h "e" h "f"
 static const char hex_pairs[513] = HEX_ROW("0") HEX_ROW("1") HEX_ROW("2") HEX_ROW("3") HEX_ROW("4")
-    HEX_ROW("5") HEX_ROW("6") HEX_ROW("7") HEX_ROW("8") HEX_ROW("9") HEX_ROW("a") HEX_ROW("b")
-    HEX_ROW("c") HEX_ROW("d") HEX_ROW("e") HEX_ROW("f");
+  HEX_ROW("5") HEX_ROW("6") HEX_ROW("7") HEX_ROW("8") HEX_ROW("9") HEX_ROW("a") HEX_ROW("b") HEX_ROW("c")
+    HEX_ROW("d") HEX_ROW("e") HEX_ROW("f");
 
 static inline char *put_hex(char *p, char c) {
   memcpy(p, &hex_pairs[(unsigned char)c * 2], 2);
@@ -19,11 +19,11 @@ static inline char *put_hex(char *p, char c) {
 /* Value of a hex digit with a mark, so that what is no digit (0) can be told from '0'. */
 #define MARK 0x10
 static const uint8_t hex_value[256] = {
-    ['0'] = MARK | 0,  ['1'] = MARK | 1,  ['2'] = MARK | 2,  ['3'] = MARK | 3,  ['4'] = MARK | 4,
-    ['5'] = MARK | 5,  ['6'] = MARK | 6,  ['7'] = MARK | 7,  ['8'] = MARK | 8,  ['9'] = MARK | 9,
-    ['a'] = MARK | 10, ['b'] = MARK | 11, ['c'] = MARK | 12, ['d'] = MARK | 13, ['e'] = MARK | 14,
-    ['f'] = MARK | 15, ['A'] = MARK | 10, ['B'] = MARK | 11, ['C'] = MARK | 12, ['D'] = MARK | 13,
-    ['E'] = MARK | 14, ['F'] = MARK | 15,
+  ['0'] = MARK | 0,  ['1'] = MARK | 1,  ['2'] = MARK | 2,  ['3'] = MARK | 3,  ['4'] = MARK | 4,
+  ['5'] = MARK | 5,  ['6'] = MARK | 6,  ['7'] = MARK | 7,  ['8'] = MARK | 8,  ['9'] = MARK | 9,
+  ['a'] = MARK | 10, ['b'] = MARK | 11, ['c'] = MARK | 12, ['d'] = MARK | 13, ['e'] = MARK | 14,
+  ['f'] = MARK | 15, ['A'] = MARK | 10, ['B'] = MARK | 11, ['C'] = MARK | 12, ['D'] = MARK | 13,
+  ['E'] = MARK | 14, ['F'] = MARK | 15,
 };
 
 /* ---- bytea ------------------------------------------------------------------------------------ */

@@ -48,15 +48,15 @@ static lph_err put_text(lph_bytes s, lph_buf *out, const char **why) {
 /* What to say when a kind that takes strings only was given something else. */
 static const char *string_expected(uint8_t kind) {
   switch (kind) {
-  case LPH_TEXT: return "expected a string; tostring(value) makes one";
-  case LPH_BYTEA: return "expected a string with the raw bytes";
-  case LPH_DATE: return "expected a string such as \"2024-02-29\"";
-  case LPH_TIME:
-  case LPH_TIMETZ: return "expected a string such as \"13:45:00\"";
-  case LPH_TIMESTAMP: return "expected a string such as \"2024-02-29 13:45:00\"";
-  case LPH_TIMESTAMPTZ: return "expected a string such as \"2024-02-29 13:45:00+00\"";
-  case LPH_INTERVAL: return "expected a string such as \"1 day 02:30:00\"";
-  default: return "expected a string in the form PostgreSQL prints this type";
+    case LPH_TEXT: return "expected a string; tostring(value) makes one";
+    case LPH_BYTEA: return "expected a string with the raw bytes";
+    case LPH_DATE: return "expected a string such as \"2024-02-29\"";
+    case LPH_TIME:
+    case LPH_TIMETZ: return "expected a string such as \"13:45:00\"";
+    case LPH_TIMESTAMP: return "expected a string such as \"2024-02-29 13:45:00\"";
+    case LPH_TIMESTAMPTZ: return "expected a string such as \"2024-02-29 13:45:00+00\"";
+    case LPH_INTERVAL: return "expected a string such as \"1 day 02:30:00\"";
+    default: return "expected a string in the form PostgreSQL prints this type";
   }
 }
 
@@ -132,15 +132,15 @@ static lph_err encode_uint8(const lph_value *v, lph_buf *out, const char **why) 
   char text[32];
   lph_err rc;
   switch (v->tag) {
-  case LPH_V_INT:
-    if (v->integer < 0) return refuse(why, LPH_ERANGE, UINT8_MESSAGE);
-    return append_int(out, v->integer, why);
-  case LPH_V_FLOAT:
-    if ((rc = check_whole(v->number, why)) != LPH_OK) return rc;
-    if (v->number < 0 || v->number >= TWO_64) return refuse(why, LPH_ERANGE, UINT8_MESSAGE);
-    return append(out, text, lph_put_digits(text, (uint64_t)v->number), why);
-  case LPH_V_STRING: return encode_uint8_text(v->string, out, why);
-  default: return refuse(why, LPH_ETYPE, "expected an integer or a string of decimal digits");
+    case LPH_V_INT:
+      if (v->integer < 0) return refuse(why, LPH_ERANGE, UINT8_MESSAGE);
+      return append_int(out, v->integer, why);
+    case LPH_V_FLOAT:
+      if ((rc = check_whole(v->number, why)) != LPH_OK) return rc;
+      if (v->number < 0 || v->number >= TWO_64) return refuse(why, LPH_ERANGE, UINT8_MESSAGE);
+      return append(out, text, lph_put_digits(text, (uint64_t)v->number), why);
+    case LPH_V_STRING: return encode_uint8_text(v->string, out, why);
+    default: return refuse(why, LPH_ETYPE, "expected an integer or a string of decimal digits");
   }
 }
 
@@ -170,12 +170,12 @@ static lph_err encode_float(bool is_float4, const lph_value *v, lph_buf *out, co
 static lph_err encode_numeric(const lph_value *v, lph_buf *out, const char **why) {
   double ignored;
   switch (v->tag) {
-  case LPH_V_INT: return append_int(out, v->integer, why);
-  case LPH_V_FLOAT: return append_float(out, v->number, why);
-  case LPH_V_STRING:
-    if (lph_parse_float8(v->string, &ignored)) return append(out, v->string.data, v->string.len, why);
-    return refuse(why, LPH_ETYPE, "expected a number or a decimal string such as \"12.50\"");
-  default: return refuse(why, LPH_ETYPE, "expected a number or a decimal string such as \"12.50\"");
+    case LPH_V_INT: return append_int(out, v->integer, why);
+    case LPH_V_FLOAT: return append_float(out, v->number, why);
+    case LPH_V_STRING:
+      if (lph_parse_float8(v->string, &ignored)) return append(out, v->string.data, v->string.len, why);
+      return refuse(why, LPH_ETYPE, "expected a number or a decimal string such as \"12.50\"");
+    default: return refuse(why, LPH_ETYPE, "expected a number or a decimal string such as \"12.50\"");
   }
 }
 
@@ -183,12 +183,12 @@ static lph_err encode_numeric(const lph_value *v, lph_buf *out, const char **why
 
 static lph_err encode_json(const lph_value *v, lph_buf *out, const char **why) {
   switch (v->tag) {
-  case LPH_V_BOOL: return append_bool(out, v->boolean, why);
-  case LPH_V_INT: return append_int(out, v->integer, why);
-  case LPH_V_FLOAT:
-    if (!isfinite(v->number)) return refuse(why, LPH_ERANGE, "JSON has no NaN and no Infinity");
-    return append_float(out, v->number, why);
-  default: return put_text(v->string, out, why);
+    case LPH_V_BOOL: return append_bool(out, v->boolean, why);
+    case LPH_V_INT: return append_int(out, v->integer, why);
+    case LPH_V_FLOAT:
+      if (!isfinite(v->number)) return refuse(why, LPH_ERANGE, "JSON has no NaN and no Infinity");
+      return append_float(out, v->number, why);
+    default: return put_text(v->string, out, why);
   }
 }
 
@@ -200,19 +200,19 @@ static lph_err encode_string(uint8_t kind, const lph_value *v, lph_buf *out, con
 
 lph_err lph_encode(const lph_type *type, const lph_value *v, lph_buf *out, const char **why) {
   switch (type->kind) {
-  case LPH_BOOL:
-    if (v->tag == LPH_V_BOOL) return append_bool(out, v->boolean, why);
-    return refuse(why, LPH_ETYPE, "expected true or false");
-  case LPH_INT2: return encode_int(&int2_range, v, out, why);
-  case LPH_INT4: return encode_int(&int4_range, v, out, why);
-  case LPH_INT8: return encode_int(&int8_range, v, out, why);
-  case LPH_UINT4: return encode_int(&uint4_range, v, out, why);
-  case LPH_UINT8: return encode_uint8(v, out, why);
-  case LPH_FLOAT4: return encode_float(true, v, out, why);
-  case LPH_FLOAT8: return encode_float(false, v, out, why);
-  case LPH_NUMERIC: return encode_numeric(v, out, why);
-  case LPH_JSON:
-  case LPH_JSONB: return encode_json(v, out, why);
-  default: return encode_string(type->kind, v, out, why);
+    case LPH_BOOL:
+      if (v->tag == LPH_V_BOOL) return append_bool(out, v->boolean, why);
+      return refuse(why, LPH_ETYPE, "expected true or false");
+    case LPH_INT2: return encode_int(&int2_range, v, out, why);
+    case LPH_INT4: return encode_int(&int4_range, v, out, why);
+    case LPH_INT8: return encode_int(&int8_range, v, out, why);
+    case LPH_UINT4: return encode_int(&uint4_range, v, out, why);
+    case LPH_UINT8: return encode_uint8(v, out, why);
+    case LPH_FLOAT4: return encode_float(true, v, out, why);
+    case LPH_FLOAT8: return encode_float(false, v, out, why);
+    case LPH_NUMERIC: return encode_numeric(v, out, why);
+    case LPH_JSON:
+    case LPH_JSONB: return encode_json(v, out, why);
+    default: return encode_string(type->kind, v, out, why);
   }
 }

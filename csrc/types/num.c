@@ -11,9 +11,9 @@
 #include "types/scalar.h"
 
 const char lph_digit_pairs[200] =
-    "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
-    "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
-    "8081828384858687888990919293949596979899";
+  "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
+  "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
+  "8081828384858687888990919293949596979899";
 
 /* ---- integers --------------------------------------------------------------------------------- */
 
@@ -38,10 +38,26 @@ bool lph_parse_int8(lph_bytes text, int64_t *value) {
 }
 
 static unsigned count_digits(uint64_t v) {
-  static const uint64_t power[20] = {
-      0, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000, 10000000000,
-      100000000000, 1000000000000, 10000000000000, 100000000000000, 1000000000000000,
-      10000000000000000, 100000000000000000, 1000000000000000000, 10000000000000000000u};
+  static const uint64_t power[20] = {0,
+                                     10,
+                                     100,
+                                     1000,
+                                     10000,
+                                     100000,
+                                     1000000,
+                                     10000000,
+                                     100000000,
+                                     1000000000,
+                                     10000000000,
+                                     100000000000,
+                                     1000000000000,
+                                     10000000000000,
+                                     100000000000000,
+                                     1000000000000000,
+                                     10000000000000000,
+                                     100000000000000000,
+                                     1000000000000000000,
+                                     10000000000000000000u};
 #if defined(__GNUC__)
   /* log10(2) is about 1233 / 4096: right or one too small over 64 bits. */
   unsigned guess = ((64u - (unsigned)__builtin_clzll(v | 1)) * 1233u) >> 12;
@@ -78,13 +94,12 @@ size_t lph_format_int8(char out[32], int64_t value) {
 
 /* ---- text to float ---------------------------------------------------------------------------- */
 
-/* value = digits * 10^(scale + written) unless nonzero digits were cut off. */
+/* value = digits * 10^(scale + written) as long as `digits` holds all of them: below 10^18 it does. */
 typedef struct decimal {
   uint64_t digits; /* the first nineteen significant ones */
   int64_t scale;   /* where the point stands relative to them */
   int64_t written; /* the exponent the text gives */
   bool negative;
-  bool cut;
   const char *first, *last; /* mantissa, point included, within the text */
 } decimal;
 
@@ -93,7 +108,6 @@ static inline void take_digit(decimal *d, char c, bool after_point) {
     d->digits = d->digits * 10 + (uint64_t)(c - '0');
     d->scale -= after_point;
   } else {
-    d->cut |= c != '0';
     d->scale += !after_point;
   }
 }
@@ -182,15 +196,14 @@ static bool parse_special(lph_bytes text, double *value) {
   return true;
 }
 
-/* Clinger's fast path: a mantissa below 2^53 and a power of ten up to 10^22 are both exact
+/* The exact fast path: a mantissa below 2^53 and a power of ten up to 10^22 are both exact
  * doubles, so one multiplication or division rounds once, which is the correct rounding. (Not so
  * where the compiler computes in more than double precision.) */
 static bool fast_float8(const decimal *d, double *value) {
-  static const double power[23] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
-                                   1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
-                                   1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+  static const double power[23] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+                                   1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
   int64_t exponent = d->scale + d->written;
-  if (FLT_EVAL_METHOD != 0 || d->cut || d->digits >> 53 != 0) return false;
+  if (FLT_EVAL_METHOD != 0 || d->digits >> 53 != 0) return false;
   if (exponent < -22 || exponent > 22) return false;
   double v = (double)d->digits;
   v = exponent < 0 ? v / power[-exponent] : v * power[exponent];
@@ -216,7 +229,8 @@ static size_t utf8_char(const unsigned char *p, size_t left) {
   unsigned char c = p[0];
   if (c < 0x80) return 1;
   if (c < 0xc2 || c > 0xf4) return 0;
-  size_t n = c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
+  if (c < 0xe0) return left >= 2 && (p[1] & 0xc0) == 0x80 ? 2 : 0;
+  size_t n = c < 0xf0 ? 3 : 4;
   if (left < n) return 0;
   unsigned char low = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80;
   unsigned char high = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;

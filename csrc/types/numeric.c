@@ -28,10 +28,10 @@ static bool digits_are_valid(const char *digits, int count) {
 
 static lph_err put_special(unsigned sign, lph_buf *out) {
   switch (sign) {
-  case NOT_A_NUMBER: return lph_buf_add(out, "NaN", 3);
-  case PLUS_INF: return lph_buf_add(out, "Infinity", 8);
-  case MINUS_INF: return lph_buf_add(out, "-Infinity", 9);
-  default: return LPH_EFORMAT;
+    case NOT_A_NUMBER: return lph_buf_add(out, "NaN", 3);
+    case PLUS_INF: return lph_buf_add(out, "Infinity", 8);
+    case MINUS_INF: return lph_buf_add(out, "-Infinity", 9);
+    default: return LPH_EFORMAT;
   }
 }
 

@@ -15,6 +15,12 @@ extern const char lph_digit_pairs[200];
 /* Writes `v` in decimal without a NUL; answers the number of digits (at most 20). */
 size_t lph_put_digits(char *out, uint64_t v);
 
+/* shortest.c: 10^k scaled to 2^127 <= result < 2^128, rounded up; -292 <= k <= 324. */
+typedef struct lph_wide {
+  uint64_t high, low;
+} lph_wide;
+lph_wide lph_power_of_ten(int k);
+
 /* numeric.c */
 lph_err lph_numeric_text(lph_bytes binary, lph_buf *out);
 

@@ -1,7 +1,6 @@
 /* shortest.c - float8 and float4 to the shortest decimal that reads back to the same value.
  *
- * The method is Schubfach (Raffaello Giulietti, "The Schubfach way to render doubles"): scale the
- * value and the two borders of its rounding interval by one power of ten, then pick the multiple of
+ * The method is known as Schubfach ("The Schubfach way to render doubles"): scale the value and the two borders of its rounding interval by one power of ten, then pick the multiple of
  * ten inside the interval, else the nearest integer. As in PostgreSQL the borders themselves
  * do not count as inside, so that also a reader with sloppy rounding gets the value back, and the
  * digits are the same as the server's.
@@ -9,15 +8,14 @@
  * No locale, no allocation, no libc formatting.
  *
  * SPDX-License-Identifier: MIT */
+#include <float.h>
 #include <math.h>
 
 #include "types/scalar.h"
 
 /* ---- 128-bit powers of ten --------------------------------------------------------------------- */
 
-typedef struct wide {
-  uint64_t high, low;
-} wide;
+typedef lph_wide wide;
 
 static inline wide multiply(uint64_t a, uint64_t b) {
 #ifdef __SIZEOF_INT128__
@@ -33,8 +31,8 @@ static inline wide multiply(uint64_t a, uint64_t b) {
 }
 
 /* The leading 192 bits of 5^(27 q), q from -11 to 12. All 617 powers in use would take 10 KB; these
- * and one multiplication by 5^0 ... 5^26 give each of them exactly, rounded up to 128 bits (the test
- * compares the digits of every binary exponent with what snprintf says). */
+ * and one multiplication by 5^0 ... 5^26 give each of them exactly, rounded up to 128 bits
+ * (spec/c/test_shortest.c compares all of them with long arithmetic). */
 #define STEP 27
 #define FIRST_Q (-11)
 static const uint64_t coarse[24][3] = {
@@ -65,19 +63,18 @@ static const uint64_t coarse[24][3] = {
 };
 /* 5^0 ... 5^26, leading bit at the top. */
 static const uint64_t fine[STEP] = {
-    UINT64_C(0x8000000000000000), UINT64_C(0xa000000000000000), UINT64_C(0xc800000000000000),
-    UINT64_C(0xfa00000000000000), UINT64_C(0x9c40000000000000), UINT64_C(0xc350000000000000),
-    UINT64_C(0xf424000000000000), UINT64_C(0x9896800000000000), UINT64_C(0xbebc200000000000),
-    UINT64_C(0xee6b280000000000), UINT64_C(0x9502f90000000000), UINT64_C(0xba43b74000000000),
-    UINT64_C(0xe8d4a51000000000), UINT64_C(0x9184e72a00000000), UINT64_C(0xb5e620f480000000),
-    UINT64_C(0xe35fa931a0000000), UINT64_C(0x8e1bc9bf04000000), UINT64_C(0xb1a2bc2ec5000000),
-    UINT64_C(0xde0b6b3a76400000), UINT64_C(0x8ac7230489e80000), UINT64_C(0xad78ebc5ac620000),
-    UINT64_C(0xd8d726b7177a8000), UINT64_C(0x878678326eac9000), UINT64_C(0xa968163f0a57b400),
-    UINT64_C(0xd3c21bcecceda100), UINT64_C(0x84595161401484a0), UINT64_C(0xa56fa5b99019a5c8),
+  UINT64_C(0x8000000000000000), UINT64_C(0xa000000000000000), UINT64_C(0xc800000000000000),
+  UINT64_C(0xfa00000000000000), UINT64_C(0x9c40000000000000), UINT64_C(0xc350000000000000),
+  UINT64_C(0xf424000000000000), UINT64_C(0x9896800000000000), UINT64_C(0xbebc200000000000),
+  UINT64_C(0xee6b280000000000), UINT64_C(0x9502f90000000000), UINT64_C(0xba43b74000000000),
+  UINT64_C(0xe8d4a51000000000), UINT64_C(0x9184e72a00000000), UINT64_C(0xb5e620f480000000),
+  UINT64_C(0xe35fa931a0000000), UINT64_C(0x8e1bc9bf04000000), UINT64_C(0xb1a2bc2ec5000000),
+  UINT64_C(0xde0b6b3a76400000), UINT64_C(0x8ac7230489e80000), UINT64_C(0xad78ebc5ac620000),
+  UINT64_C(0xd8d726b7177a8000), UINT64_C(0x878678326eac9000), UINT64_C(0xa968163f0a57b400),
+  UINT64_C(0xd3c21bcecceda100), UINT64_C(0x84595161401484a0), UINT64_C(0xa56fa5b99019a5c8),
 };
 
-/* 10^k scaled to 2^127 <= result < 2^128, rounded up. -292 <= k <= 324. */
-static wide power_of_ten(int k) {
+lph_wide lph_power_of_ten(int k) {
   int q = (k + STEP * -FIRST_Q) / STEP; /* counted from FIRST_Q, hence never negative */
   const uint64_t *c = coarse[q];
   uint64_t f = fine[k - (q + FIRST_Q) * STEP];
@@ -117,7 +114,7 @@ static decimal shortest(uint64_t c, int q, bool narrow) {
    * 1741647 / 2^19 is log2(10). Shifts of negative numbers round down, as wanted. */
   int k = (q * 1262611 - (narrow ? 524031 : 0)) >> 22;
   int shift = q + ((-k * 1741647) >> 19) + 1;
-  wide power = power_of_ten(-k);
+  wide power = lph_power_of_ten(-k);
   uint64_t lower = scale(power, (4 * c - 2 + narrow) << shift) + 1; /* + 1, - 1: borders are outside */
   uint64_t value = scale(power, (4 * c) << shift);
   uint64_t upper = scale(power, (4 * c + 2) << shift) - 1;
@@ -133,6 +130,17 @@ static decimal shortest(uint64_t c, int q, bool narrow) {
   return (decimal){s + (value > half || (value == half && (s & 1) != 0)), k};
 }
 
+/* Most floats people store are short decimals. With at most six decimals and below 10^9 there are at
+ * most fifteen digits, and no two such decimals share a double: if one divides back to the value, it is
+ * the shortest. (Both operands are exact, so the division rounds as reading the text would; not so
+ * where the compiler computes in more than double precision.) */
+static inline bool few_decimals(double magnitude, decimal *d) {
+  if (FLT_EVAL_METHOD != 0 || magnitude >= 1e9) return false;
+  d->digits = (uint64_t)(magnitude * 1e6 + 0.5);
+  d->exponent = -6;
+  return (double)d->digits / 1e6 == magnitude;
+}
+
 static decimal digits_of(double value, bool is_float4) {
   if (is_float4) {
     float narrowed = (float)value;
@@ -146,8 +154,7 @@ static decimal digits_of(double value, bool is_float4) {
   memcpy(&bits, &value, sizeof bits);
   uint64_t fraction = bits & UINT64_C(0xfffffffffffff), exponent = bits >> 52 & 0x7ffu;
   if (exponent == 0) return shortest(fraction, 1 - 1075, false);
-  return shortest(fraction | UINT64_C(0x10000000000000), (int)exponent - 1075,
-                  fraction == 0 && exponent > 1);
+  return shortest(fraction | UINT64_C(0x10000000000000), (int)exponent - 1075, fraction == 0 && exponent > 1);
 }
 
 /* ---- layout ------------------------------------------------------------------------------------ */
@@ -204,7 +211,8 @@ static size_t format(char *out, double value, bool is_float4, int limit) {
   if (value == 0) {
     out[n++] = '0';
   } else {
-    decimal d = digits_of(value, is_float4);
+    decimal d;
+    if (is_float4 || !few_decimals(fabs(value), &d)) d = digits_of(value, is_float4);
     char digits[20];
     int count = (int)lph_put_digits(digits, d.digits);
     int exponent = d.exponent + count - 1;

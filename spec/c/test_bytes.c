@@ -206,8 +206,8 @@ static void without_memory_nothing_is_appended(void **state) {
     codec f;
     const char *in;
     size_t n;
-  } cases[] = {{lph_bytea_unescape, "\\x00", 4}, {lph_bytea_unescape, "abc", 3},
-               {lph_bytea_hex, "abc", 3},        {lph_uuid_text, "0123456789abcdef", 16},
+  } cases[] = {{lph_bytea_unescape, "\\x00", 4},  {lph_bytea_unescape, "abc", 3},
+               {lph_bytea_hex, "abc", 3},         {lph_uuid_text, "0123456789abcdef", 16},
                {lph_bit_text, "\0\0\0\1\x80", 5}, {lph_char_text, "A", 1},
                {lph_char_text, "\xff", 1}};
   for (size_t i = 0; i < lph_countof(cases); i++) {
@@ -223,14 +223,14 @@ static void without_memory_nothing_is_appended(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(bytea_is_read_in_hex),
-      cmocka_unit_test(bytea_is_read_in_escape_form),
-      cmocka_unit_test(bytea_survives_both_forms),
-      cmocka_unit_test(uuid_is_sixteen_bytes),
-      cmocka_unit_test(bit_strings_keep_their_length),
-      cmocka_unit_test(char_is_one_byte),
-      cmocka_unit_test(random_bytes_give_a_value_or_a_refusal),
-      cmocka_unit_test(without_memory_nothing_is_appended),
+    cmocka_unit_test(bytea_is_read_in_hex),
+    cmocka_unit_test(bytea_is_read_in_escape_form),
+    cmocka_unit_test(bytea_survives_both_forms),
+    cmocka_unit_test(uuid_is_sixteen_bytes),
+    cmocka_unit_test(bit_strings_keep_their_length),
+    cmocka_unit_test(char_is_one_byte),
+    cmocka_unit_test(random_bytes_give_a_value_or_a_refusal),
+    cmocka_unit_test(without_memory_nothing_is_appended),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

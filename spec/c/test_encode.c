@@ -53,7 +53,8 @@ static void refuses(lph_kind kind, lph_value v, lph_err code, const char *word) 
   const char *why = NULL;
   assert_int_equal(lph_buf_puts(&out, "kept"), LPH_OK);
   lph_err rc = lph_encode(&type, &v, &out, &why);
-  if (rc != code) fail_msg("kind %d: code %d (%s) instead of %d (... %s ...)", kind, rc, why ? why : "-", code, word);
+  if (rc != code)
+    fail_msg("kind %d: code %d (%s) instead of %d (... %s ...)", kind, rc, why ? why : "-", code, word);
   assert_non_null(why);
   if (strstr(why, word) == NULL) fail_msg("kind %d: \"%s\" does not say \"%s\"", kind, why, word);
   assert_int_equal(out.len, 4);
@@ -75,11 +76,11 @@ static const struct {
   int64_t low, high;
   const char *range;
 } integer_kinds[] = {
-    {LPH_INT2, INT16_MIN, INT16_MAX, "(-32768 to 32767)"},
-    {LPH_INT4, INT32_MIN, INT32_MAX, "(-2147483648 to 2147483647)"},
-    {LPH_INT8, INT64_MIN, INT64_MAX, "(-9223372036854775808 to 9223372036854775807)"},
-    {LPH_UINT4, 0, UINT32_MAX, "(0 to 4294967295)"},
-    {LPH_UINT8, 0, INT64_MAX, "(0 to 18446744073709551615)"}, /* the upper half: see below */
+  {LPH_INT2, INT16_MIN, INT16_MAX, "(-32768 to 32767)"},
+  {LPH_INT4, INT32_MIN, INT32_MAX, "(-2147483648 to 2147483647)"},
+  {LPH_INT8, INT64_MIN, INT64_MAX, "(-9223372036854775808 to 9223372036854775807)"},
+  {LPH_UINT4, 0, UINT32_MAX, "(0 to 4294967295)"},
+  {LPH_UINT8, 0, INT64_MAX, "(0 to 18446744073709551615)"}, /* the upper half: see below */
 };
 
 static void integers_end_where_their_type_ends(void **state) {
@@ -185,7 +186,8 @@ static void floats_take_numbers(void **state) {
 
 static void random_numbers_read_back(void **state) {
   (void)state;
-  static const lph_type float8 = {.kind = LPH_FLOAT8}, float4 = {.kind = LPH_FLOAT4}, numeric = {.kind = LPH_NUMERIC};
+  static const lph_type float8 = {.kind = LPH_FLOAT8}, float4 = {.kind = LPH_FLOAT4},
+                        numeric = {.kind = LPH_NUMERIC};
   lph_buf out = {0};
   const char *why;
   for (int i = 0; i < 50000; i++) {
@@ -213,8 +215,9 @@ static void random_numbers_read_back(void **state) {
 
 static void numeric_keeps_decimal_strings_as_they_are(void **state) {
   (void)state;
-  static const char *const good[] = {"0", "-12.50", "+1", "0.10000000000000000000000000000001", "1e-20", "NaN",
-                                     "Infinity", "-Infinity", ".5", "123456789012345678901234567890"};
+  static const char *const good[] = {
+    "0",        "-12.50",    "+1", "0.10000000000000000000000000000001", "1e-20", "NaN",
+    "Infinity", "-Infinity", ".5", "123456789012345678901234567890"};
   static const char *const bad[] = {"", " 1", "1,5", "0x10", "abc", "1e", "--1", "1.2.3", "1\n"};
   for (size_t i = 0; i < lph_countof(good); i++) gives(LPH_NUMERIC, string(good[i]), good[i]);
   for (size_t i = 0; i < lph_countof(bad); i++) refuses(LPH_NUMERIC, string(bad[i]), LPH_ETYPE, "12.50");
@@ -248,14 +251,29 @@ static void every_string_is_checked_but_bytea(void **state) {
   static const struct {
     lph_kind kind;
     const char *hint; /* what the refusal of a number says */
-  } kinds[] = {{LPH_TEXT, "tostring"},      {LPH_DATE, "2024-02-29"},     {LPH_TIME, "13:45:00"},
-               {LPH_TIMETZ, "13:45:00"},    {LPH_TIMESTAMP, "2024-02-29 13:45:00"},
-               {LPH_TIMESTAMPTZ, "+00"},    {LPH_INTERVAL, "1 day"},      {LPH_UUID, "string"},
-               {LPH_INET, "string"},        {LPH_MACADDR, "string"},      {LPH_BIT, "string"},
-               {LPH_CHAR, "string"},        {LPH_LSN, "string"},          {LPH_TID, "string"},
-               {LPH_POINT, "string"},       {LPH_CIRCLE, "string"},       {LPH_VERSIONED, "string"},
-               {LPH_ARRAY, "string"},       {LPH_COMPOSITE, "string"},    {LPH_RECORD, "string"},
-               {LPH_RANGE, "string"},       {LPH_MULTIRANGE, "string"},   {LPH_HSTORE, "string"},
+  } kinds[] = {{LPH_TEXT, "tostring"},
+               {LPH_DATE, "2024-02-29"},
+               {LPH_TIME, "13:45:00"},
+               {LPH_TIMETZ, "13:45:00"},
+               {LPH_TIMESTAMP, "2024-02-29 13:45:00"},
+               {LPH_TIMESTAMPTZ, "+00"},
+               {LPH_INTERVAL, "1 day"},
+               {LPH_UUID, "string"},
+               {LPH_INET, "string"},
+               {LPH_MACADDR, "string"},
+               {LPH_BIT, "string"},
+               {LPH_CHAR, "string"},
+               {LPH_LSN, "string"},
+               {LPH_TID, "string"},
+               {LPH_POINT, "string"},
+               {LPH_CIRCLE, "string"},
+               {LPH_VERSIONED, "string"},
+               {LPH_ARRAY, "string"},
+               {LPH_COMPOSITE, "string"},
+               {LPH_RECORD, "string"},
+               {LPH_RANGE, "string"},
+               {LPH_MULTIRANGE, "string"},
+               {LPH_HSTORE, "string"},
                {LPH_OPAQUE, "string"}};
   for (size_t i = 0; i < lph_countof(kinds); i++) {
     lph_kind kind = kinds[i].kind;
@@ -270,7 +288,11 @@ static void every_string_is_checked_but_bytea(void **state) {
     refuses(kind, number(1.5), LPH_ETYPE, kinds[i].hint);
     refuses(kind, boolean(true), LPH_ETYPE, kinds[i].hint);
   }
-  gives(LPH_BYTEA, bytes("\0\xff" "A", 3), "\\x00ff41");
+  gives(LPH_BYTEA,
+        bytes("\0\xff"
+              "A",
+              3),
+        "\\x00ff41");
   gives(LPH_BYTEA, bytes(NULL, 0), "\\x");
   refuses(LPH_BYTEA, integer(1), LPH_ETYPE, "raw bytes");
 }
@@ -298,8 +320,10 @@ static void random_values_are_encoded_or_refused_with_a_reason(void **state) {
     char *text = malloc(n ? n : 1);
     for (size_t j = 0; j < n; j++)
       text[j] = next_random() % 8 ? likely[next_random() % (sizeof likely - 1)] : (char)next_random();
-    lph_value v = {.tag = (lph_vtag)(next_random() % 4), .integer = (int64_t)(next_random() >> next_random() % 64),
-                   .boolean = next_random() & 1, .string = {text, n}};
+    lph_value v = {.tag = (lph_vtag)(next_random() % 4),
+                   .integer = (int64_t)(next_random() >> next_random() % 64),
+                   .boolean = next_random() & 1,
+                   .string = {text, n}};
     uint64_t bits = next_random();
     memcpy(&v.number, &bits, sizeof bits);
     if (next_random() % 2) v.number = (double)v.integer;
@@ -326,10 +350,10 @@ static void without_memory_nothing_is_appended(void **state) {
   struct {
     lph_kind kind;
     lph_value v;
-  } cases[] = {{LPH_BOOL, boolean(true)},     {LPH_BOOL, boolean(false)}, {LPH_INT4, integer(1)},
-               {LPH_INT8, string("1")},       {LPH_UINT8, string("1")},   {LPH_UINT8, number(1)},
-               {LPH_FLOAT4, number(1)},       {LPH_FLOAT8, number(1.5)},  {LPH_NUMERIC, string("1")},
-               {LPH_JSON, boolean(true)},     {LPH_TEXT, string("a")},    {LPH_BYTEA, string("a")}};
+  } cases[] = {{LPH_BOOL, boolean(true)}, {LPH_BOOL, boolean(false)}, {LPH_INT4, integer(1)},
+               {LPH_INT8, string("1")},   {LPH_UINT8, string("1")},   {LPH_UINT8, number(1)},
+               {LPH_FLOAT4, number(1)},   {LPH_FLOAT8, number(1.5)},  {LPH_NUMERIC, string("1")},
+               {LPH_JSON, boolean(true)}, {LPH_TEXT, string("a")},    {LPH_BYTEA, string("a")}};
   for (size_t i = 0; i < lph_countof(cases); i++) {
     lph_type type = {.kind = (uint8_t)cases[i].kind};
     lph_buf out = {0};
@@ -346,17 +370,17 @@ static void without_memory_nothing_is_appended(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(booleans_take_booleans_only),
-      cmocka_unit_test(integers_end_where_their_type_ends),
-      cmocka_unit_test(decimal_strings_are_for_64_bits_only),
-      cmocka_unit_test(floats_take_numbers),
-      cmocka_unit_test(random_numbers_read_back),
-      cmocka_unit_test(numeric_keeps_decimal_strings_as_they_are),
-      cmocka_unit_test(json_takes_text_and_plain_values),
-      cmocka_unit_test(every_string_is_checked_but_bytea),
-      cmocka_unit_test(a_megabyte_passes_unchanged),
-      cmocka_unit_test(random_values_are_encoded_or_refused_with_a_reason),
-      cmocka_unit_test(without_memory_nothing_is_appended),
+    cmocka_unit_test(booleans_take_booleans_only),
+    cmocka_unit_test(integers_end_where_their_type_ends),
+    cmocka_unit_test(decimal_strings_are_for_64_bits_only),
+    cmocka_unit_test(floats_take_numbers),
+    cmocka_unit_test(random_numbers_read_back),
+    cmocka_unit_test(numeric_keeps_decimal_strings_as_they_are),
+    cmocka_unit_test(json_takes_text_and_plain_values),
+    cmocka_unit_test(every_string_is_checked_but_bytea),
+    cmocka_unit_test(a_megabyte_passes_unchanged),
+    cmocka_unit_test(random_values_are_encoded_or_refused_with_a_reason),
+    cmocka_unit_test(without_memory_nothing_is_appended),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

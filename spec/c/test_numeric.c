@@ -48,35 +48,35 @@ static void numbers_are_printed_as_postgresql_does(void **state) {
     int count, weight, sign, scale, digits[6];
     const char *text;
   } cases[] = {
-      {0, 0, POSITIVE, 0, {0}, "0"},
-      {0, 0, POSITIVE, 3, {0}, "0.000"},
-      {1, 0, POSITIVE, 0, {1}, "1"},
-      {1, 0, NEGATIVE, 0, {9999}, "-9999"},
-      {1, 1, POSITIVE, 0, {1}, "10000"},
-      {2, 1, POSITIVE, 0, {1, 1}, "10001"},
-      {2, 0, POSITIVE, 2, {12, 3400}, "12.34"},
-      {2, 0, POSITIVE, 4, {12, 34}, "12.0034"},
-      {3, 1, NEGATIVE, 2, {123, 4567, 8900}, "-1234567.89"},
-      {1, -1, POSITIVE, 1, {5000}, "0.5"},
-      {1, -1, NEGATIVE, 4, {1}, "-0.0001"},
-      {1, -2, POSITIVE, 5, {1000}, "0.00001"},
-      {1, -3, POSITIVE, 12, {1}, "0.000000000001"},
-      {1, 7, POSITIVE, 0, {1}, "10000000000000000000000000000"},
-      {1, 0, POSITIVE, 6, {7}, "7.000000"},
-      {3, 0, POSITIVE, 6, {7, 0, 100}, "7.000001"},
-      {0, 0, NOT_A_NUMBER, 0, {0}, "NaN"},
-      {0, 0, PLUS_INF, 0x20, {0}, "Infinity"},
-      {0, 0, MINUS_INF, 0x20, {0}, "-Infinity"},
-      /* What no server sends but numeric_recv takes: leading zeros, minus zero, hidden digits. */
-      {3, 2, POSITIVE, 0, {0, 0, 7}, "7"},
-      {2, 0, POSITIVE, 2, {0, 1200}, "0.12"},
-      {3, 0, POSITIVE, 8, {0, 0, 1200}, "0.00001200"},
-      {2, 0, NEGATIVE, 1, {0, 0}, "0.0"},
-      {0, 0, NEGATIVE, 0, {0}, "0"},
-      {0, 32767, NEGATIVE, 2, {0}, "0.00"},
-      {2, 0, POSITIVE, 1, {1, 2599}, "1.2"},
-      {1, -1, NEGATIVE, 2, {9}, "0.00"},
-      {1, -1, NEGATIVE, 0, {9000}, "0"},
+    {0, 0, POSITIVE, 0, {0}, "0"},
+    {0, 0, POSITIVE, 3, {0}, "0.000"},
+    {1, 0, POSITIVE, 0, {1}, "1"},
+    {1, 0, NEGATIVE, 0, {9999}, "-9999"},
+    {1, 1, POSITIVE, 0, {1}, "10000"},
+    {2, 1, POSITIVE, 0, {1, 1}, "10001"},
+    {2, 0, POSITIVE, 2, {12, 3400}, "12.34"},
+    {2, 0, POSITIVE, 4, {12, 34}, "12.0034"},
+    {3, 1, NEGATIVE, 2, {123, 4567, 8900}, "-1234567.89"},
+    {1, -1, POSITIVE, 1, {5000}, "0.5"},
+    {1, -1, NEGATIVE, 4, {1}, "-0.0001"},
+    {1, -2, POSITIVE, 5, {1000}, "0.00001"},
+    {1, -3, POSITIVE, 12, {1}, "0.000000000001"},
+    {1, 7, POSITIVE, 0, {1}, "10000000000000000000000000000"},
+    {1, 0, POSITIVE, 6, {7}, "7.000000"},
+    {3, 0, POSITIVE, 6, {7, 0, 100}, "7.000001"},
+    {0, 0, NOT_A_NUMBER, 0, {0}, "NaN"},
+    {0, 0, PLUS_INF, 0x20, {0}, "Infinity"},
+    {0, 0, MINUS_INF, 0x20, {0}, "-Infinity"},
+    /* What no server sends but numeric_recv takes: leading zeros, minus zero, hidden digits. */
+    {3, 2, POSITIVE, 0, {0, 0, 7}, "7"},
+    {2, 0, POSITIVE, 2, {0, 1200}, "0.12"},
+    {3, 0, POSITIVE, 8, {0, 0, 1200}, "0.00001200"},
+    {2, 0, NEGATIVE, 1, {0, 0}, "0.0"},
+    {0, 0, NEGATIVE, 0, {0}, "0"},
+    {0, 32767, NEGATIVE, 2, {0}, "0.00"},
+    {2, 0, POSITIVE, 1, {1, 2599}, "1.2"},
+    {1, -1, NEGATIVE, 2, {9}, "0.00"},
+    {1, -1, NEGATIVE, 0, {9000}, "0"},
   };
   lph_buf out = {0};
   for (size_t i = 0; i < lph_countof(cases); i++) {
@@ -252,12 +252,12 @@ static void without_memory_nothing_is_appended(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(numbers_are_printed_as_postgresql_does),
-      cmocka_unit_test(random_numbers_agree_with_the_slow_way),
-      cmocka_unit_test(the_largest_numbers_keep_every_digit),
-      cmocka_unit_test(malformed_values_are_refused),
-      cmocka_unit_test(random_bytes_give_a_number_or_a_refusal),
-      cmocka_unit_test(without_memory_nothing_is_appended),
+    cmocka_unit_test(numbers_are_printed_as_postgresql_does),
+    cmocka_unit_test(random_numbers_agree_with_the_slow_way),
+    cmocka_unit_test(the_largest_numbers_keep_every_digit),
+    cmocka_unit_test(malformed_values_are_refused),
+    cmocka_unit_test(random_bytes_give_a_number_or_a_refusal),
+    cmocka_unit_test(without_memory_nothing_is_appended),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
