@@ -1,9 +1,9 @@
 /* shortest.c - float8 and float4 to the shortest decimal that reads back to the same value.
  *
- * The method is known as Schubfach ("The Schubfach way to render doubles"): scale the value and the two borders of its rounding interval by one power of ten, then pick the multiple of
- * ten inside the interval, else the nearest integer. As in PostgreSQL the borders themselves
- * do not count as inside, so that also a reader with sloppy rounding gets the value back, and the
- * digits are the same as the server's.
+ * The method is known as Schubfach ("The Schubfach way to render doubles"): scale the value and the
+ * two borders of its rounding interval by one power of ten, then pick the multiple of ten inside the
+ * interval, else the nearest integer. As in PostgreSQL the borders themselves do not count as inside,
+ * so a reader with sloppy rounding gets the value back too, and the digits are the server's.
  *
  * No locale, no allocation, no libc formatting.
  *
