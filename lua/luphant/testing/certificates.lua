@@ -56,6 +56,8 @@ keyUsage = critical, keyCertSign, cRLSign
 subjectKeyIdentifier = hash
 ]]
 
+local NAMES = { "server", "wrong_host", "expired", "not_yet", "self_signed", "other_ca_server", "revoked", "client" }
+
 local NEW_KEY = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
 
 local function authority_script(name, title)
@@ -101,6 +103,18 @@ local function script()
   }
 end
 
+--- Raises unless there is a certificate of this name.
+---@param name string
+---@param level integer as for `error`, counted from the caller
+function certificates.check_name(name, level)
+  for _, known in ipairs(NAMES) do
+    if name == known then
+      return
+    end
+  end
+  error(("no test certificate %q; there are: %s"):format(tostring(name), table.concat(NAMES, ", ")), level + 1)
+end
+
 --- Makes the whole set.
 ---@param dir string an existing directory; its other files stay
 ---@return luphant.testing.Certificates?
@@ -118,9 +132,7 @@ function certificates.make(dir)
     return nil, message
   end
   local set = { dir = dir, ca = dir .. "/ca.crt", other_ca = dir .. "/other_ca.crt", crl = dir .. "/ca.crl" }
-  for _, name in ipairs {
-    "server", "wrong_host", "expired", "not_yet", "self_signed", "other_ca_server", "revoked", "client",
-  } do
+  for _, name in ipairs(NAMES) do
     set[name] = { cert = ("%s/%s.crt"):format(dir, name), key = ("%s/%s.key"):format(dir, name) }
   end
   return set

@@ -10,6 +10,7 @@
 --
 -- SPDX-License-Identifier: MIT
 local certificates = require "luphant.testing.certificates"
+local cluster = require "luphant.testing.cluster"
 local host = require "luphant.testing.host"
 local shell = require "luphant.testing.shell"
 local watchdog = require "luphant.testing.watchdog"
@@ -47,47 +48,11 @@ local server = {}
 ---@field certificates? luphant.testing.Certificates with `tls`
 ---@field standby? luphant.testing.Server with `standby`
 ---@field private _account luphant.testing.Account
----@field private _watchdog? userdata
 ---@field private _log string
+---@field private _watchdog? userdata the one that owns the directory has it: not a standby
 local Server = {}
 Server.__index = Server
 Server.__name = "luphant.testing.Server"
-
--- Fast, and the same on every machine. A crash of the machine loses the cluster, which is worth nothing.
-local DEFAULTS = {
-  fsync = false,
-  synchronous_commit = false,
-  full_page_writes = false,
-  max_connections = 100,
-  shared_buffers = "32MB",
-  timezone = "UTC",
-  log_timezone = "UTC",
-  lc_messages = "C",
-  max_wal_senders = 10,
-  wal_level = "replica",
-}
-
-local function conf_lines(settings)
-  local names, lines = {}, {}
-  for name in pairs(settings) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
-  for i, name in ipairs(names) do
-    local value = settings[name]
-    if type(value) == "boolean" then
-      value = value and "on" or "off"
-    end
-    lines[i] = ("%s = '%s'\n"):format(name, (tostring(value):gsub("'", "''")))
-  end
-  return table.concat(lines)
-end
-
-local function url_escape(text)
-  return (tostring(text):gsub("[^%w_.~-]", function(c)
-    return ("%%%02X"):format(c:byte())
-  end))
-end
 
 -- Runs one of PostgreSQL's programs as the account that owns the cluster, from inside its directory.
 function Server:_program(name, words)
@@ -96,17 +61,23 @@ function Server:_program(name, words)
 end
 
 function Server:_pg_ctl(action, ...)
-  return self:_program("pg_ctl", { action, "-D", self.data_dir, "-w", "-t", 60, ... })
+  local output, message = self:_program("pg_ctl", { action, "-s", "-D", self.data_dir, ... })
+  return output and true, message
 end
 
 -- pg_ctl tells only that the server did not start; the reason is in the server's own log.
 function Server:_launch()
-  local started, message = self:_pg_ctl("start", "-s", "-l", self._log)
-  if not started then
-    return nil, message .. "\n" .. self:log()
-  end
-  return true
+  local started, message = self:_pg_ctl("start", "-w", "-t", 60, "-l", self._log)
+  return started, not started and message .. "\n" .. self:log() or nil
 end
+
+local function url_escape(text)
+  return (tostring(text):gsub("[^%w_.~-]", function(c)
+    return ("%%%02X"):format(c:byte())
+  end))
+end
+
+local IN_FRONT = { tcp = true, user = true, password = true, database = true }
 
 --- The connection URL.
 ---@param options? { tcp?: boolean, user?: string, password?: string, database?: string, [string]: any }
@@ -114,36 +85,29 @@ end
 ---@return string
 function Server:url(options)
   options = options or {}
-  local known = { tcp = true, user = true, password = true, database = true }
   local user, password = options.user or self.user, options.password
-  if options.tcp and not self.tcp then
-    error("this server does not listen on TCP; start it with { tcp = true }", 2)
+  local parameters = { host = self.socket_dir, port = self.port }
+  if options.tcp then
+    if not self.tcp then
+      error("this server does not listen on TCP; start it with { tcp = true }", 2)
+    end
+    -- No name service is asked; a certificate is still checked against the name.
+    parameters.host, parameters.hostaddr = "localhost", "127.0.0.1"
+    password = password or (user == self.user and self.password or nil)
   end
-  if options.tcp and user == self.user and password == nil then
-    password = self.password
-  end
-  local parameters = {}
-  local function add(name, value)
-    parameters[#parameters + 1] = url_escape(name) .. "=" .. url_escape(value)
-  end
-  add("host", options.host or (options.tcp and "localhost" or self.socket_dir))
-  if options.tcp and not options.host then
-    add("hostaddr", "127.0.0.1") -- no name service; certificates are still checked against "localhost"
-  end
-  add("port", options.port or self.port)
-  local rest = {}
-  for name in pairs(options) do
-    if not known[name] and name ~= "host" and name ~= "port" then
-      rest[#rest + 1] = name
+  for name, value in pairs(options) do
+    if not IN_FRONT[name] then
+      parameters[name] = value
     end
   end
-  table.sort(rest)
-  for _, name in ipairs(rest) do
-    add(name, options[name])
+  local pairs_of_url = {}
+  for name, value in pairs(parameters) do
+    pairs_of_url[#pairs_of_url + 1] = url_escape(name) .. "=" .. url_escape(value)
   end
+  table.sort(pairs_of_url)
   return ("postgresql://%s%s@/%s?%s"):format(
     url_escape(user), password and ":" .. url_escape(password) or "",
-    url_escape(options.database or self.database), table.concat(parameters, "&")
+    url_escape(options.database or self.database), table.concat(pairs_of_url, "&")
   )
 end
 
@@ -173,7 +137,7 @@ end
 ---@return true?
 ---@return string? message
 function Server:configure(settings)
-  shell.write_file(self.data_dir .. "/postgresql.conf", conf_lines(settings), "ab")
+  cluster.configure(self, settings)
   return self:reload()
 end
 
@@ -181,8 +145,7 @@ end
 ---@return true?
 ---@return string? message
 function Server:reload()
-  local output, message = self:_program("pg_ctl", { "reload", "-s", "-D", self.data_dir })
-  return output and true, message
+  return self:_pg_ctl("reload")
 end
 
 --- Shows another certificate from now on.
@@ -190,10 +153,11 @@ end
 ---@return true?
 ---@return string? message
 function Server:use_certificate(name)
-  local certificate = self.certificates and self.certificates[name]
-  if type(certificate) ~= "table" then
-    error(("no certificate %q; start with { tls = true } and see luphant.testing.certificates"):format(name), 2)
+  if not self.certificates then
+    error("this server has no certificates; start it with { tls = true }", 2)
   end
+  certificates.check_name(name, 2)
+  local certificate = self.certificates[name]
   return self:configure { ssl_cert_file = certificate.cert, ssl_key_file = certificate.key }
 end
 
@@ -202,7 +166,7 @@ end
 ---@return true?
 ---@return string? message
 function Server:restart(mode)
-  local stopped, message = self:_pg_ctl("stop", "-s", "-m", mode or "fast")
+  local stopped, message = self:_pg_ctl("stop", "-w", "-t", 60, "-m", mode or "fast")
   if not stopped then
     return nil, message
   end
@@ -213,154 +177,80 @@ end
 ---@return true?
 ---@return string? message
 function Server:promote()
-  local output, message = self:_pg_ctl("promote", "-s")
-  return output and true, message
+  return self:_pg_ctl("promote", "-w", "-t", 60)
 end
 
---- Stops the server (and its standby) and removes everything. A second call does nothing. On a standby:
---- stops that alone.
+--- Stops the server and its standby and removes everything; a second call does nothing. A standby's own
+--- `stop` stops that alone, and its data stay as long as the primary's.
 ---@param mode? "smart"|"fast"|"immediate" default "fast"
 function Server:stop(mode)
   if self._watchdog then
-    watchdog.finish(self._watchdog, self.dir, mode or "fast")
+    local handle = self._watchdog
     self._watchdog = nil
-  elseif self._primary and self._primary._watchdog and shell.is_file(self.data_dir .. "/postmaster.pid") then
-    self:_pg_ctl("stop", "-s", "-m", mode or "fast")
+    watchdog.finish(handle, self.dir, mode or "fast")
+  elseif shell.is_file(self.data_dir .. "/postmaster.pid") then
+    self:_pg_ctl("stop", "-w", "-t", 60, "-m", mode or "fast")
   end
 end
 
-function Server:__tostring()
-  return ("luphant.testing.Server (PostgreSQL %s, %s)"):format(self.version, self.dir)
-end
-Server.__close = function(self)
+function Server:__close()
   self:stop()
 end
 
-local function write_hba(self, extra)
-  local lines = extra or {}
-  shell.write_file(self.data_dir .. "/pg_hba.conf", table.concat(lines, "\n") .. [[
-
-local all all trust
-local replication all trust
-host all all 127.0.0.1/32 scram-sha-256
-host replication all 127.0.0.1/32 scram-sha-256
-]])
-end
-
-local function init_cluster(self, options)
-  local password_file = self.dir .. "/password"
-  shell.write_file(password_file, self.password .. "\n")
-  host.give(self._account, password_file)
-  local made, message = self:_program("initdb", {
-    "-D", self.data_dir, "-U", self.user, "-E", "UTF8", "--locale=C", "--no-sync",
-    "--auth-local=trust", "--auth-host=scram-sha-256", "--pwfile=" .. password_file,
-  })
-  if not made then
-    return nil, message
-  end
-  os.remove(password_file)
-  self.version = (shell.read_file(self.data_dir .. "/PG_VERSION") or ""):match("%d+")
-  shell.write_file(self.data_dir .. "/postgresql.conf", conf_lines(DEFAULTS), "ab")
-  write_hba(self, options.hba)
-  return true
-end
-
-local function make_certificates(self, name)
-  local dir = self.dir .. "/tls"
-  local made, message = shell.try("mkdir", "mkdir " .. quote(dir))
-  if not made then
-    return nil, message
-  end
-  self.certificates, message = certificates.make(dir)
-  if not self.certificates then
-    return nil, message
-  end
-  host.give(self._account, dir)
-  local certificate = assert(self.certificates[name], "no certificate of this name: " .. name)
-  return {
-    ssl = true,
-    ssl_cert_file = certificate.cert,
-    ssl_key_file = certificate.key,
-    ssl_ca_file = self.certificates.ca,
-  }
+function Server:__tostring()
+  return ("luphant.testing.Server (PostgreSQL %s, %s)"):format(tostring(self.version), self.dir)
 end
 
 -- A free port cannot be found out without sockets: take one by chance, let the server try, take another.
-local function launch_on_free_port(self, options)
-  local message
-  for _ = 1, options.port and 1 or 20 do
-    self.port = options.port or (self.tcp and 20000 + tonumber(shell.random_hex(2), 16) % 40000) or 5432
-    shell.write_file(self.data_dir .. "/postgresql.conf", conf_lines { port = self.port }, "ab")
-    local started
+local function launch_on_free_port(self, wanted)
+  local started, message
+  for _ = 1, wanted and 1 or 20 do
+    self.port = wanted or (self.tcp and 20000 + tonumber(shell.random_hex(2), 16) % 40000) or 5432
+    cluster.configure(self, { port = self.port })
     started, message = self:_launch()
-    if started then
-      return true
-    end
-    if not message:find("Address already in use", 1, true) then
+    if started or not message:find("Address already in use", 1, true) then
       break
     end
     os.remove(self._log)
   end
-  return nil, message
+  return started, message
 end
 
 local function add_standby(self, options)
   options = type(options) == "table" and options or {}
-  local standby = setmetatable({}, Server)
-  for _, field in ipairs { "dir", "socket_dir", "database", "user", "password", "version", "bin_dir", "tcp",
-    "certificates", "_account" } do
-    standby[field] = self[field]
+  local standby = {}
+  for name, value in pairs(self) do
+    standby[name] = value
   end
-  standby._primary = self
-  standby.data_dir = self.dir .. "/standby"
-  standby._log = self.dir .. "/standby.log"
+  standby.data_dir, standby._log = self.dir .. "/standby", self.dir .. "/standby.log"
   standby.port = options.port or self.port + 1
-  local made, message = self:_program("pg_basebackup", {
-    "-D", standby.data_dir, "-R", "-X", "stream", "-c", "fast", "--no-sync",
-    "-h", self.socket_dir, "-p", self.port, "-U", self.user,
-  })
+  standby._watchdog = nil
+  self.standby = setmetatable(standby, Server)
+  local made, message = cluster.copy(self, standby, options.settings)
   if not made then
     return nil, message
   end
-  shell.write_file(standby.data_dir .. "/postgresql.conf",
-    conf_lines { port = standby.port } .. conf_lines(options.settings or {}), "ab")
-  local started
-  started, message = standby:_launch()
-  if not started then
-    return nil, message
-  end
-  self.standby = standby
-  return true
+  return standby:_launch()
 end
 
 local function set_up(self, options)
-  local made, message = init_cluster(self, options)
-  if not made then
-    return nil, message
+  local done, message = cluster.make(self, options)
+  if done then
+    done, message = launch_on_free_port(self, options.port)
   end
-  local conf = { unix_socket_directories = self.socket_dir, listen_addresses = self.tcp and "127.0.0.1" or "" }
-  local text = conf_lines(conf)
-  if options.tls then
-    local tls
-    tls, message = make_certificates(self, options.tls == true and "server" or options.tls)
-    if not tls then
-      return nil, message
-    end
-    text = text .. conf_lines(tls)
+  if done and self.database ~= "postgres" then
+    done, message = self:psql('create database "' .. self.database:gsub('"', '""') .. '"', { database = "postgres" })
   end
-  shell.write_file(self.data_dir .. "/postgresql.conf", text .. conf_lines(options.settings or {}), "ab")
-  made, message = launch_on_free_port(self, options)
-  if made and self.database ~= "postgres" then
-    made, message = self:psql('create database "' .. self.database:gsub('"', '""') .. '"', { database = "postgres" })
+  if done and options.standby then
+    done, message = add_standby(self, options.standby)
   end
-  if made and options.standby then
-    made, message = add_standby(self, options.standby)
-  end
-  return made and true, message
+  return done, message
 end
 
-local KNOWN = { bin_dir = true, version = true, database = true, settings = true, tcp = true, port = true, tls = true,
-  hba = true, standby = true }
+local KNOWN = {
+  bin_dir = true, version = true, database = true, settings = true, tcp = true, port = true, tls = true, hba = true,
+  standby = true,
+}
 
 --- Makes and starts a server. It answers when this returns.
 ---@param options? luphant.testing.ServerOptions
@@ -373,16 +263,17 @@ function server.start(options)
       error(("luphant.testing.server.start: unknown option %q"):format(tostring(name)), 2)
     end
   end
-  local bin_dir, message = host.find_server(options.bin_dir, options.version)
-  if not bin_dir then
-    return nil, message
+  if type(options.tls) == "string" then
+    certificates.check_name(options.tls, 2)
   end
-  local account, dir
-  account, message = host.account()
-  if not account then
-    return nil, message
+  local bin_dir, account, dir, message
+  bin_dir, message = host.find_server(options.bin_dir, options.version)
+  if bin_dir then
+    account, message = host.account()
   end
-  dir, message = host.make_dir(account)
+  if account then
+    dir, message = host.make_dir(account)
+  end
   if not dir then
     return nil, message
   end

@@ -37,7 +37,10 @@ local WATCH = [[
 owner=$PPID
 exec 3<&0 </dev/null >/dev/null 2>&1
 cd /
-(while kill -0 "$owner"; do sleep 2; done) 3<&- &
+lives() { # a killed process that its parent has not waited for still answers signals
+  kill -s 0 "$1" && case $(cat "/proc/$1/stat") in *") Z "*) false ;; esac
+}
+(while lives "$owner"; do sleep 2; done) 3<&- &
 looker=$!
 (while read -r _ <&3; do :; done; kill -s KILL "$looker") &
 reader=$!
