@@ -77,10 +77,11 @@ static const int_range uint4_range = {0, UINT32_MAX, "out of range (0 to 4294967
 #define TWO_63 9223372036854775808.0
 #define TWO_64 18446744073709551616.0
 
-/* Is there an integer in this float? (Infinity is one for this purpose: then it is out of range.) */
+/* Is there an integer in this float? From 2^53 on every float is one, Infinity included: that is for
+ * the range check to refuse. */
 static lph_err check_whole(double d, const char **why) {
   if (isnan(d)) return refuse(why, LPH_ERANGE, "NaN is not an integer");
-  if (d != floor(d))
+  if (fabs(d) < 9007199254740992.0 && d != (double)(int64_t)d)
     return refuse(why, LPH_ERANGE, "has a fraction; round it first, for example with math.floor(value)");
   return LPH_OK;
 }
