@@ -1,8 +1,8 @@
 /* list.h - an intrusive doubly linked list.
  *
  * The links live inside the listed structs, so putting in and taking out never allocates. The head is
- * a sentinel: a ring with it has no special cases. A node that is in no list points to itself, and
- * removing it again does nothing.
+ * a sentinel: a ring with it has no special cases. Nodes point to it, so it must stay where it was
+ * initialised. A node that is in no list points to itself, and removing it again does nothing.
  *
  *     struct waiter { lph_list link; int number; };
  *     lph_list queue;

@@ -16,7 +16,7 @@
  * set last; two entries never share one.
  *
  * All functions are O(1) except lph_lru_clear, lph_lru_free and growing (rare, spread over the inserts
- * that caused it). Not thread-safe. SPDX-License-Identifier: MIT */
+ * that caused it). The map must stay where it was initialised. Not thread-safe. SPDX-License-Identifier: MIT */
 #ifndef LPH_LRU_H
 #define LPH_LRU_H
 
