@@ -31,9 +31,10 @@ local function measure(run, argument)
   return best * 1e9
 end
 
+local jit = rawget(_G, "jit")
 local text = document()
 local value = core.json_decode(text)
-print(("%s, %d bytes"):format(rawget(_G, "jit") and jit.version or _VERSION, #text))
+print(("%s, %d bytes"):format(jit and jit.version or _VERSION, #text))
 print(("luphant  decode %6.0f ns  encode %6.0f ns"):format(measure(core.json_decode, text),
   measure(core.json_encode, value)))
 local has_cjson, cjson = pcall(require, "cjson")
