@@ -1,0 +1,117 @@
+-- cli/main.lua - the luphant command: finds the subcommand, runs it, answers the exit code.
+--
+-- Exit codes: 0 fine, 1 the command found something wrong, 2 wrong use, 3 cannot connect. A command
+-- is a module luphant.cli.cmd.<name> with `summary`, `define(parser)` (its arguments, by argparse)
+-- and `run(options, env) -> exit code`. Everything a command touches of the outside comes in `env`,
+-- so that specs can run it in their own process. Nothing but this file knows the list of commands.
+--
+-- SPDX-License-Identifier: MIT
+
+local args = require "luphant.args"
+local command_line = require "luphant.cli.args"
+
+local main = {}
+
+main.OK, main.PROBLEMS, main.USAGE, main.NO_CONNECTION = 0, 1, 2, 3
+
+local COMMANDS = { "doctor" }
+
+---@class luphant.cli.env
+---@field out file*
+---@field err file*
+---@field getenv fun(name: string): string|nil
+---@field is_terminal fun(): boolean   is standard output a terminal?
+
+-- There is no isatty in Lua; the shell has one, and its standard output is ours.
+local function is_terminal()
+  local ok = os.execute("test -t 1")
+  return ok == true or ok == 0
+end
+
+local function real_env()
+  return { out = io.stdout, err = io.stderr, getenv = os.getenv, is_terminal = is_terminal }
+end
+
+local function load(name) return require("luphant.cli.cmd." .. name) end
+
+local function find(name)
+  for _, known in ipairs(COMMANDS) do
+    if known == name then return load(name) end
+  end
+end
+
+local function overview()
+  local lines = { "Usage: luphant <command> [arguments]", "", "PostgreSQL for Lua. Commands:", "" }
+  for _, name in ipairs(COMMANDS) do lines[#lines + 1] = ("  %-10s %s"):format(name, load(name).summary) end
+  lines[#lines + 1] = ("  %-10s %s"):format("help", "Show this, or the help of one command.")
+  lines[#lines + 1] = ""
+  lines[#lines + 1] = "luphant --version shows the versions of luphant, Lua and libpq."
+  return table.concat(lines, "\n") .. "\n"
+end
+
+local function misused(env, message)
+  env.err:write("luphant: ", message, "\n")
+  return main.USAGE
+end
+
+local function unknown(env, name)
+  return misused(env, ('unknown command "%s"%s; the commands are: %s, help'):format(
+    name, args.did_you_mean(name, COMMANDS), table.concat(COMMANDS, ", ")))
+end
+
+local function help(env, name)
+  if name == nil then
+    env.out:write(overview())
+    return main.OK
+  end
+  local command = find(name)
+  if not command then return unknown(env, name) end
+  env.out:write(command_line.help(name, command))
+  return main.OK
+end
+
+local function version(env)
+  local versions = require("luphant.cli.doctor.facts").versions()
+  env.out:write(("luphant %s (%s, libpq %s)\n"):format(versions.luphant, versions.lua, versions.libpq))
+  return main.OK
+end
+
+local function rest(words)
+  local out = {}
+  for i = 2, #words do out[#out + 1] = words[i] end
+  return out
+end
+
+local function wants_help(words)
+  for _, word in ipairs(words) do
+    if word == "--" then return false end
+    if word == "-h" or word == "--help" then return true end
+  end
+end
+
+--- Runs the command line `words` (without the program's name).
+---@param words string[]
+---@param env? luphant.cli.env
+---@return integer exit_code
+function main.run(words, env)
+  env = env or real_env()
+  local first = words[1]
+  if first == nil then
+    env.err:write(overview())
+    return main.USAGE
+  end
+  if first == "--version" or first == "-V" then return version(env) end
+  if first == "help" or first == "-h" or first == "--help" then return help(env, words[2]) end
+  if first:find("^%-") then
+    return misused(env, ('unknown option "%s"; options of a command stand behind it'):format(first))
+  end
+  local command = find(first)
+  if not command then return unknown(env, first) end
+  local given = rest(words)
+  if wants_help(given) then return help(env, first) end
+  local options, message = command_line.parse(first, command, given)
+  if not options then return misused(env, ("%s: %s\n%s"):format(first, message, command_line.usage(first, command))) end
+  return command.run(options, env)
+end
+
+return main
