@@ -71,13 +71,13 @@ describe("an error object", function()
 
   it("lists the attempts of a failed connect", function()
     local err = errors.new("refused", "no server of 2 took us", { attempts = {
-      { host = "a", port = "5432", message = "connection refused" },
+      { host = "a", address = "10.0.0.1", port = "5432", message = "connection refused" },
       { host = "b", port = 5433, message = "timed out\nin the TLS handshake" },
     } })
     assert.same({
       "refused: no server of 2 took us",
       "  attempts:",
-      "    1. a:5432: connection refused",
+      "    1. a:5432 (10.0.0.1): connection refused",
       "    2. b:5433: timed out",
       "       in the TLS handshake",
     }, lines(tostring(err)))
@@ -221,5 +221,42 @@ describe("errors.redact", function()
   it("does the same for a string, and nothing without a secret", function()
     assert.equal("a ********", errors.redact("a hunter2", "hunter2"))
     assert.equal("a hunter2", errors.redact("a hunter2", nil))
+  end)
+end)
+
+describe("an error of the core", function()
+  local built, core = pcall(require, "luphant.core")
+  if not built then
+    pending("needs luphant.core to be built")
+    return
+  end
+
+  it("is one of ours, complete, and lists what was tried", function()
+    core.set_error_metatable(errors.metatable)
+    local waiter = require("luphant.wait").choose("poll")
+    local conn = core.connection {}
+    assert(conn:dial({ "host", "/nonexistent,/nowhere", "dbname", "x", "user", "y", "password", "hunter2" }, 5))
+    local want, err
+    repeat
+      want, err = conn:step()
+      if want and want ~= "done" then
+        assert.is_string(waiter.wait(conn:fd(), want, waiter.now() + 10))
+      end
+    until not want or want == "done"
+    assert.is_nil(want)
+    err.attempts = conn:attempts()
+    conn:close()
+    assert.is_true(errors.is_error(err))
+    assert.is_true(err:is("connection"))
+    assert.equal("no", err.sent)
+    assert.matches("1%. /nonexistent:%d+: .*\n    2%. /nowhere:%d+: ", tostring(err))
+    assert.not_matches("hunter2", tostring(err))
+  end)
+
+  it("has the class and the retryability that the same kind has on the Lua side", function()
+    -- Both come from kind.inc; a stale kinds.lua would show here.
+    local conn = core.connection {}
+    local _, err = conn:run(0, "select 1")
+    assert.equal(errors.new(err.kind, "x").class, err.class)
   end)
 end)

@@ -38,7 +38,7 @@ local concat = table.concat
 ---@field retryable? boolean
 ---@field traceback? string
 ---@field cause? any            what led to this error
----@field attempts? table[]     one entry per host that was tried
+---@field attempts? table[]     { host, address, port, kind, message } for each address that was tried
 ---@field backend_pid? integer
 ---@field host? string
 ---@field port? string|integer
@@ -201,8 +201,11 @@ local function add_attempts(lines, attempts)
   if type(attempts) ~= "table" or #attempts == 0 then return end
   lines[#lines + 1] = "  attempts:"
   for i, attempt in ipairs(attempts) do
-    local where = tostring(attempt.host or attempt.hostaddr or "?")
+    local where = tostring(attempt.host or attempt.address or "?")
     if attempt.port then where = where .. ":" .. compat.text(attempt.port) end
+    if attempt.host and attempt.address and attempt.host ~= attempt.address then
+      where = ("%s (%s)"):format(where, attempt.address)
+    end
     lines[#lines + 1] = ("    %d. %s: %s"):format(i, where, indented(attempt.message or "?", 7))
   end
 end

@@ -74,3 +74,37 @@ describe("the poll waiter", function()
     assert.equal("poll", waiter.name)
   end)
 end)
+
+describe("the poll waiter over the core", function()
+  local built, core = pcall(require, "luphant.core")
+  if not built then
+    pending("needs luphant.core to be built")
+    return
+  end
+  local waiter = require("luphant.wait").choose()
+
+  it("is one for the whole state and keeps the core's time", function()
+    assert.equal(waiter, require("luphant.wait").choose("poll"))
+    assert.equal("poll", waiter.name)
+    local before = core.now()
+    assert.is_true(waiter.now() >= before)
+  end)
+
+  it("sleeps as long as it was told, and not at all for the past", function()
+    local before = waiter.now()
+    waiter.sleep(before + 0.05)
+    local slept = waiter.now() - before
+    assert.is_true(slept >= 0.05 and slept < 2)
+    before = waiter.now()
+    waiter.sleep(before - 1)
+    assert.is_true(waiter.now() - before < 0.05)
+  end)
+
+  it("says at once that a broken descriptor is ready: the next read tells why", function()
+    assert.equal("r", waiter.wait(999999, "r", waiter.now() + 5))
+  end)
+
+  it("raises for directions that do not exist", function()
+    assert.is_false(pcall(waiter.wait, 0, "x", waiter.now()))
+  end)
+end)
