@@ -19,10 +19,8 @@ dependencies = {
   "argparse >= 0.7.1",
   "luafilesystem >= 1.8.0",
 }
-external_dependencies = {
-  PQ = { header = "libpq-fe.h", library = "pq" },
-  OPENSSL = { header = "openssl/ssl.h", library = "ssl" },
-}
+-- libpq and OpenSSL are found by CMakeLists.txt: external_dependencies would not look into the directory where
+-- Debian keeps libpq's headers.
 build = {
   type = "cmake",
   variables = {
