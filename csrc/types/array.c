@@ -15,7 +15,7 @@ enum { AT_START, AT_VALUE /* one must follow */, AT_AFTER /* one was read */, AT
 
 static lph_array_event refuse(lph_array_reader *r, lph_err why) {
   r->state = AT_BAD;
-  r->depth = 0; /* keeps the fast path out */
+  r->run = 0; /* keeps the fast path out */
   r->why = why;
   return LPH_ARRAY_BAD;
 }
@@ -68,10 +68,10 @@ static inline lph_array_event item_binary(lph_array_reader *r) {
   return LPH_ARRAY_ITEM;
 }
 
-/* Everything but an element: left[] counts down what each open level still owes. */
+/* Everything but an element: left[] counts down the subarrays each open level still owes. */
 static lph_array_event turn_binary(lph_array_reader *r) {
+  if (r->state == AT_BAD) return LPH_ARRAY_BAD;
   if (r->depth == 0) {
-    if (r->state == AT_BAD) return LPH_ARRAY_BAD;
     if (r->state != AT_START) return r->p == r->end ? LPH_ARRAY_END : refuse(r, LPH_EFORMAT);
     r->state = AT_VALUE;
   } else if (r->left[r->depth - 1] == 0) {
@@ -80,8 +80,10 @@ static lph_array_event turn_binary(lph_array_reader *r) {
   } else {
     r->left[r->depth - 1]--;
   }
-  r->left[r->depth] = r->size[r->depth];
-  r->depth++;
+  int level = r->depth++;
+  bool innermost = r->depth >= r->ndim; /* the only level where ndim is 0 */
+  r->left[level] = innermost ? 0 : r->size[level];
+  r->run = innermost ? r->size[level] : 0;
   return LPH_ARRAY_OPEN;
 }
 
@@ -203,12 +205,11 @@ lph_err lph_array_open(lph_array_reader *r, lph_bytes in, bool binary, char deli
 }
 
 lph_array_event lph_array_next(lph_array_reader *r) {
-  if (LPH_UNLIKELY(!r->binary)) return next_text(r);
-  if (LPH_LIKELY(r->depth > 0 && r->depth == r->ndim && r->left[r->depth - 1] > 0)) {
-    r->left[r->depth - 1]--;
+  if (LPH_LIKELY(r->run > 0)) {
+    r->run--;
     return item_binary(r);
   }
-  return turn_binary(r);
+  return r->binary ? turn_binary(r) : next_text(r);
 }
 
 void lph_array_close(lph_array_reader *r) { lph_buf_free(&r->scratch); }

@@ -210,6 +210,7 @@ typedef struct lph_array_reader {
   lph_err why;    /* after LPH_ARRAY_BAD: LPH_EFORMAT or LPH_ENOMEM */
   /* private */
   const char *p, *end;
+  int32_t run; /* binary: elements still to come before the next CLOSE */
   bool binary;
   char delim;
   int depth;
