@@ -150,7 +150,8 @@ local function choice_problem(value, rule)
     if word == value then return nil end
   end
   local hint = type(value) == "string" and args.did_you_mean(value, rule.one_of) or ""
-  return ("must be %s, got %s%s"):format(quoted(rule.one_of), args.show(value, rule.secret), hint)
+  local got = rule.secret and "" or ", got " .. args.show(value)
+  return ("must be %s%s%s"):format(quoted(rule.one_of), got, hint)
 end
 
 --- Why `value` breaks `rule`: half a sentence, or nil when it is good.

@@ -159,7 +159,7 @@ local function other_problem(text, message, known, own)
   end
   local key, before = find_unknown(keyword_keys(text), known)
   if key then return name_it("connection string", key, before, known, own) end
-  return sanitised(message)
+  return sanitised(message) .. "; a value with spaces stands in single quotes"
 end
 
 --- Why `text` was refused, in one sentence without any of its values.

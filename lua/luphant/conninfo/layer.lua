@@ -55,7 +55,8 @@ function layer.value_problem(keyword, value)
   if value:find("\0", 1, true) then return ("%s holds a NUL byte"):format(keyword) end
   local words = VALUES[keyword]
   if words and value ~= "" then
-    local why = args.problem(value, { one_of = words })
+    -- Never repeated: whoever mixed the keywords up may have put the password here.
+    local why = args.problem(value, { one_of = words, secret = true })
     if why then return ("%s %s"):format(keyword, why) end
   end
   if keyword == "client_encoding" and not UTF8[value:lower():gsub("[-_]", "")] then
