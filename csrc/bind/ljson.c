@@ -21,8 +21,8 @@
 
 /* A fresh Lua table grows 0, 1, 2, 4 ... and rehashes each time. What stood at the same place before
  * - same depth, and same position if the parent is an object - mostly has the same size, so a
- * table is made that large at once (bench/json.lua: a quarter of the time). Places that share a
- * slot only cost a bad guess. */
+ * table is made that large at once (bench/json.lua: without, decoding takes 1.45 times as long on
+ * Lua 5.4 and 1.28 times on LuaJIT). Places that share a slot only cost a bad guess. */
 #define GUESSES 64
 #define FIRST_GUESS 4 /* where nothing stood before: saves two rehashes, wastes two small nodes */
 

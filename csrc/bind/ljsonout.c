@@ -43,7 +43,7 @@ static void put_key(char *path, size_t size, size_t *len, const char *key, size_
   if (is_name) {
     n = snprintf(path + *len, left, first ? "%.*s" : ".%.*s", (int)key_len, key);
   } else {
-    char shown[44];
+    char shown[44] = "";
     size_t m = 0;
     for (; m < key_len && m < 40; m++) shown[m] = key[m] >= ' ' && key[m] < 0x7f ? key[m] : '?';
     n = snprintf(path + *len, left, "[\"%.*s%s\"]", (int)m, shown, key_len > m ? "..." : "");

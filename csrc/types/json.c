@@ -240,7 +240,7 @@ bool lph_json_big_is_float(lph_bytes text, double *value) {
   size_t given = text.len - (size_t)(digits - text.data), n = given;
   while (n > 1 && digits[n - 1] == '0') n--;
   if (n > 17) return false; /* more than any double has */
-  char printed[48], found[24];
+  char printed[48], found[24] = "";
   snprintf(printed, sizeof printed, "%.*e", (int)n - 1, fabs(*value));
   size_t kept = 0;
   const char *p = printed;
