@@ -160,9 +160,9 @@ end
 local MAX_CAUSES = 8
 local QUERY_SHOWN = 200
 
--- Later lines of a text stand under its first line.
+-- Later lines of a text stand under its first line (libpq indents its own with a tab).
 local function indented(text, by)
-  return (tostring(text):gsub("%s+$", ""):gsub("\r?\n", "\n" .. (" "):rep(by)))
+  return (tostring(text):gsub("%s+$", ""):gsub("\r?\n\t*", "\n" .. (" "):rep(by)))
 end
 
 local function add(lines, label, text)

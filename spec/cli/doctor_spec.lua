@@ -1,6 +1,8 @@
+local core = require "luphant.core"
 local env = require "spec.support.env"
 local main = require "luphant.cli.main"
-local core = require "luphant.core"
+local pgbouncer = require "spec.support.pgbouncer"
+local server = require "luphant.testing.server"
 
 local function sink()
   local file = { text = "" }
@@ -115,4 +117,61 @@ describe("luphant doctor", function()
     assert.equal(major < 17, finding(facts, "plain_cancel") ~= nil)
     assert.equal(major < 17, finding(facts, "no_chunked_rows") ~= nil)
   end)
+end)
+
+describe("luphant doctor with a server of its own", function()
+  local pg
+
+  setup(function()
+    pg = assert(server.start { tls = true })
+    assert(pg:psql [[
+      create role app login;
+      create role reader login;
+      grant pg_read_server_files to reader;
+      alter role reader createdb bypassrls;
+    ]])
+  end)
+
+  teardown(function() pg:stop() end)
+
+  it("tells a checked certificate and host name from encryption alone", function()
+    local checked = report({}, pg:url { tcp = true, sslmode = "verify-full", sslrootcert = pg.certificates.ca })
+    assert.equal("full", checked.tls.verified)
+    assert.matches("^TLSv1%.[23]$", checked.tls.version)
+    assert.is_string(checked.tls.cipher)
+    assert.equal("ca",
+      report({}, pg:url { tcp = true, sslmode = "verify-ca", sslrootcert = pg.certificates.ca }).tls.verified)
+    local unchecked = report({}, pg:url { tcp = true, sslmode = "require" })
+    assert.is_true(unchecked.tls.is_on)
+    assert.equal("no", unchecked.tls.verified)
+    assert.is_table(finding(unchecked, "channel_binding"))
+  end)
+
+  it("has nothing to say about a role that is as it should be", function()
+    local facts = report({}, pg:url { user = "app" })
+    assert.equal("app", facts.role.name)
+    assert.is_false(facts.role.superuser)
+    for _, id in ipairs { "superuser", "bypassrls", "powers", "createrole", "createdb", "replication" } do
+      assert.is_nil(finding(facts, id))
+    end
+  end)
+
+  it("finds the powers a role has by itself and through others", function()
+    local facts, code = report({}, pg:url { user = "reader" })
+    assert.equal(1, code)
+    assert.equal("problem", finding(facts, "bypassrls").level)
+    assert.equal("warning", finding(facts, "createdb").level)
+    assert.matches("pg_read_server_files", finding(facts, "powers").text)
+  end)
+
+  if pgbouncer.is_installed() then
+    it("sees a pooler in between", function()
+      local pooler = assert(pgbouncer.start(pg, { pool_mode = "session" }))
+      local facts = report({}, pooler:url())
+      pooler:stop()
+      assert.is_nil(facts.error)
+      assert.is_true(facts.connection.pooler_between)
+      assert.is_table(finding(facts, "pooler"))
+    end)
+  end
 end)

@@ -32,7 +32,7 @@ describe("doctor's report", function()
       "/p (ignored: open to others, mode 0644)",
       "db:5432 in 12 ms, backend process 99",
       "TLSv1.3, TLS_X, certificate and host name verified (sslmode=verify-full)",
-      "app, superuser", "shop", "TimeZone=UTC",
+      "app, superuser", "shop", "TimeZone=UTC", [[search_path='"$user", public']],
     } do assert.is_truthy(text:find(piece, 1, true), piece .. "\n" .. text) end
     assert.matches("\n0 problems, 0 warnings, 0 notes\n$", text)
   end)
@@ -51,6 +51,14 @@ describe("doctor's report", function()
     f.error = errors.new("refused", "connection refused", { hint = "Is it running?" })
     local text = report.text(f, {}, plain)
     assert.matches("refused: connection refused\n    hint: Is it running%?\ncannot connect; 0 problems", text)
+  end)
+
+  it("does not call a server unreachable that took us and then would not answer", function()
+    local f = facts()
+    f.is_reached, f.error = true, errors.new("insufficient_privilege", "permission denied")
+    local text = report.text(f, {}, plain)
+    assert.matches("Cannot look at the server\n  insufficient_privilege: permission denied", text)
+    assert.not_matches("[Cc]annot connect", text)
   end)
 
   it("wraps long findings behind their margin", function()

@@ -38,6 +38,7 @@ local function count_problems(findings)
 end
 
 local function exit_code(facts, findings)
+  if facts.error and facts.is_reached then return PROBLEMS end -- it takes us but answers no question
   if facts.error then return facts.error.class == "usage" and USAGE or NO_CONNECTION end
   return count_problems(findings) > 0 and PROBLEMS or OK
 end

@@ -177,6 +177,7 @@ function facts.gather(target, connect_options, env)
     out.error = err
     return out
   end
+  out.is_reached = true
   out.error = ask_server(conn, out, params, options, core.now() - began)
   conn:close()
   return out

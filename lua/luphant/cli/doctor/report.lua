@@ -74,7 +74,7 @@ local function server_settings(lines, facts)
   local words = {}
   for _, name in ipairs(SHOWN) do
     local value = facts.settings[name]
-    if value then words[#words + 1] = name .. "=" .. (value:find("%s") and ("%q"):format(value) or value) end
+    if value then words[#words + 1] = name .. "=" .. (value:find("%s") and "'" .. value .. "'" or value) end
   end
   line(lines, "settings", table.concat(words, " "))
 end
@@ -102,7 +102,7 @@ local function summary(facts, findings, paint)
   local n = counts(findings)
   local text = ("%s, %s, %s"):format(plural(n.problem, "problem"), plural(n.warning, "warning"),
     plural(n.note, "note"))
-  if facts.error then return paint.red("cannot connect; ") .. text end
+  if facts.error and not facts.is_reached then return paint.red("cannot connect; ") .. text end
   if n.problem > 0 then return paint.red(text) end
   return (n.warning > 0 and paint.yellow or paint.green)(text)
 end
@@ -126,7 +126,7 @@ function report.text(facts, findings, paint)
   if #findings > 0 then lines[#lines + 1] = paint.bold("Findings") end
   for i = #findings, 1, -1 do finding(lines, findings[i], paint) end
   if facts.error then
-    lines[#lines + 1] = paint.red("Cannot connect")
+    lines[#lines + 1] = paint.red(facts.is_reached and "Cannot look at the server" or "Cannot connect")
     lines[#lines + 1] = "  " .. tostring(facts.error):gsub("\n", "\n  ")
   end
   lines[#lines + 1] = summary(facts, findings, paint)
