@@ -16,11 +16,22 @@
 
 #define LCOMPAT_HAS_INTEGERS 1 /* numbers are integers or floats, and the difference shows */
 
+/* A userdata with room for one associated value. */
+#define lcompat_newbox(L, size) lua_newuserdatauv(L, size, 1)
+/* Pops a table and associates it; pushes it again. */
+#define lcompat_setstore(L, index) ((void)lua_setiuservalue(L, index, 1))
+#define lcompat_getstore(L, index) ((void)lua_getiuservalue(L, index, 1))
+
 #else
 
 #define LCOMPAT_HAS_INTEGERS 0 /* every number is a double */
 
 #define lua_rawlen(L, index) lua_objlen(L, index)
+#define lua_isinteger(L, index) 0
+
+#define lcompat_newbox(L, size) lua_newuserdata(L, size)
+#define lcompat_setstore(L, index) ((void)lua_setfenv(L, index))
+#define lcompat_getstore(L, index) lua_getfenv(L, index)
 
 static inline int lua_absindex(lua_State *L, int index) {
   return index > 0 || index <= LUA_REGISTRYINDEX ? index : lua_gettop(L) + index + 1;
@@ -38,6 +49,9 @@ static inline void lua_rawsetp(lua_State *L, int index, const void *key) {
 }
 
 #endif
+
+/* Largest magnitude up to which every integer is exact in a double. */
+#define LCOMPAT_EXACT ((int64_t)1 << 53)
 
 /* luaL_newmetatable that fills in __name on LuaJIT too. */
 static inline int lcompat_newmetatable(lua_State *L, const char *name) {

@@ -1,0 +1,26 @@
+/* bind.h - the inner menu: what the files of this room offer each other beyond their own headers.
+ * SPDX-License-Identifier: MIT */
+#ifndef LPH_BIND_H
+#define LPH_BIND_H
+
+#include "bind/compat.h"
+
+/* lconn.c */
+void lconn_open(lua_State *L);
+int lconn_new(lua_State *L); /* core.connection(options) */
+/* lcancel.c */
+void lcancel_open(lua_State *L);
+int lcancel_start(lua_State *L); /* a method of the connection */
+/* ltypemap.c */
+void ltypemap_open(lua_State *L);
+int ltypemap_new(lua_State *L); /* core.typemap() */
+struct lph_typemap *ltypemap_test(lua_State *L, int index); /* NULL when it is something else */
+/* lpoll.c */
+extern const luaL_Reg lpoll_functions[];
+/* lfacts.c */
+extern const luaL_Reg lfacts_functions[];
+void lfacts_open(lua_State *L);
+/* ltesting.c */
+extern const luaL_Reg ltesting_functions[];
+
+#endif

@@ -1,0 +1,52 @@
+/* lconn.h - the box around a connection, as the files that share it see it.
+ *
+ * The box's store (uservalue table) holds, under integer keys: at a statement's serial what Lua knows about it
+ * (lrows.h); at the LSTORE_ keys the functions and tables a connection was configured with.
+ *
+ * SPDX-License-Identifier: MIT */
+#ifndef LPH_LCONN_H
+#define LPH_LCONN_H
+
+#include "bind/lbox.h"
+#include "bind/lcell.h"
+#include "bind/lvalue.h"
+#include "core/conn.h"
+
+enum {
+  LSTORE_CODECS = -1,      /* table: OID -> { decode =, encode = } */
+  LSTORE_JSON_DECODE = -2, /* function, json = "cjson" */
+  LSTORE_JSON_ENCODE = -3,
+  LSTORE_INT64 = -4,       /* function (high, low) -> cdata */
+  LSTORE_CONSTRUCTOR = -5, /* function (names) -> row constructor, LuaJIT */
+};
+
+/* What a verb makes of a result. The row style is added: verb + style * 16. */
+enum { LVERB_QUERY, LVERB_ONE, LVERB_OPT, LVERB_VALUE, LVERB_COLUMN, LVERB_EXECUTE, LVERB_VALUES, LVERB_DESCRIBE };
+enum { LROWS_NAMED, LROWS_ARRAY, LROWS_COLUMNS };
+#define LVERB_OF(code) ((code) & 15)
+#define LROWS_OF(code) ((code) >> 4)
+
+typedef struct lconn {
+  lph_conn c;
+  lcell_options options;
+  bool blocking;   /* the plain waiter: a call runs to its end inside C */
+  bool has_codecs;
+  bool keep_notices; /* somebody listens */
+  double timeout;  /* seconds for each call; negative = none */
+  double deadline; /* of the call under way */
+  int verb;        /* of the call under way */
+  bool has_next_timeout;
+  double next_timeout; /* for the next call only, when the flag above is set */
+  lph_buf scratch;     /* of lcell */
+  lph_buf level[LVALUE_DEPTH];
+  lph_buf evicted;     /* serials whose entry in the store is to go */
+  lph_stmt *untyped;   /* the statement that waits for unknown types; valid right after run */
+  lph_stmt script;     /* description of a script's result while it is converted */
+} lconn;
+
+extern const lbox_class lconn_class;
+
+/* Fills in an lcell for this connection; pushes what it needs onto the stack (3 slots). */
+void lconn_cell(lua_State *L, lconn *b, int box, bool binary, lcell *x);
+
+#endif

@@ -1,0 +1,114 @@
+/* lresult.c - see lresult.h. SPDX-License-Identifier: MIT */
+#include "bind/lresult.h"
+
+#include "base/mem.h"
+#include "bind/lerror.h"
+
+typedef struct lresult {
+  PGresult *res;
+  lph_typemap *map;
+  const lph_type **types;
+  lph_buf scratch;
+  lcell_options options;
+  int row, rows, columns;
+  bool binary;
+} lresult;
+
+static void result_close(lresult *r) {
+  PQclear(r->res);
+  r->res = NULL;
+  lph_typemap_release(r->map);
+  r->map = NULL;
+  lph_free(r->types);
+  r->types = NULL;
+  lph_buf_free(&r->scratch);
+}
+
+static const lbox_class result_class;
+
+static int lresult__gc(lua_State *L) {
+  result_close(lbox_self(L, 1, &result_class));
+  return 0;
+}
+
+static const luaL_Reg result_meta[] = {{"__gc", lresult__gc}, {NULL, NULL}};
+static const lbox_class result_class = {"luphant.core.result", NULL, result_meta};
+
+void lresult_open(lua_State *L) { lbox_open(L, &result_class); }
+
+static int raise_decode(lua_State *L, const lresult *r, int column, const char *why) {
+  char text[512];
+  snprintf(text, sizeof text, "row %d, column \"%s\": %s", r->row + 1, PQfname(r->res, column), why);
+  lua_newtable(L);
+  lua_pushliteral(L, "decode");
+  lua_setfield(L, -2, "kind");
+  lua_pushstring(L, text);
+  lua_setfield(L, -2, "message");
+  lua_pushliteral(L, "yes");
+  lua_setfield(L, -2, "sent");
+  luaL_getmetatable(L, LERROR_METATABLE);
+  lua_setmetatable(L, -2);
+  return lua_error(L);
+}
+
+/* Upvalues: the result's box, and what lcell needs (codecs, json, int64; nil where there is none). */
+static int lresult_next(lua_State *L) {
+  lresult *r = lua_touserdata(L, lua_upvalueindex(1));
+  lua_settop(L, 0);
+  if (r->row >= r->rows) {
+    result_close(r); /* kind to memory: a loop that ran to its end needs the result no more */
+    return 0;
+  }
+  luaL_checkstack(L, r->columns + 16, "row");
+  lcell x = {.options = r->options, .types = r->map, .scratch = &r->scratch, .binary = r->binary};
+  int *slots[] = {&x.codecs, &x.json, &x.int64};
+  int base = 0;
+  for (int i = 0; i < 3; i++) {
+    if (lua_isnil(L, lua_upvalueindex(2 + i))) continue;
+    lua_pushvalue(L, lua_upvalueindex(2 + i));
+    *slots[i] = ++base;
+  }
+  for (int i = 0; i < r->columns; i++) {
+    int len = PQgetlength(r->res, r->row, i);
+    if (len == 0 && PQgetisnull(r->res, r->row, i)) {
+      lcell_push_null(L);
+    } else if (!lcell_push(L, &x, r->types[i], PQgetvalue(r->res, r->row, i), (size_t)len)) {
+      return raise_decode(L, r, i, x.why);
+    }
+  }
+  r->row++;
+  return r->columns;
+}
+
+int lresult_push(lua_State *L, lconn *b, int box, const lph_stmt *stmt) {
+  int top = lua_gettop(L);
+  lcell x;
+  lresult *r = lbox_new(L, &result_class, sizeof *r);
+  r->types = lph_array((size_t)stmt->column_count + 1, sizeof *r->types);
+  if (r->types == NULL) {
+    lph_error_oom(&b->c.error);
+    return lua_settop(L, top), -1;
+  }
+  for (int i = 0; i < stmt->column_count; i++) r->types[i] = stmt->columns[i].type;
+  r->res = b->c.op.result;
+  b->c.op.result = NULL;
+  r->map = lph_typemap_retain(b->c.types);
+  r->options = b->options;
+  r->rows = PQntuples(r->res);
+  r->columns = PQnfields(r->res);
+  r->binary = r->columns > 0 && PQfformat(r->res, 0) == 1;
+  lconn_cell(L, b, box, r->binary, &x);
+  lua_pushvalue(L, top + 1);
+  int slots[] = {x.codecs, x.json, x.int64};
+  for (int i = 0; i < 3; i++) {
+    if (slots[i] != 0) {
+      lua_pushvalue(L, slots[i]);
+    } else {
+      lua_pushnil(L);
+    }
+  }
+  lua_pushcclosure(L, lresult_next, 4);
+  lua_replace(L, top + 1);
+  lua_settop(L, top + 1);
+  return 1;
+}

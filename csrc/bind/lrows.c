@@ -1,0 +1,359 @@
+/* lrows.c - see lrows.h.
+ *
+ * Building tables is what reading a result costs (our own code and libpq's getters are a sixth of it):
+ * names are pushed once per result, tables are made in their final size, and on LuaJIT a
+ * constructor generated per statement fills a row in compiled code.
+ *
+ * SPDX-License-Identifier: MIT */
+#include "bind/lrows.h"
+
+#include <stdlib.h>
+
+#include "bind/lresult.h"
+
+#define NAMES_ON_STACK 200 /* more columns than this: names are fetched from the info table */
+
+/* ---- what Lua knows about a statement ------------------------------------------------------------------ */
+
+static void push_columns(lua_State *L, const lph_stmt *stmt) {
+  lua_createtable(L, stmt->column_count, 0);
+  for (int i = 0; i < stmt->column_count; i++) {
+    const lph_column *c = &stmt->columns[i];
+    lua_createtable(L, 0, 3);
+    lua_pushstring(L, c->name);
+    lua_setfield(L, -2, "name");
+    lua_pushstring(L, c->type == NULL ? "unknown" : c->type->name);
+    lua_setfield(L, -2, "type");
+    lua_pushnumber(L, c->oid);
+    lua_setfield(L, -2, "oid");
+    lua_rawseti(L, -2, i + 1);
+  }
+}
+
+static void push_params(lua_State *L, const lph_stmt *stmt) {
+  lua_createtable(L, stmt->param_count, 0);
+  for (int i = 0; i < stmt->param_count; i++) {
+    lua_createtable(L, 0, 2);
+    lua_pushstring(L, stmt->param_types[i] == NULL ? "unknown" : stmt->param_types[i]->name);
+    lua_setfield(L, -2, "type");
+    lua_pushnumber(L, stmt->param_oids[i]);
+    lua_setfield(L, -2, "oid");
+    lua_rawseti(L, -2, i + 1);
+  }
+}
+
+/* rows.columns, rows.command, rows.affected: looked up only when asked for. Upvalue: the info table. */
+static int rows__index(lua_State *L) {
+  if (lua_type(L, 2) != LUA_TSTRING) return 0;
+  const char *key = lua_tostring(L, 2);
+  if (strcmp(key, "affected") == 0) {
+    lua_pushinteger(L, (lua_Integer)lua_rawlen(L, 1));
+  } else if (strcmp(key, "columns") == 0 || strcmp(key, "command") == 0) {
+    lua_getfield(L, lua_upvalueindex(1), key);
+  } else {
+    return 0;
+  }
+  return 1;
+}
+
+static bool has_duplicates(const lph_stmt *stmt) {
+  for (int i = 0; i < stmt->column_count; i++)
+    for (int j = i + 1; j < stmt->column_count; j++)
+      if (strcmp(stmt->columns[i].name, stmt->columns[j].name) == 0) return true;
+  return false;
+}
+
+/* info -> info, with the constructor or false at -1 */
+static void make_constructor(lua_State *L, int box, const lph_stmt *stmt) {
+  int info = lua_gettop(L);
+  lcompat_getstore(L, box);
+  lua_rawgeti(L, -1, LSTORE_CONSTRUCTOR);
+  if (lua_isfunction(L, -1) && stmt->column_count > 0 && stmt->column_count <= NAMES_ON_STACK && !has_duplicates(stmt)) {
+    lua_pushvalue(L, info);
+    lua_call(L, 1, 1);
+  } else {
+    lua_pushboolean(L, 0);
+  }
+  lua_rawseti(L, info, -1);
+  lua_settop(L, info);
+}
+
+static void fill_info(lua_State *L, int box, const lph_stmt *stmt) {
+  lua_createtable(L, stmt->column_count, 6);
+  for (int i = 0; i < stmt->column_count; i++) {
+    lua_pushstring(L, stmt->columns[i].name);
+    lua_rawseti(L, -2, i + 1);
+  }
+  push_columns(L, stmt);
+  lua_setfield(L, -2, "columns");
+  push_params(L, stmt);
+  lua_setfield(L, -2, "params");
+  lua_createtable(L, 0, 1); /* info mt */
+  lua_pushvalue(L, -2);
+  lua_pushcclosure(L, rows__index, 1);
+  lua_setfield(L, -2, "__index");
+  lua_rawseti(L, -2, 0);
+  make_constructor(L, box, stmt);
+  lua_pushnumber(L, (lua_Number)stmt->generation);
+  lua_setfield(L, -2, "generation");
+}
+
+void lrows_push_info(lua_State *L, lconn *b, int box, lph_stmt *stmt) {
+  (void)b;
+  luaL_checkstack(L, 12, "statement");
+  lcompat_getstore(L, box);
+  lua_rawgeti(L, -1, (int)stmt->serial);
+  if (LPH_UNLIKELY(!lua_istable(L, -1) || stmt->info_stale)) {
+    lua_pop(L, 1);
+    fill_info(L, box, stmt);
+    lua_pushvalue(L, -1);
+    lua_rawseti(L, -3, (int)stmt->serial);
+    stmt->info_stale = false;
+  }
+  lua_remove(L, -2);
+}
+
+void lrows_push_command(lua_State *L, const PGresult *res) {
+  const char *tag = PQcmdStatus((PGresult *)res);
+  size_t n = strcspn(tag, "0123456789");
+  while (n > 0 && tag[n - 1] == ' ') n--;
+  lua_pushlstring(L, tag, n);
+}
+
+/* ---- one result under conversion --------------------------------------------------------------------------- */
+
+typedef struct build {
+  lconn *b;
+  lph_stmt *stmt;
+  PGresult *res;
+  lcell cell;
+  int rows, columns;
+  int info;       /* stack slot */
+  int first_name; /* stack slot of the first name, or 0 */
+} build;
+
+static bool fail_cell(build *w, int row, int column) {
+  const lph_column *c = &w->stmt->columns[column];
+  lph_error_set(&w->b->c.error, "decode", "row %d, column \"%s\" (%s): %s", row + 1, c->name,
+                c->type == NULL ? "unknown type" : c->type->name, w->cell.why);
+  w->b->c.error.sent = LPH_SENT_YES;
+  return false;
+}
+
+/* Pushes the cell's value; NULL: nothing, and answers 0. -1: failed. */
+static inline int push_cell(lua_State *L, build *w, int row, int column) {
+  int len = PQgetlength(w->res, row, column);
+  if (len == 0 && PQgetisnull(w->res, row, column)) return 0;
+  const char *data = PQgetvalue(w->res, row, column);
+  if (LPH_LIKELY(lcell_push(L, &w->cell, w->stmt->columns[column].type, data, (size_t)len))) return 1;
+  fail_cell(w, row, column);
+  return -1;
+}
+
+static void push_name(lua_State *L, const build *w, int column) {
+  if (LPH_LIKELY(w->first_name != 0)) {
+    lua_pushvalue(L, w->first_name + column);
+  } else {
+    lua_rawgeti(L, w->info, column + 1);
+  }
+}
+
+static void push_names(lua_State *L, build *w) {
+  if (w->columns > NAMES_ON_STACK || w->rows < 2) return;
+  w->first_name = lua_gettop(L) + 1;
+  for (int i = 0; i < w->columns; i++) lua_rawgeti(L, w->info, i + 1);
+}
+
+static bool push_named(lua_State *L, build *w, int row) {
+  lua_createtable(L, 0, w->columns);
+  for (int i = 0; i < w->columns; i++) {
+    push_name(L, w, i);
+    int got = push_cell(L, w, row, i);
+    if (LPH_LIKELY(got > 0)) {
+      lua_rawset(L, -3);
+    } else {
+      if (got < 0) return false;
+      lua_pop(L, 1);
+    }
+  }
+  return true;
+}
+
+/* `constructor`: stack slot of the function that was generated for this statement. */
+static bool push_constructed(lua_State *L, build *w, int row, int constructor) {
+  lua_pushvalue(L, constructor);
+  for (int i = 0; i < w->columns; i++) {
+    int got = push_cell(L, w, row, i);
+    if (got < 0) return false;
+    if (got == 0) lua_pushnil(L);
+  }
+  lua_call(L, w->columns, 1);
+  return true;
+}
+
+static bool push_array_row(lua_State *L, build *w, int row) {
+  lua_createtable(L, w->columns, 0);
+  for (int i = 0; i < w->columns; i++) {
+    int got = push_cell(L, w, row, i);
+    if (got < 0) return false;
+    if (got == 0) lcell_push_null(L);
+    lua_rawseti(L, -2, i + 1);
+  }
+  return true;
+}
+
+static bool push_one(lua_State *L, build *w, int row, int style) {
+  return style == LROWS_ARRAY ? push_array_row(L, w, row) : push_named(L, w, row);
+}
+
+/* ---- the verbs -------------------------------------------------------------------------------------------------- */
+
+static int constructor_slot(lua_State *L, const build *w) {
+  lua_rawgeti(L, w->info, -1);
+  if (lua_isfunction(L, -1)) return lua_gettop(L);
+  lua_pop(L, 1);
+  return 0;
+}
+
+static bool push_rows(lua_State *L, build *w, int style) {
+  int constructor = style == LROWS_NAMED ? constructor_slot(L, w) : 0;
+  if (style == LROWS_NAMED && constructor == 0) push_names(L, w);
+  lua_createtable(L, w->rows, 0);
+  for (int row = 0; row < w->rows; row++) {
+    bool ok = constructor != 0 ? push_constructed(L, w, row, constructor) : push_one(L, w, row, style);
+    if (!ok) return false;
+    lua_rawseti(L, -2, row + 1);
+  }
+  return true;
+}
+
+static bool push_column(lua_State *L, build *w, int column) {
+  lua_createtable(L, w->rows, 0);
+  for (int row = 0; row < w->rows; row++) {
+    int got = push_cell(L, w, row, column);
+    if (got < 0) return false;
+    if (got == 0) lcell_push_null(L);
+    lua_rawseti(L, -2, row + 1);
+  }
+  return true;
+}
+
+static bool push_all_columns(lua_State *L, build *w) {
+  lua_createtable(L, 0, w->columns + 1);
+  for (int i = 0; i < w->columns; i++) {
+    push_name(L, w, i);
+    if (!push_column(L, w, i)) return false;
+    lua_rawset(L, -3);
+  }
+  return true;
+}
+
+static lua_Integer affected_rows(const build *w) {
+  const char *digits = PQcmdTuples(w->res);
+  return digits[0] == '\0' ? 0 : (lua_Integer)strtoll(digits, NULL, 10);
+}
+
+/* rows -> rows, with what `rows.columns` and its like need */
+static void dress_rows(lua_State *L, build *w) {
+  int rows = lua_gettop(L);
+  lua_getfield(L, w->info, "command");
+  if (lua_isnil(L, -1)) {
+    lrows_push_command(L, w->res);
+    lua_setfield(L, w->info, "command");
+  }
+  lua_settop(L, rows);
+  if (w->columns == 0) { /* no rows to count */
+    lua_pushinteger(L, affected_rows(w));
+    lua_setfield(L, rows, "affected");
+  }
+  lua_rawgeti(L, w->info, 0);
+  lua_setmetatable(L, rows);
+}
+
+static bool wrong_count(build *w, const char *wanted) {
+  bool none = w->rows == 0;
+  lph_error_set(&w->b->c.error, none ? "no_rows" : "too_many_rows", "%s expected, got %d", wanted, w->rows);
+  if (w->columns == 0)
+    lph_error_set(&w->b->c.error, "no_rows", "%s expected, but %s returns no rows", wanted, PQcmdStatus(w->res));
+  w->b->c.error.sent = LPH_SENT_YES;
+  return false;
+}
+
+static bool push_verb(lua_State *L, build *w, int code) {
+  int style = LROWS_OF(code);
+  switch (LVERB_OF(code)) {
+    case LVERB_QUERY:
+      if (style == LROWS_COLUMNS) return push_all_columns(L, w);
+      if (!push_rows(L, w, style)) return false;
+      dress_rows(L, w);
+      return true;
+    case LVERB_ONE:
+      if (w->rows != 1) return wrong_count(w, "exactly one row");
+      return push_one(L, w, 0, style);
+    case LVERB_OPT:
+      if (w->rows > 1) return wrong_count(w, "at most one row");
+      if (w->rows == 0) return lua_pushnil(L), true;
+      return push_one(L, w, 0, style);
+    case LVERB_VALUE: {
+      if (w->rows != 1 || w->columns == 0) return wrong_count(w, "exactly one row");
+      int got = push_cell(L, w, 0, 0);
+      if (got == 0) lua_pushnil(L);
+      return got >= 0;
+    }
+    case LVERB_COLUMN:
+      if (w->columns == 0) return wrong_count(w, "a column");
+      return push_column(L, w, 0);
+    default: lua_pushinteger(L, affected_rows(w)); return true;
+  }
+}
+
+int lrows_push(lua_State *L, lconn *b, int box, lph_stmt *stmt, PGresult *res, int code) {
+  build w = {.b = b, .stmt = stmt, .res = res, .rows = PQntuples(res), .columns = PQnfields(res)};
+  int top = lua_gettop(L);
+  if (LVERB_OF(code) == LVERB_EXECUTE) {
+    lua_pushinteger(L, affected_rows(&w));
+    return 1;
+  }
+  luaL_checkstack(L, (w.columns > NAMES_ON_STACK ? 0 : 2 * w.columns) + 24, "result");
+  if (LVERB_OF(code) == LVERB_VALUES) return lresult_push(L, b, box, stmt);
+  lrows_push_info(L, b, box, stmt);
+  w.info = lua_gettop(L);
+  lconn_cell(L, b, box, w.columns > 0 && PQfformat(res, 0) == 1, &w.cell);
+  if (push_verb(L, &w, code)) return 1;
+  lua_settop(L, top);
+  return -1;
+}
+
+/* ---- scripts ---------------------------------------------------------------------------------------------------------- */
+
+int lrows_push_script(lua_State *L, lconn *b, int box, PGresult *res) {
+  luaL_checkstack(L, 12, "script");
+  lua_createtable(L, 0, 4);
+  int out = lua_gettop(L);
+  lrows_push_command(L, res);
+  lua_setfield(L, out, "command");
+  build w = {.b = b, .stmt = &b->script, .res = res, .rows = PQntuples(res), .columns = PQnfields(res)};
+  lua_pushinteger(L, affected_rows(&w));
+  lua_setfield(L, out, "affected");
+  if (PQresultStatus(res) != PGRES_TUPLES_OK) return 1;
+  lph_stmts_clear_description(&b->script);
+  if (lph_stmts_describe(&b->c.stmts, &b->script, res) != LPH_OK) {
+    lph_error_oom(&b->c.error);
+    return lua_settop(L, out - 1), -1;
+  }
+  lph_stmts_bind(&b->c.stmts, &b->script, b->c.types, NULL, 0);
+  push_columns(L, &b->script);
+  lua_setfield(L, out, "columns");
+  luaL_checkstack(L, (w.columns > NAMES_ON_STACK ? 0 : 2 * w.columns) + 24, "result");
+  lua_createtable(L, w.columns, 0); /* the names, in the place of an info table */
+  for (int i = 0; i < w.columns; i++) {
+    lua_pushstring(L, b->script.columns[i].name);
+    lua_rawseti(L, -2, i + 1);
+  }
+  w.info = lua_gettop(L);
+  lconn_cell(L, b, box, false, &w.cell);
+  if (!push_rows(L, &w, LROWS_NAMED)) return lua_settop(L, out - 1), -1;
+  lua_setfield(L, out, "rows");
+  lua_settop(L, out);
+  return 1;
+}

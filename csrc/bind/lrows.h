@@ -1,0 +1,23 @@
+/* lrows.h - whole results -> what the verbs return.
+ * SPDX-License-Identifier: MIT */
+#ifndef LPH_LROWS_H
+#define LPH_LROWS_H
+
+#include "bind/lconn.h"
+
+/* Pushes the info table of the statement, made on first use and kept in the box's store:
+ *   [1..n] column names   [0] metatable of its row arrays   [-1] row constructor (LuaJIT) or false
+ *   columns = { { name =, type =, oid = }, ... }   params = { { type =, oid = }, ... } */
+void lrows_push_info(lua_State *L, lconn *b, int box, lph_stmt *stmt);
+
+/* Pushes what `code` (verb and row style) makes of the result; answers the number of values, or
+ * fills b->c.error and answers -1 with nothing pushed. May raise (memory, user codecs). */
+int lrows_push(lua_State *L, lconn *b, int box, lph_stmt *stmt, PGresult *res, int code);
+
+/* Pushes { rows =, columns =, command =, affected = } for one result of a script. */
+int lrows_push_script(lua_State *L, lconn *b, int box, PGresult *res);
+
+/* "INSERT 0 5" -> pushes "INSERT" */
+void lrows_push_command(lua_State *L, const PGresult *res);
+
+#endif

@@ -1,0 +1,129 @@
+/* lsession.c - see lsession.h. SPDX-License-Identifier: MIT */
+#include "bind/lsession.h"
+
+#include <unistd.h>
+
+#include "bind/lconn.h"
+#include "bind/lerror.h"
+#include "core/guard.h"
+
+static lconn *check(lua_State *L) { return lbox_self(L, 1, &lconn_class); }
+
+/* "closed" | "dialing" | "idle" | "busy" | "forked" */
+int lsession_state(lua_State *L) {
+  static const char *const names[] = {"closed", "dialing", "idle", "busy"};
+  const lph_conn *c = &check(L)->c;
+  lua_pushstring(L, c->owner == getpid() ? names[c->state] : "forked");
+  return 1;
+}
+
+/* Facts of a session that is not there are nil. */
+static PGconn *session(lua_State *L) {
+  lph_conn *c = &check(L)->c;
+  return c->owner == getpid() ? c->pg : NULL;
+}
+
+int lsession_backend_pid(lua_State *L) {
+  PGconn *pg = session(L);
+  if (pg == NULL) return 0;
+  lua_pushinteger(L, PQbackendPID(pg));
+  return 1;
+}
+
+int lsession_server_version(lua_State *L) {
+  PGconn *pg = session(L);
+  if (pg == NULL) return 0;
+  lua_pushinteger(L, PQserverVersion(pg));
+  return 1;
+}
+
+int lsession_parameter_status(lua_State *L) {
+  PGconn *pg = session(L);
+  const char *value = pg == NULL ? NULL : PQparameterStatus(pg, luaL_checkstring(L, 2));
+  if (value == NULL) return 0;
+  lua_pushstring(L, value);
+  return 1;
+}
+
+/* "idle" | "active" | "intrans" | "inerror" | "unknown", in libpq's words */
+int lsession_transaction_status(lua_State *L) {
+  static const char *const names[] = {"idle", "active", "intrans", "inerror", "unknown"};
+  PGconn *pg = session(L);
+  lua_pushstring(L, pg == NULL ? "unknown" : names[PQtransactionStatus(pg)]);
+  return 1;
+}
+
+/* { version =, cipher =, bits =, verified = } | false without TLS | nil without a session */
+int lsession_tls(lua_State *L) {
+  static const struct { const char *attribute, *key; } texts[] = {
+      {"protocol", "version"}, {"cipher", "cipher"}, {"key_bits", "bits"}};
+  PGconn *pg = session(L);
+  if (pg == NULL) return 0;
+  if (!PQsslInUse(pg)) return lua_pushboolean(L, 0), 1;
+  lua_createtable(L, 0, 4);
+  for (size_t i = 0; i < lph_countof(texts); i++) {
+    const char *value = PQsslAttribute(pg, texts[i].attribute);
+    if (value == NULL) continue;
+    lua_pushstring(L, value);
+    lua_setfield(L, -2, texts[i].key);
+  }
+  lua_pushboolean(L, lph_guard_is_proven(pg));
+  lua_setfield(L, -2, "verified");
+  return 1;
+}
+
+/* { host =, address =, port =, dbname =, user = }: where the session goes; never the password */
+int lsession_target(lua_State *L) {
+  PGconn *pg = session(L);
+  if (pg == NULL) return 0;
+  struct { const char *key, *value; } texts[] = {{"host", PQhost(pg)},
+                                                 {"address", PQhostaddr(pg)},
+                                                 {"port", PQport(pg)},
+                                                 {"dbname", PQdb(pg)},
+                                                 {"user", PQuser(pg)}};
+  lua_createtable(L, 0, 5);
+  for (size_t i = 0; i < lph_countof(texts); i++) {
+    if (texts[i].value == NULL || texts[i].value[0] == '\0') continue;
+    lua_pushstring(L, texts[i].value);
+    lua_setfield(L, -2, texts[i].key);
+  }
+  return 1;
+}
+
+/* The oldest notice as an error object (kind by its SQLSTATE), or nil */
+int lsession_next_notice(lua_State *L) {
+  lph_conn *c = &check(L)->c;
+  if (c->notice_count == 0) return 0;
+  /* The record stays in its slot until the Lua object is made: making it may raise. */
+  lerror_object(L, &c->notices[c->notice_first], 0);
+  lph_error gone = {0};
+  lph_conn_next_notice(c, &gone);
+  lph_error_free(&gone);
+  return 1;
+}
+
+int lsession_has_notices(lua_State *L) {
+  lua_pushboolean(L, check(L)->c.notice_count > 0);
+  return 1;
+}
+
+int lsession_notices_lost(lua_State *L) {
+  lua_pushnumber(L, (lua_Number)check(L)->c.notices_lost);
+  return 1;
+}
+
+/* { count =, bytes =, hits =, misses =, evictions = } of the statement cache */
+int lsession_statements(lua_State *L) {
+  const lph_stmts *s = &check(L)->c.stmts;
+  struct { const char *key; double value; } numbers[] = {{"count", (double)lph_lru_count(&s->lru)},
+                                                         {"bytes", (double)lph_lru_weight(&s->lru)},
+                                                         {"hits", (double)s->hits},
+                                                         {"misses", (double)s->misses},
+                                                         {"evictions", (double)s->evictions}};
+  lua_createtable(L, 0, 5);
+  for (size_t i = 0; i < lph_countof(numbers); i++) {
+    lua_pushinteger(L, (lua_Integer)numbers[i].value);
+    lua_setfield(L, -2, numbers[i].key);
+  }
+  return 1;
+}

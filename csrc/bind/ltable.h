@@ -1,0 +1,18 @@
+/* ltable.h - Lua table -> text form of an array, composite, range, multirange, hstore or date.
+ * The other half of lvalue.c. SPDX-License-Identifier: MIT */
+#ifndef LPH_LTABLE_H
+#define LPH_LTABLE_H
+
+#include "bind/lvalue.h"
+
+/* From lvalue.c: */
+lph_err lvalue_refuse(lvalue *x, const char *why); /* sets x->error unless it is set; answers LPH_EFAIL */
+bool lvalue_is_null(lua_State *L, int at);
+bool lvalue_is_wrapped(lua_State *L, int at); /* by luphant.json or luphant.typed */
+/* Appends the text of one non-NULL value; `at` absolute. */
+lph_err lvalue_text(lua_State *L, lvalue *x, int at, const lph_type *type, lph_buf *out, int depth);
+
+/* Appends the text of the table at `at`. */
+lph_err ltable_put(lua_State *L, lvalue *x, int at, const lph_type *type, lph_buf *out, int depth);
+
+#endif

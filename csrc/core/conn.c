@@ -1,0 +1,170 @@
+/* conn.c - see conn.h. SPDX-License-Identifier: MIT */
+#include "core/conn.h"
+
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "core/outcome.h"
+#include "core/sqlstate.h"
+
+void lph_conn_init(lph_conn *c) {
+  memset(c, 0, sizeof *c);
+  c->state = LPH_CLOSED;
+  c->owner = getpid();
+}
+
+static bool is_foreign(const lph_conn *c) { return c->owner != getpid(); }
+
+/* ---- notices --------------------------------------------------------------------------------- */
+
+/* Called by libpq, anywhere: only appends. A FATAL that arrives while no query runs is delivered
+ * here as well (libpq has no other place for it); it explains the failure that follows. */
+static void on_notice(void *arg, const PGresult *res) {
+  lph_conn *c = arg;
+  if (c->notice_count == LPH_NOTICE_LIMIT) {
+    c->notice_first = (c->notice_first + 1) % LPH_NOTICE_LIMIT;
+    c->notice_count--;
+    c->notices_lost++;
+  }
+  lph_error *slot = &c->notices[(c->notice_first + c->notice_count) % LPH_NOTICE_LIMIT];
+  lph_outcome_result(c->pg, res, slot);
+  c->notice_count++;
+  const char *severity = lph_error_get(slot, LPH_E_SEVERITY);
+  if (severity != NULL && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0))
+    lph_error_copy(&c->last_words, slot);
+}
+
+bool lph_conn_next_notice(lph_conn *c, lph_error *out) {
+  if (c->notice_count == 0) return false;
+  lph_error *slot = &c->notices[c->notice_first];
+  lph_error_free(out);
+  *out = *slot;
+  lph_error_init(slot);
+  c->notice_first = (c->notice_first + 1) % LPH_NOTICE_LIMIT;
+  c->notice_count--;
+  return true;
+}
+
+/* ---- closing ----------------------------------------------------------------------------------- */
+
+static void drop_dial(lph_conn *c) {
+  if (c->dial == NULL) return;
+  lph_dial *dial = c->dial;
+  c->dial = NULL;
+  if (is_foreign(c)) {
+    lph_dial_forget(dial);
+  } else {
+    lph_dial_release(dial);
+  }
+}
+
+static void drop_session(lph_conn *c) {
+  PGconn *pg = c->pg;
+  c->pg = NULL;
+  c->ssl = NULL;
+  if (pg == NULL) return;
+  if (!is_foreign(c)) {
+    PQfinish(pg);
+  } else if (PQsocket(pg) >= 0) {
+    /* A Terminate from here would end the parent's session: close our copy, leak the rest. */
+    close(PQsocket(pg));
+  }
+}
+
+void lph_conn_close(lph_conn *c) {
+  c->state = LPH_CLOSED;
+  drop_dial(c);
+  lph_op_reset(&c->op);
+  drop_session(c);
+  lph_stmts_forget_names(&c->stmts);
+}
+
+void lph_conn_clear(lph_conn *c) {
+  lph_conn_close(c);
+  lph_op_free(&c->op);
+  lph_stmts_free(&c->stmts);
+  lph_params_free(&c->params);
+  lph_typemap_release(c->types);
+  c->types = NULL;
+  lph_error_free(&c->error);
+  lph_error_free(&c->last_words);
+  for (unsigned i = 0; i < LPH_NOTICE_LIMIT; i++) lph_error_free(&c->notices[i]);
+  c->notice_count = 0;
+}
+
+lph_want lph_conn_lost(lph_conn *c, lph_sent sent) {
+  lph_outcome_lost(c->pg, sent, &c->last_words, &c->error);
+  lph_conn_close(c);
+  return LPH_FAILED;
+}
+
+/* ---- dialling ----------------------------------------------------------------------------------- */
+
+lph_err lph_conn_dial(lph_conn *c, const lph_dial_options *options) {
+  if (c->state != LPH_CLOSED) return lph_error_set(&c->error, "usage", "this connection is open already");
+  c->owner = getpid();
+  c->dial = lph_dial_start(options, &c->error);
+  if (c->dial == NULL) return LPH_EFAIL;
+  c->state = LPH_DIALING;
+  return LPH_OK;
+}
+
+static lph_want step_dial(lph_conn *c) {
+  if (!lph_dial_is_done(c->dial)) return LPH_WANT_READ;
+  PGconn *pg = lph_dial_take(c->dial, &c->error);
+  if (pg == NULL) {
+    c->state = LPH_CLOSED; /* the dial stays until close: its attempts are part of the error */
+    return LPH_FAILED;
+  }
+  drop_dial(c);
+  c->pg = pg;
+  c->ssl = PQsslInUse(pg) ? PQsslStruct(pg, "OpenSSL") : NULL;
+  lph_error_clear(&c->last_words);
+  PQsetNoticeReceiver(pg, on_notice, c);
+  c->state = LPH_IDLE;
+  return LPH_DONE;
+}
+
+/* ---- stepping ------------------------------------------------------------------------------------ */
+
+int lph_conn_fd(const lph_conn *c) {
+  if (c->dial != NULL) return lph_dial_fd(c->dial);
+  return c->pg == NULL ? -1 : PQsocket(c->pg);
+}
+
+static lph_err refuse_foreign(lph_conn *c) {
+  return lph_error_set(&c->error, "forked",
+                       "this connection belongs to process %ld; a forked child must open its own",
+                       (long)c->owner);
+}
+
+lph_want lph_conn_step(lph_conn *c) {
+  if (is_foreign(c)) {
+    refuse_foreign(c);
+    return LPH_FAILED;
+  }
+  switch (c->state) {
+    case LPH_DIALING: return step_dial(c);
+    case LPH_BUSY: return (lph_want)lph_op_step(c);
+    case LPH_IDLE: return LPH_DONE;
+    case LPH_CLOSED: break;
+  }
+  lph_error_set(&c->error, "closed", "the connection is closed");
+  return LPH_FAILED;
+}
+
+lph_err lph_conn_check_idle(lph_conn *c) {
+  if (LPH_LIKELY(c->state == LPH_IDLE && !is_foreign(c))) return LPH_OK;
+  if (is_foreign(c)) return refuse_foreign(c);
+  if (c->state == LPH_CLOSED) {
+    if (lph_error_is_set(&c->last_words)) {
+      lph_error_set(&c->error, "closed", "the connection is closed (the server had ended the session: %s)",
+                    lph_error_get(&c->last_words, LPH_E_MESSAGE));
+      return LPH_EFAIL;
+    }
+    return lph_error_set(&c->error, "closed", "the connection is closed");
+  }
+  return lph_error_set(&c->error, "busy",
+                       c->state == LPH_DIALING ? "the connection is still being made"
+                                               : "another statement is under way on this connection");
+}

@@ -1,0 +1,82 @@
+/* conn.h - one server session: dialling, one operation at a time, closing.
+ *
+ *            lph_conn_dial            step: connected
+ *   CLOSED ----------------> DIALING ----------------> IDLE <------------.
+ *      ^                        |                       |  lph_conn_...  | step: done, or
+ *      |   failed, close        |                       |  (op.h)        | failed and in order
+ *      '------------------------+-----------------------+---> BUSY ------'
+ *
+ * The core never waits: `lph_conn_step` does what can be done now and answers what it needs next.
+ * A BUSY connection that its user has given up on is put right by `lph_conn_discard` and more
+ * steps, or closed; it is never used again before it is IDLE.
+ *
+ * The owner of all functions here is the process that dialled: in a child after fork every one
+ * answers "forked", and closing only closes the child's copy of the descriptor.
+ *
+ * SPDX-License-Identifier: MIT */
+#ifndef LPH_CONN_H
+#define LPH_CONN_H
+
+#include <sys/types.h>
+
+#include "core/dial.h"
+#include "core/op.h"
+#include "core/params.h"
+#include "core/stmt.h"
+#include "types/type.h"
+
+typedef enum lph_state { LPH_CLOSED, LPH_DIALING, LPH_IDLE, LPH_BUSY } lph_state;
+
+/* What a step needs before the next one; LPH_DONE and LPH_FAILED end the operation. After
+ * LPH_FAILED `conn->error` is set; the connection is IDLE (a statement failed), CLOSED, or - result
+ * too big - still BUSY and to be discarded. */
+typedef enum lph_want {
+  LPH_FAILED = -1,
+  LPH_DONE = 0,
+  LPH_WANT_READ = 1,
+  LPH_WANT_WRITE = 2,
+  LPH_WANT_RW = 3,
+} lph_want;
+
+#define LPH_NOTICE_LIMIT 64 /* more notices than this between two looks: the oldest go, and are counted */
+
+typedef struct lph_conn {
+  lph_state state;
+  PGconn *pg;
+  void *ssl; /* OpenSSL session, borrowed from libpq; NULL without TLS */
+  pid_t owner;
+  lph_dial *dial;
+  lph_error error;      /* of the last failed call */
+  lph_error last_words; /* a FATAL that arrived while nobody was asking */
+  lph_op op;
+  lph_stmts stmts;
+  lph_params params;
+  lph_typemap *types;
+  size_t max_result_bytes; /* 0 = no limit */
+  /* notices, oldest first, as a ring */
+  lph_error notices[LPH_NOTICE_LIMIT];
+  unsigned notice_first, notice_count;
+  unsigned long notices_lost;
+} lph_conn;
+
+void lph_conn_init(lph_conn *c); /* CLOSED; owns nothing yet */
+/* Frees everything; closes without waiting. In a child after fork only descriptors are closed. */
+void lph_conn_clear(lph_conn *c);
+
+lph_err lph_conn_dial(lph_conn *c, const lph_dial_options *options); /* CLOSED -> DIALING */
+int lph_conn_fd(const lph_conn *c);                                  /* may change while dialling; -1 = none */
+lph_want lph_conn_step(lph_conn *c);
+
+/* Not waiting, not failing, idempotent. Sends Terminate if the socket takes it at once. */
+void lph_conn_close(lph_conn *c);
+
+/* Sets conn->error (kind "closed", "forked", "busy") unless the connection can take a new operation. */
+lph_err lph_conn_check_idle(lph_conn *c);
+
+/* The session broke: conn->error tells it (with last words), the state becomes CLOSED. */
+lph_want lph_conn_lost(lph_conn *c, lph_sent sent);
+
+/* Takes the oldest notice (moves it into `out`); false when there is none. */
+bool lph_conn_next_notice(lph_conn *c, lph_error *out);
+
+#endif

@@ -1,0 +1,299 @@
+/* op.c - see op.h.
+ *
+ * Reading and writing follow libpq's rules for asynchronous use: while bytes are unsent wait for
+ * readable or writable and read before writing again (two full buffers would wait for each other);
+ * ask PQisBusy before waiting and after each PQconsumeInput; call PQgetResult until NULL.
+ *
+ * SPDX-License-Identifier: MIT */
+#include "core/op.h"
+
+#include <stdio.h>
+#include <sys/ioctl.h>
+
+#include "base/mem.h"
+#include "core/conn.h"
+#include "core/outcome.h"
+#include "crypto/crypto.h"
+
+/* ---- the record of an operation ------------------------------------------------------------------ */
+
+void lph_op_reset(lph_op *op) {
+  PQclear(op->result);
+  for (int i = 0; i < op->result_count; i++) PQclear(op->results[i]);
+  PGresult **results = op->results;
+  int room = op->result_room;
+  lph_error failure = op->failure;
+  *op = (lph_op){.results = results, .result_room = room, .failure = failure};
+  if (lph_error_is_set(&op->failure)) lph_error_clear(&op->failure);
+}
+
+void lph_op_free(lph_op *op) {
+  lph_op_reset(op);
+  lph_free(op->results);
+  lph_error_free(&op->failure);
+  *op = (lph_op){0};
+}
+
+void lph_op_discard(lph_conn *c) {
+  c->op.discarding = true;
+  PQclear(c->op.result);
+  c->op.result = NULL;
+}
+
+static bool add_result(lph_op *op, PGresult *res) {
+  if (op->result_count == op->result_room) {
+    int room = op->result_room == 0 ? 8 : op->result_room * 2;
+    PGresult **grown = lph_regrow(op->results, (size_t)room, sizeof *grown);
+    if (grown == NULL) return false;
+    op->results = grown;
+    op->result_room = room;
+  }
+  op->results[op->result_count++] = res;
+  return true;
+}
+
+/* The first failure counts; what comes later is usually its consequence. */
+static lph_error *failure_slot(lph_op *op) { return lph_error_is_set(&op->failure) ? NULL : &op->failure; }
+
+/* ---- starting -------------------------------------------------------------------------------------- */
+
+static lph_want begin(lph_conn *c, lph_op_kind kind, struct lph_stmt *stmt) {
+  lph_op_reset(&c->op);
+  c->op.kind = kind;
+  c->op.stmt = stmt;
+  c->op.unflushed = true;
+  c->state = LPH_BUSY;
+  return LPH_DONE;
+}
+
+static lph_want flush(lph_conn *c) {
+  int rc = PQflush(c->pg);
+  if (rc < 0 && PQstatus(c->pg) == CONNECTION_BAD) return lph_conn_lost(c, LPH_SENT_MAYBE);
+  c->op.unflushed = rc > 0;
+  return rc > 0 ? LPH_WANT_RW : LPH_WANT_READ;
+}
+
+/* A PQsend... function answered 0: nothing of it was sent. */
+static lph_want refuse(lph_conn *c) {
+  if (PQstatus(c->pg) == CONNECTION_BAD) return lph_conn_lost(c, LPH_SENT_NO);
+  lph_outcome_refused(c->pg, &c->error);
+  lph_conn_close(c); /* half a flight may wait in libpq's buffer: not provably in order */
+  return LPH_FAILED;
+}
+
+int lph_op_execute(lph_conn *c, struct lph_stmt *stmt, const struct lph_params *p) {
+  if (lph_conn_check_idle(c) != LPH_OK) return LPH_FAILED;
+  begin(c, LPH_OP_EXECUTE, stmt);
+  int sent = stmt->name[0] != '\0'
+                 ? PQsendQueryPrepared(c->pg, stmt->name, p->count, p->values, p->lengths, p->formats, stmt->binary)
+                 : PQsendQueryParams(c->pg, stmt->sql, p->count, stmt->param_oids, p->values, p->lengths,
+                                     p->formats, stmt->binary);
+  return LPH_LIKELY(sent) ? (int)flush(c) : (int)refuse(c);
+}
+
+int lph_op_script(lph_conn *c, const char *sql) {
+  if (lph_conn_check_idle(c) != LPH_OK) return LPH_FAILED;
+  begin(c, LPH_OP_SCRIPT, NULL);
+  return PQsendQuery(c->pg, sql) ? (int)flush(c) : (int)refuse(c);
+}
+
+static bool send_goodbyes(lph_conn *c) {
+  lph_stmts *s = &c->stmts;
+  /* In a failed transaction the server would refuse; they can wait. */
+  if (s->goodbye_count == 0 || PQtransactionStatus(c->pg) == PQTRANS_INERROR) return true;
+  for (int i = 0; i < s->goodbye_count; i++) {
+    char sql[LPH_STMT_NAME + 16];
+    snprintf(sql, sizeof sql, "DEALLOCATE \"%s\"", s->goodbyes[i]);
+    /* Each with a Sync of its own: one that fails must not take the others along. */
+    if (!PQsendQueryParams(c->pg, sql, 0, NULL, NULL, NULL, NULL, 0) || !PQpipelineSync(c->pg)) return false;
+    c->op.syncs_left++;
+  }
+  s->goodbye_count = 0;
+  return true;
+}
+
+int lph_op_prepare(lph_conn *c, struct lph_stmt *stmt) {
+  if (lph_conn_check_idle(c) != LPH_OK) return LPH_FAILED;
+  if (stmt->name[0] != '\0' || !c->stmts.unnamed) {
+    if (lph_stmts_rename(&c->stmts, stmt) != LPH_OK) {
+      lph_error_oom(&c->error);
+      return LPH_FAILED;
+    }
+  }
+  begin(c, LPH_OP_PREPARE, stmt);
+  bool sent = PQenterPipelineMode(c->pg) && send_goodbyes(c) &&
+              PQsendPrepare(c->pg, stmt->name, stmt->sql, stmt->forced_count, stmt->forced) &&
+              PQsendDescribePrepared(c->pg, stmt->name) && PQpipelineSync(c->pg);
+  c->op.syncs_left++;
+  return sent ? (int)flush(c) : (int)refuse(c);
+}
+
+/* ---- receiving --------------------------------------------------------------------------------------- */
+
+static void note_failure(lph_conn *c, const PGresult *res) {
+  lph_error *slot = failure_slot(&c->op);
+  if (slot == NULL) return;
+  lph_outcome_result(c->pg, res, slot);
+}
+
+static void refuse_copy(lph_conn *c) {
+  lph_error *slot = failure_slot(&c->op);
+  if (slot == NULL) return;
+  lph_error_set(slot, "usage", "COPY ... FROM STDIN and COPY ... TO STDOUT cannot run through this verb");
+  lph_error_put(slot, LPH_E_HINT, "Use copy_in or copy_out.");
+  slot->sent = LPH_SENT_YES;
+}
+
+/* One result that PQgetResult gave; takes it over. */
+static void receive(lph_conn *c, PGresult *res) {
+  lph_op *op = &c->op;
+  ExecStatusType status = PQresultStatus(res);
+  bool keep = false;
+  switch (status) {
+    case PGRES_TUPLES_OK:
+    case PGRES_COMMAND_OK:
+    case PGRES_EMPTY_QUERY:
+      if (op->kind == LPH_OP_SCRIPT) {
+        keep = !op->discarding && add_result(op, res);
+        if (!keep && !op->discarding && failure_slot(op) != NULL) lph_error_oom(&op->failure);
+      } else if (op->kind == LPH_OP_PREPARE) {
+        /* In the last flight segment: first Parse, then Describe. */
+        keep = op->syncs_left == 1 && ++op->answers == 2;
+      } else {
+        keep = !op->discarding;
+      }
+      break;
+    case PGRES_COPY_IN:
+    case PGRES_COPY_BOTH:
+      refuse_copy(c);
+      PQputCopyEnd(c->pg, "this verb does not do COPY");
+      op->unflushed = true;
+      break;
+    case PGRES_COPY_OUT:
+      refuse_copy(c);
+      op->copy_out = true;
+      break;
+    case PGRES_PIPELINE_SYNC:
+      op->syncs_left--;
+      op->answers = 0;
+      break;
+    case PGRES_PIPELINE_ABORTED: break;
+    default:
+      /* A DEALLOCATE that fails is of no interest: what was to go is gone. */
+      if (op->kind != LPH_OP_PREPARE || op->syncs_left == 1) note_failure(c, res);
+      break;
+  }
+  if (op->kind == LPH_OP_SCRIPT || op->kind == LPH_OP_EXECUTE) {
+    if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK)
+      lph_stmts_observe(&c->stmts, op->stmt, PQcmdStatus(res), PQtransactionStatus(c->pg) != PQTRANS_IDLE);
+  }
+  if (!keep) {
+    PQclear(res);
+  } else if (op->kind != LPH_OP_SCRIPT) {
+    PQclear(op->result);
+    op->result = res;
+  }
+}
+
+/* Reads away COPY OUT data nobody asked for. False: more has to arrive first. */
+static bool drop_copy_data(lph_conn *c) {
+  while (c->op.copy_out) {
+    char *data = NULL;
+    int n = PQgetCopyData(c->pg, &data, 1);
+    if (n > 0) PQfreemem(data);
+    if (n == 0) return false;
+    c->op.copy_out = n > 0;
+  }
+  return true;
+}
+
+static lph_want finish(lph_conn *c) {
+  lph_op *op = &c->op;
+  if (op->kind == LPH_OP_PREPARE && !PQexitPipelineMode(c->pg)) {
+    lph_outcome_refused(c->pg, &c->error);
+    lph_conn_close(c);
+    return LPH_FAILED;
+  }
+  c->state = LPH_IDLE;
+  if (PQtransactionStatus(c->pg) == PQTRANS_IDLE) c->stmts.ddl_in_transaction = false;
+  if (c->max_result_bytes != 0 && op->result != NULL && PQresultMemorySize(op->result) > c->max_result_bytes &&
+      failure_slot(op) != NULL) {
+    lph_error_set(&op->failure, "result_too_big", "the result takes %zu bytes; max_result_bytes is %zu",
+                  PQresultMemorySize(op->result), c->max_result_bytes);
+    op->failure.sent = LPH_SENT_YES;
+  }
+  if (LPH_LIKELY(!lph_error_is_set(&op->failure))) return LPH_DONE;
+  lph_error_copy(&c->error, &op->failure);
+  PQclear(op->result);
+  op->result = NULL;
+  return op->discarding ? LPH_DONE : LPH_FAILED;
+}
+
+/* The session broke under the operation. What the server said before it went tells more than what
+ * libpq noticed afterwards. */
+static lph_want broken(lph_conn *c) {
+  lph_error *said = &c->op.failure;
+  if (said->sqlstate[0] == '\0') return lph_conn_lost(c, LPH_SENT_MAYBE);
+  lph_error_copy(&c->error, said);
+  c->error.sent = LPH_SENT_MAYBE; /* it may have been too late for the statement, or too early */
+  lph_conn_close(c);
+  return LPH_FAILED;
+}
+
+/* PQgetResult until the operation has ended or needs more input. */
+static lph_want collect(lph_conn *c) {
+  lph_op *op = &c->op;
+  for (;;) {
+    if (!drop_copy_data(c)) return LPH_WANT_READ;
+    if (PQisBusy(c->pg)) return op->unflushed ? LPH_WANT_RW : LPH_WANT_READ;
+    PGresult *res = PQgetResult(c->pg);
+    if (res == NULL) {
+      if (PQstatus(c->pg) == CONNECTION_BAD) return broken(c);
+      if (op->syncs_left > 0) continue;
+      return finish(c);
+    }
+    receive(c, res);
+    if (op->kind == LPH_OP_PREPARE && op->syncs_left == 0) return finish(c);
+    if (op->unflushed && flush(c) == LPH_FAILED) return LPH_FAILED;
+  }
+}
+
+static size_t waiting_bytes(lph_conn *c) {
+  int n = 0;
+  return ioctl(PQsocket(c->pg), FIONREAD, &n) == 0 && n > 0 ? (size_t)n : 0;
+}
+
+/* PQconsumeInput, counting under max_result_bytes. libpq gathers the whole answer before it shows any of it; what
+ * it took from the socket is the only thing that can be seen meanwhile. Bytes that arrive during
+ * the call hide as many that were taken: the count is never too high, and finish() checks exactly. */
+static bool consume(lph_conn *c) {
+  if (LPH_LIKELY(c->max_result_bytes == 0)) return PQconsumeInput(c->pg);
+  size_t before = waiting_bytes(c);
+  bool ok = PQconsumeInput(c->pg);
+  size_t after = ok ? waiting_bytes(c) : 0;
+  if (before > after) c->op.received += before - after;
+  return ok;
+}
+
+static lph_want check_size(lph_conn *c, lph_want want) {
+  lph_op *op = &c->op;
+  /* Twice the limit: what arrives is not the same as what it takes in memory. */
+  if (c->max_result_bytes == 0 || op->discarding || want <= LPH_DONE) return want;
+  if (op->received / 2 <= c->max_result_bytes) return want;
+  lph_error_set(&c->error, "result_too_big", "the result is larger than max_result_bytes (%zu)", c->max_result_bytes);
+  c->error.sent = LPH_SENT_YES;
+  lph_op_discard(c);
+  return LPH_FAILED; /* still BUSY: the caller cancels and drains */
+}
+
+int lph_op_step(lph_conn *c) {
+  for (;;) {
+    /* Reading first: a server that cannot get rid of its answer does not take our bytes. */
+    if (!consume(c)) return broken(c);
+    if (c->op.unflushed && flush(c) == LPH_FAILED) return LPH_FAILED;
+    lph_want want = collect(c);
+    /* TLS may hold decrypted bytes that no poll will ever report. */
+    if (want > LPH_DONE && c->ssl != NULL && lph_tls_pending(c->ssl) > 0) continue;
+    return check_size(c, want);
+  }
+}

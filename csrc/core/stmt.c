@@ -1,0 +1,275 @@
+/* stmt.c - see stmt.h. SPDX-License-Identifier: MIT */
+#include "core/stmt.h"
+
+#include <stdio.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+
+/* What a statement weighs beside its text: the structs here and about as much on the Lua side. */
+#define STMT_WEIGHT 768
+
+/* ---- one statement ---------------------------------------------------------------------------------- */
+
+void lph_stmts_clear_description(lph_stmt *stmt) {
+  for (int i = 0; i < stmt->column_count; i++) lph_free(stmt->columns[i].name);
+  lph_free(stmt->columns);
+  lph_free(stmt->param_oids);
+  lph_free(stmt->param_types);
+  stmt->columns = NULL;
+  stmt->param_oids = NULL;
+  stmt->param_types = NULL;
+  stmt->column_count = stmt->param_count = 0;
+  stmt->described = false;
+}
+
+static void free_stmt(lph_stmt *stmt) {
+  if (stmt == NULL) return;
+  lph_stmts_clear_description(stmt);
+  lph_free(stmt->sql);
+  lph_free(stmt->forced);
+  lph_free(stmt);
+}
+
+static bool speaks_of_search_path(lph_bytes sql) {
+  static const char word[] = "search_path";
+  for (size_t i = 0; i + sizeof word - 1 <= sql.len; i++)
+    if (strncasecmp(sql.data + i, word, sizeof word - 1) == 0) return true;
+  return false;
+}
+
+static lph_stmt *new_stmt(lph_stmts *s, lph_bytes sql, const lph_oid *forced, int forced_count) {
+  lph_stmt *stmt = lph_zalloc(sizeof *stmt);
+  if (stmt == NULL) return NULL;
+  stmt->sql = lph_strndup(sql.data, sql.len);
+  stmt->serial = ++s->next_serial;
+  stmt->names_search_path = speaks_of_search_path(sql);
+  bool ok = stmt->sql != NULL;
+  if (ok && forced_count > 0) {
+    stmt->forced = lph_array((size_t)forced_count, sizeof *forced);
+    ok = stmt->forced != NULL;
+    if (ok) memcpy(stmt->forced, forced, (size_t)forced_count * sizeof *forced);
+    stmt->forced_count = forced_count;
+  }
+  if (ok) return stmt;
+  free_stmt(stmt);
+  return NULL;
+}
+
+/* ---- the cache ----------------------------------------------------------------------------------------- */
+
+/* The server keeps a statement until it is told: with the next PREPARE. Out of memory here means that one name
+ * stays until the session ends. */
+static void say_goodbye(lph_stmts *s, const lph_stmt *stmt) {
+  if (!stmt->on_server || stmt->name[0] == '\0') return;
+  if (s->goodbye_count == s->goodbye_room) {
+    int room = s->goodbye_room == 0 ? 16 : s->goodbye_room * 2;
+    char(*grown)[LPH_STMT_NAME] = lph_regrow(s->goodbyes, (size_t)room, sizeof *grown);
+    if (grown == NULL) return;
+    s->goodbyes = grown;
+    s->goodbye_room = room;
+  }
+  memcpy(s->goodbyes[s->goodbye_count++], stmt->name, LPH_STMT_NAME);
+}
+
+static void retire(lph_stmts *s, lph_stmt *stmt) {
+  say_goodbye(s, stmt);
+  if (s->on_evict != NULL) s->on_evict(s->on_evict_arg, stmt->serial);
+  free_stmt(stmt);
+}
+
+static void on_evict(void *context, lph_lru_entry *entry) {
+  lph_stmts *s = context;
+  s->evictions++;
+  retire(s, (lph_stmt *)entry); /* entry is the first member */
+}
+
+static void make_prefix(lph_stmts *s) {
+  static const char digits[] = "abcdefghijklmnopqrstuvwxyz012345";
+  unsigned char random[sizeof s->prefix - 1];
+  if (getentropy(random, sizeof random) != 0) memset(random, (int)getpid(), sizeof random);
+  for (size_t i = 0; i < sizeof random; i++) s->prefix[i] = digits[random[i] % 32];
+  s->prefix[0] = 'l';
+  s->prefix[sizeof random] = '\0';
+}
+
+lph_err lph_stmts_init(lph_stmts *s, size_t max_count, size_t max_bytes) {
+  *s = (lph_stmts){0};
+  lph_lru_init(&s->lru, max_count, max_bytes, on_evict, s);
+  make_prefix(s);
+  return LPH_OK;
+}
+
+void lph_stmts_free(lph_stmts *s) {
+  s->on_evict = NULL;
+  if (s->lru.evict != NULL) lph_lru_free(&s->lru);
+  free_stmt(s->transient);
+  lph_free(s->goodbyes);
+  *s = (lph_stmts){0};
+}
+
+/* The key of a statement with forced types: text, NUL, OIDs. SQL itself has no NUL. */
+static lph_err make_key(lph_buf *key, lph_bytes sql, const lph_oid *forced, int forced_count) {
+  if (lph_buf_add(key, sql.data, sql.len) != LPH_OK || lph_buf_putc(key, '\0') != LPH_OK) return LPH_ENOMEM;
+  return lph_buf_add(key, forced, (size_t)forced_count * sizeof *forced);
+}
+
+static lph_stmt *keep_new(lph_stmts *s, lph_stmt *stmt, lph_bytes key) {
+  lph_err rc = lph_lru_insert(&s->lru, &stmt->entry, key.data, key.len, key.len * 2 + STMT_WEIGHT);
+  if (rc == LPH_OK) return stmt;
+  if (rc == LPH_ENOMEM) {
+    free_stmt(stmt);
+    return NULL;
+  }
+  if (s->transient != NULL) retire(s, s->transient);
+  s->transient = stmt;
+  return stmt;
+}
+
+lph_stmt *lph_stmts_get(lph_stmts *s, lph_bytes sql, const lph_oid *forced, int forced_count) {
+  lph_lru_entry *found = NULL;
+  lph_buf buf = {0};
+  lph_bytes key = sql;
+  if (LPH_LIKELY(forced_count == 0)) {
+    found = lph_lru_find_alias(&s->lru, sql.data, sql.len);
+    if (LPH_LIKELY(found != NULL)) {
+      s->hits++;
+      return (lph_stmt *)found;
+    }
+  } else {
+    if (make_key(&buf, sql, forced, forced_count) != LPH_OK) {
+      lph_buf_free(&buf);
+      return NULL;
+    }
+    key = (lph_bytes){buf.data, buf.len};
+  }
+  found = lph_lru_find(&s->lru, key.data, key.len);
+  lph_stmt *stmt = (lph_stmt *)found;
+  if (stmt != NULL) {
+    s->hits++;
+  } else if (s->transient != NULL && forced_count == 0 && s->transient->forced_count == 0 &&
+             strlen(s->transient->sql) == sql.len && memcmp(s->transient->sql, sql.data, sql.len) == 0) {
+    lph_buf_free(&buf);
+    return s->transient;
+  } else {
+    s->misses++;
+    stmt = new_stmt(s, sql, forced, forced_count);
+    if (stmt != NULL) stmt = keep_new(s, stmt, key);
+  }
+  if (stmt != NULL && stmt != s->transient && forced_count == 0) lph_lru_set_alias(&s->lru, &stmt->entry, sql.data);
+  lph_buf_free(&buf);
+  return stmt;
+}
+
+bool lph_stmts_is_ready(const lph_stmts *s, const lph_stmt *stmt) {
+  return stmt->described && stmt->generation == s->generation && (stmt->on_server || stmt->name[0] == '\0');
+}
+
+/* Unnamed in pooler mode, and for what the cache would not keep. */
+lph_err lph_stmts_rename(lph_stmts *s, lph_stmt *stmt) {
+  say_goodbye(s, stmt);
+  stmt->on_server = false;
+  if (s->unnamed || stmt == s->transient) {
+    stmt->name[0] = '\0';
+  } else {
+    snprintf(stmt->name, sizeof stmt->name, "%s_%u", s->prefix, ++s->next_name);
+  }
+  return LPH_OK;
+}
+
+lph_err lph_stmts_describe(lph_stmts *s, lph_stmt *stmt, const PGresult *d) {
+  int params = PQnparams(d), columns = PQnfields(d);
+  lph_stmts_clear_description(stmt);
+  stmt->param_oids = lph_array((size_t)params, sizeof *stmt->param_oids);
+  stmt->param_types = lph_array((size_t)params, sizeof *stmt->param_types);
+  stmt->columns = lph_array((size_t)columns, sizeof *stmt->columns);
+  if (stmt->param_oids == NULL || stmt->param_types == NULL || stmt->columns == NULL) return LPH_ENOMEM;
+  stmt->param_count = params;
+  for (int i = 0; i < params; i++) stmt->param_oids[i] = PQparamtype(d, i);
+  for (int i = 0; i < columns; i++) {
+    const char *name = PQfname(d, i);
+    lph_column *column = &stmt->columns[i];
+    column->name = lph_strndup(name, strlen(name));
+    if (column->name == NULL) return LPH_ENOMEM;
+    stmt->column_count = i + 1;
+    column->oid = PQftype(d, i);
+    column->table = PQftable(d, i);
+    column->table_column = PQftablecol(d, i);
+  }
+  stmt->described = true;
+  stmt->bound = false;
+  stmt->info_stale = true;
+  stmt->on_server = stmt->name[0] != '\0';
+  stmt->generation = s->generation;
+  return LPH_OK;
+}
+
+int lph_stmts_bind(lph_stmts *s, lph_stmt *stmt, const lph_typemap *types, lph_oid *unknown, int room) {
+  int missing = 0;
+  bool binary = s->format != LPH_FORMAT_TEXT && stmt->column_count > 0;
+  for (int i = 0; i < stmt->param_count + stmt->column_count; i++) {
+    bool is_param = i < stmt->param_count;
+    lph_column *column = is_param ? NULL : &stmt->columns[i - stmt->param_count];
+    lph_oid oid = is_param ? stmt->param_oids[i] : column->oid;
+    const lph_type *type = lph_typemap_find(types, oid);
+    if (type == NULL && missing++ < room) unknown[missing - 1] = oid;
+    if (is_param) {
+      stmt->param_types[i] = type;
+    } else {
+      column->type = type;
+      binary = binary && type != NULL && lph_type_has_binary(types, type);
+    }
+  }
+  stmt->binary = binary;
+  stmt->bound = missing == 0;
+  return missing;
+}
+
+/* ---- doubt and forgetting ------------------------------------------------------------------------------- */
+
+void lph_stmts_distrust(lph_stmts *s, lph_stmt *stmt, const char *sqlstate) {
+  stmt->described = false;
+  if (strcmp(sqlstate, "0A000") != 0) stmt->on_server = false; /* nothing of this name is ours to deallocate */
+  if (strcmp(sqlstate, "42P05") == 0) make_prefix(s);
+}
+
+void lph_stmts_drop(lph_stmts *s, lph_stmt *stmt) {
+  if (stmt == s->transient) {
+    s->transient = NULL;
+  } else {
+    lph_lru_remove(&s->lru, &stmt->entry);
+  }
+  retire(s, stmt);
+}
+
+void lph_stmts_invalidate(lph_stmts *s) { s->generation++; }
+
+void lph_stmts_forget_names(lph_stmts *s) {
+  if (s->lru.evict == NULL) return; /* not initialised yet, or freed */
+  for (lph_lru_entry *e = lph_lru_next(&s->lru, NULL); e != NULL; e = lph_lru_next(&s->lru, e))
+    ((lph_stmt *)e)->on_server = ((lph_stmt *)e)->described = false;
+  s->goodbye_count = 0;
+}
+
+static bool begins(const char *tag, const char *word) { return strncmp(tag, word, strlen(word)) == 0; }
+
+void lph_stmts_observe(lph_stmts *s, const lph_stmt *stmt, const char *tag, bool in_transaction) {
+  if (stmt != NULL && !stmt->names_search_path) { /* SELECT, INSERT, UPDATE, BEGIN ...: a glance and out */
+    if (strchr("ACDR", tag[0]) == NULL) return;
+  }
+  if (stmt != NULL && stmt->names_search_path) {
+    lph_stmts_invalidate(s);
+  } else if (begins(tag, "ALTER") || begins(tag, "DROP")) {
+    lph_stmts_invalidate(s);
+    s->ddl_in_transaction = in_transaction;
+  } else if (begins(tag, "CREATE")) {
+    s->ddl_in_transaction = in_transaction;
+  } else if (begins(tag, "ROLLBACK")) {
+    if (s->ddl_in_transaction) lph_stmts_invalidate(s);
+  } else if (begins(tag, "DISCARD") || begins(tag, "DEALLOCATE")) {
+    lph_stmts_forget_names(s);
+  } else if (stmt == NULL && (begins(tag, "SET") || begins(tag, "RESET"))) {
+    lph_stmts_invalidate(s); /* in a script: it may have been search_path */
+  }
+}

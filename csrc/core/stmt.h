@@ -1,0 +1,96 @@
+/* stmt.h - described statements and the cache that keeps them per connection.
+ *
+ * The cache decides, names and evicts; it does no I/O. Statements that were prepared on the server
+ * and are no longer wanted queue up in `goodbyes` and are deallocated in the flight of the next
+ * PREPARE. Names carry a random part: behind a transaction pooler two clients may share a server
+ * session, and the worst that may happen is "does not exist", never somebody else's statement.
+ *
+ * SPDX-License-Identifier: MIT */
+#ifndef LPH_STMT_H
+#define LPH_STMT_H
+
+#include <libpq-fe.h>
+
+#include "base/lru.h"
+#include "types/type.h"
+
+#define LPH_STMT_NAME 32
+
+typedef struct lph_column {
+  char *name;
+  lph_oid oid;          /* as RowDescription says: domains already are their base type */
+  const lph_type *type; /* NULL: unknown to the type map, asked for as text */
+  lph_oid table;        /* 0 = not a plain column of a table */
+  int table_column;
+} lph_column;
+
+typedef struct lph_stmt {
+  lph_lru_entry entry; /* the key is the SQL text, and the types that were forced on it */
+  char *sql;           /* NUL-terminated copy of the text */
+  int forced_count;    /* parameter types given by luphant.typed; 0 = the server infers all */
+  lph_oid *forced;
+  char name[LPH_STMT_NAME]; /* "" = unnamed (pooler mode, describe) */
+  unsigned long serial;     /* unique per connection: the Lua side keeps names and constructors under it */
+  bool described;           /* parameter and column lists are valid */
+  bool bound;               /* every type of them was found in the type map */
+  bool on_server;           /* `name` exists in the session, as far as we know */
+  bool names_search_path;   /* the text speaks of search_path: running it may change what names mean */
+  bool binary;              /* results are asked for in binary */
+  unsigned long generation; /* of the cache when it was described */
+  bool info_stale;          /* the Lua side has to read the description anew */
+  int param_count;
+  lph_oid *param_oids;
+  const lph_type **param_types;
+  int column_count;
+  lph_column *columns;
+} lph_stmt;
+
+typedef enum lph_format_choice { LPH_FORMAT_AUTO, LPH_FORMAT_TEXT, LPH_FORMAT_BINARY } lph_format_choice;
+
+typedef struct lph_stmts {
+  lph_lru lru;
+  lph_stmt *transient; /* one that the cache would not take; lives until the next one */
+  unsigned long generation; /* raised when descriptions may be out of date */
+  unsigned long next_serial;
+  char prefix[12];
+  unsigned next_name;
+  bool unnamed; /* pooler mode */
+  lph_format_choice format;
+  char (*goodbyes)[LPH_STMT_NAME]; /* to be deallocated */
+  int goodbye_count, goodbye_room;
+  bool ddl_in_transaction;
+  unsigned long hits, misses, evictions;
+  void (*on_evict)(void *arg, unsigned long serial); /* the Lua side forgets what it keeps */
+  void *on_evict_arg;
+} lph_stmts;
+
+lph_err lph_stmts_init(lph_stmts *s, size_t max_count, size_t max_bytes);
+void lph_stmts_free(lph_stmts *s);
+
+/* The statement of this text: cached, or made new (not yet described). `forced` gives parameter types that the server
+ * shall not infer (0 = infer). Everything is copied. NULL: out of memory. */
+lph_stmt *lph_stmts_get(lph_stmts *s, lph_bytes sql, const lph_oid *forced, int forced_count);
+/* Ready to execute without asking the server first? (described, current, still there) */
+bool lph_stmts_is_ready(const lph_stmts *s, const lph_stmt *stmt);
+/* Before PREPARE: gives the statement a (new) name; an old one is queued for deallocation. */
+lph_err lph_stmts_rename(lph_stmts *s, lph_stmt *stmt);
+/* After PREPARE: fills parameters and columns from the description. Unknown types stay NULL until
+ * lph_stmts_bind. */
+lph_err lph_stmts_describe(lph_stmts *s, lph_stmt *stmt, const PGresult *description);
+void lph_stmts_clear_description(lph_stmt *stmt);
+/* Looks the types up (again) and chooses the result format. Returns the number of OIDs the map does not
+ * know; the first `room` of them go to `unknown`. */
+int lph_stmts_bind(lph_stmts *s, lph_stmt *stmt, const lph_typemap *types, lph_oid *unknown, int room);
+/* A statement that turned out not to exist (26000), to exist twice (42P05) or to be outdated (0A000). */
+void lph_stmts_distrust(lph_stmts *s, lph_stmt *stmt, const char *sqlstate);
+/* Takes a statement out and frees it (its preparation failed). */
+void lph_stmts_drop(lph_stmts *s, lph_stmt *stmt);
+/* Everything has to be described anew before its next use. */
+void lph_stmts_invalidate(lph_stmts *s);
+/* The session's named statements are gone (DISCARD ALL, DEALLOCATE ALL, new session). */
+void lph_stmts_forget_names(lph_stmts *s);
+/* What a finished statement means for the cache: `tag` as PQcmdStatus gives it, `stmt` may be NULL
+ * (script), `in_transaction` after it. */
+void lph_stmts_observe(lph_stmts *s, const lph_stmt *stmt, const char *tag, bool in_transaction);
+
+#endif

@@ -1,0 +1,51 @@
+/* crypto.c - see crypto.h. SPDX-License-Identifier: MIT */
+#include "crypto/crypto.h"
+
+#include <openssl/crypto.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+
+int lph_tls_peek(void *ssl, char *buf, int size) {
+  if (ssl == NULL) return -1;
+  /* Our look must leave no entry behind that libpq would later read as its own failure. */
+  ERR_clear_error();
+  int n = SSL_peek(ssl, buf, size);
+  if (n > 0) return n;
+  int why = SSL_get_error(ssl, n);
+  ERR_clear_error();
+  return why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE ? 0 : -1;
+}
+
+int lph_tls_pending(void *ssl) { return ssl == NULL ? 0 : SSL_pending(ssl); }
+
+bool lph_tls_verified(void *ssl) {
+  return ssl != NULL && (SSL_get_verify_mode(ssl) & SSL_VERIFY_PEER) != 0 &&
+         SSL_get_verify_result(ssl) == X509_V_OK && SSL_get0_peer_certificate(ssl) != NULL;
+}
+
+/* libpq's own callback sees the reason, drops it, and says "certificate verify failed" for
+ * everything. A handshake stays on its thread, so the note may live there. */
+static _Thread_local long refusal = X509_V_OK;
+static _Thread_local SSL_verify_cb watched;
+
+static int note_refusal(int ok, X509_STORE_CTX *store) {
+  if (!ok && refusal == X509_V_OK) refusal = X509_STORE_CTX_get_error(store);
+  return watched == NULL ? ok : watched(ok, store);
+}
+
+void lph_tls_watch(void *ssl) {
+  if (ssl == NULL || SSL_get_verify_mode(ssl) == SSL_VERIFY_NONE) return;
+  SSL_verify_cb now = SSL_get_verify_callback(ssl);
+  if (now == note_refusal) return;
+  watched = now;
+  refusal = X509_V_OK;
+  SSL_set_verify(ssl, SSL_get_verify_mode(ssl), note_refusal);
+}
+
+const char *lph_tls_refusal(void) {
+  long code = refusal;
+  refusal = X509_V_OK;
+  return code == X509_V_OK ? NULL : X509_verify_cert_error_string(code);
+}
+
+const char *lph_crypto_version(void) { return OpenSSL_version(OPENSSL_VERSION); }

@@ -1,0 +1,309 @@
+-- connection.lua - one server session and its query verbs.
+--
+-- A verb is one call into the core in the usual case (statement cached, plain waiter); everything
+-- else - waiting in an event loop, a deadline, unknown types, a statement that went stale, notices -
+-- goes through `complete`. The session is made once: a connection that is closed or lost stays so.
+--
+-- SPDX-License-Identifier: MIT
+
+local args = require "luphant.args"
+local conninfo = require "luphant.conninfo"
+local core = require "luphant.core"
+local dial = require "luphant.dial"
+local drive = require "luphant.drive"
+local errors = require "luphant.errors"
+local statement = require "luphant.statement"
+local transaction = require "luphant.transaction"
+local types = require "luphant.types"
+
+local PENDING = core.PENDING
+
+-- Verb numbers of the core (lconn.h); the row style is added sixteenfold.
+local QUERY, ONE, OPT, VALUE, COLUMN, EXECUTE, VALUES, DESCRIBE = 0, 1, 2, 3, 4, 5, 6, 7
+local STYLES = { named = 0, array = 16, columns = 32 }
+
+---@class luphant.connection
+---@field private box userdata
+---@field private waiter luphant.waiter
+---@field private settings table
+---@field private params table
+---@field private style integer
+local methods = {}
+local metatable = { __name = "luphant.connection", __index = methods }
+
+local connection = { methods = methods }
+
+-- What is left of a connection its user has closed: any use is a mistake at the caller's line.
+local closed_box = setmetatable({}, {
+  __index = function(_, name)
+    if name == "state" then return function() return "closed" end end
+    if name == "close" then return function() end end
+    return function() error("this connection has been closed with conn:close()", 3) end
+  end,
+})
+
+---------------------------------------------------------------------------------------- completing
+
+local function deliver_notices(self)
+  local box, hook = self.box, self.settings.on_notice
+  local notice = box:next_notice()
+  while notice do
+    if hook then
+      -- A hook that fails must not turn a statement that worked into a failure.
+      local ok, why = pcall(hook, notice)
+      if not ok then self.hook_error = why end
+    end
+    notice = box:next_notice()
+  end
+end
+
+local complete
+
+-- Runs a statement of our own (catalog look-ups) without touching the caller's deadline.
+local function run_inner(self, sql, ...)
+  local box = self.box
+  local at = box:deadline()
+  local result, err, more = box:rerun(QUERY, sql, ...)
+  result, err = complete(self, QUERY, result, err, more, sql, ...)
+  box:set_deadline(at)
+  return result, err
+end
+
+-- A call that did not end in one go. `result, err, more` are what the core answered; see lconn.c.
+function complete(self, code, result, err, more, sql, ...)
+  local box, retried = self.box, false
+  while true do
+    if result == PENDING and err == "types" then
+      local ok, why = types.load(box, self.types, function(...) return run_inner(self, ...) end)
+      if not ok then return nil, why end
+      result, err, more = box:rerun(code, sql, ...)
+    elseif result == PENDING and err == "again" then
+      result, err, more = box:rerun(code, sql, ...)
+    elseif result == PENDING then
+      local ok
+      ok, err, more = drive.finish(self, err)
+      result = nil
+      if ok then result, err, more = box:take() end
+    elseif more == "stale" and not retried then
+      retried = true
+      result, err, more = box:rerun(code, sql, ...)
+    else
+      break
+    end
+  end
+  if box:has_notices() then deliver_notices(self) end
+  if result == nil and err and err.query == nil then err.query = sql end
+  return result, err
+end
+
+local REQUEST_KEYS = {
+  rows = { one_of = { "named", "array", "columns" } },
+  timeout = { type = "number", above = 0, none = true },
+}
+
+-- conn:query({ "select ...", rows = "array", timeout = 2 }, ...): the options of one call.
+local function run_request(self, verb, request, ...)
+  if type(request) ~= "table" or type(request[1]) ~= "string" then
+    error("SQL text expected (or a table { sql, rows =, timeout = }), got a " .. type(request), 3)
+  end
+  local given = {}
+  for key, value in pairs(request) do
+    if key ~= 1 then given[key] = value end
+  end
+  local options = args.check(given, REQUEST_KEYS, "the request", 4)
+  local style = options.rows and STYLES[options.rows] or self.style
+  if request.timeout ~= nil then self.box:set_timeout(options.timeout) end
+  local code = verb + style
+  local result, err, more = self.box:run(code, request[1], ...)
+  return complete(self, code, result, err, more, request[1], ...)
+end
+
+local function define(name, verb)
+  methods[name] = function(self, sql, ...)
+    local code = verb + self.style
+    if type(sql) ~= "string" then return run_request(self, verb, sql, ...) end
+    local result, err, more = self.box:run(code, sql, ...)
+    if err == nil and more == nil then return result end
+    return complete(self, code, result, err, more, sql, ...)
+  end
+end
+
+------------------------------------------------------------------------------------------- verbs
+
+--- Rows as an array; `rows.columns`, `rows.command` and `rows.affected` are there for who asks.
+---@param sql string|table
+---@param ... any
+---@return table[]|nil rows
+---@return luphant.error|nil err
+function methods.query(self, sql, ...) end -- luacheck: ignore
+define("query", QUERY)
+
+--- Exactly one row; otherwise nil and an error of kind no_rows or too_many_rows.
+function methods.query_one(self, sql, ...) end -- luacheck: ignore
+define("query_one", ONE)
+
+--- One row, or nil without an error when there is none.
+function methods.query_opt(self, sql, ...) end -- luacheck: ignore
+define("query_opt", OPT)
+
+--- The first column of exactly one row; SQL NULL is nil without an error.
+function methods.query_value(self, sql, ...) end -- luacheck: ignore
+define("query_value", VALUE)
+
+--- The first column of all rows as an array; NULL is luphant.NULL.
+function methods.query_column(self, sql, ...) end -- luacheck: ignore
+define("query_column", COLUMN)
+
+--- How many rows were affected.
+function methods.execute(self, sql, ...) end -- luacheck: ignore
+define("execute", EXECUTE)
+
+define("values_iterator", VALUES)
+
+--- `for id, name in conn:values(sql, ...)`: each row's columns as plain values, no table made; NULL is
+--- luphant.NULL. Raises the error object when the statement fails.
+---@return fun(): any ...
+function methods:values(sql, ...)
+  local iterator, err = self:values_iterator(sql, ...)
+  if not iterator then error(err, 0) end
+  return iterator
+end
+
+--- Parameter and column types of a statement, without running it:
+--- { params = { { type =, oid = } }, columns = { { name =, type =, oid = } } }.
+---@param sql string
+---@return table|nil
+---@return luphant.error|nil
+function methods:describe(sql)
+  if type(sql) ~= "string" then error("SQL text expected, got a " .. type(sql), 2) end
+  local result, err, more = self.box:run(DESCRIBE, sql)
+  return complete(self, DESCRIBE, result, err, more, sql)
+end
+
+--- Prepares a statement under a handle with the same verbs; it survives eviction from the cache.
+---@param sql string
+---@return luphant.statement|nil
+---@return luphant.error|nil
+function methods:prepare(sql)
+  local description, err = self:describe(sql)
+  if not description then return nil, err end
+  return statement.new(self, sql, description)
+end
+
+--- Several statements in one text, without parameters (one implicit transaction unless the text has its own).
+--- A list with { command =, affected =, rows =, columns = } for each.
+---@param text string
+---@return table[]|nil
+---@return luphant.error|nil
+function methods:script(text)
+  if type(text) ~= "string" then error("SQL text expected, got a " .. type(text), 2) end
+  local box = self.box
+  local result, err = box:script(text)
+  if result == PENDING then
+    local ok
+    ok, err = drive.finish(self, err)
+    result = nil
+    if ok then result, err = box:take() end
+    if err and not err.query then err.query = text end
+  end
+  if box:has_notices() then deliver_notices(self) end
+  return result, err
+end
+
+methods.transaction = transaction.run
+
+---------------------------------------------------------------------------------------- the session
+
+--- Asks the server to stop the statement another coroutine is running here.
+---@return true|nil
+---@return luphant.error|nil
+function methods:cancel()
+  return drive.cancel(self, self.settings.cancel_grace)
+end
+
+--- Ends the session; idempotent, never waits. Using the connection afterwards raises.
+function methods:close()
+  self.box:close()
+  self.box = closed_box
+end
+metatable.__close = methods.close
+
+--- Is the session there and not known to be lost?
+---@return boolean
+function methods:is_open()
+  local state = self.box:state()
+  return state == "idle" or state == "busy"
+end
+
+--- "idle", "active", "intrans", "inerror" or "unknown", in libpq's words.
+function methods:transaction_status() return self.box:transaction_status() end
+
+--- Process id of the server process that serves this session.
+---@return integer|nil
+function methods:backend_pid() return self.box:backend_pid() end
+
+--- 150018 for 15.18.
+---@return integer|nil
+function methods:server_version() return self.box:server_version() end
+
+--- A parameter the server reports, such as "TimeZone" or "server_version".
+---@param name string
+---@return string|nil
+function methods:parameter_status(name) return self.box:parameter_status(name) end
+
+--- { version =, cipher =, bits =, verified = }, false without TLS, nil without a session.
+function methods:tls() return self.box:tls() end
+
+--- Where the session goes: { host =, address =, port =, dbname =, user = }.
+function methods:target() return self.box:target() end
+
+--- Counters of this session: { state =, statements = { count, bytes, hits, misses, evictions }, notices_lost = }.
+function methods:stats()
+  local box = self.box
+  return {
+    state = box:state(), backend_pid = box:backend_pid(), statements = box:statements(),
+    notices_lost = box:notices_lost(),
+  }
+end
+
+--- Own conversions for a type: `decode(value)` gets what luphant would have given, `encode(value)` gives
+--- what luphant shall send. Applies inside arrays and composites when reading.
+---@param name string  SQL name of the type
+---@param codec { decode?: (fun(value: any): any), encode?: (fun(value: any): any) }
+---@return true|nil
+---@return luphant.error|nil
+function methods:register_type(name, codec)
+  args.argument(name, "string", 1, "name", 3)
+  args.argument(codec, "table", 2, "codec", 3)
+  local oid, err = types.oid(name, function(...) return self:query_value(...) end)
+  if not oid then return nil, err end
+  self.codecs = self.codecs or {}
+  self.codecs[oid] = { decode = codec.decode, encode = codec.encode }
+  self.box:set_codecs(self.codecs)
+  return true
+end
+
+function metatable:__tostring()
+  return ("luphant.connection (%s, %s)"):format(conninfo.describe(self.params), self.box:state())
+end
+
+--- Opens a session. See luphant.connect.
+---@param target nil|string|table
+---@param options? table
+---@param level? integer  who is to blame for misuse
+---@return luphant.connection|nil
+---@return luphant.error|nil
+function connection.open(target, options, level)
+  local self, err = dial.open(target, options, (level or 1) + 1)
+  if not self then return nil, err end
+  self.style = STYLES[self.settings.rows]
+  return setmetatable(self, metatable)
+end
+
+--- Is this a connection?
+function connection.is(value)
+  return getmetatable(value) == metatable
+end
+
+connection.errors = errors
+return connection

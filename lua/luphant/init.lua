@@ -1,0 +1,45 @@
+-- luphant - PostgreSQL for Lua. The tour and the door.
+--
+--   local luphant = require "luphant"
+--   local conn = assert(luphant.connect "postgres://app@db.example/shop")
+--   for id, name in conn:values("select id, name from users where id > $1", 100) do print(id, name) end
+--
+-- Verbs are on the connection (connection.lua), waiting is in luphant.wait, errors are objects
+-- (errors.lua). Higher floors are modules of their own: luphant.migrate, luphant.testing.server ...
+-- Nothing of them is loaded here.
+--
+-- SPDX-License-Identifier: MIT
+
+local connection = require "luphant.connection"
+local core = require "luphant.core"
+local errors = require "luphant.errors"
+local values = require "luphant.values"
+
+core.set_error_metatable(errors.metatable)
+
+local luphant = {}
+
+luphant.version = "scm"
+
+--- NULL where nil cannot stand: in arrays, JSON and positional rows.
+luphant.NULL = values.NULL
+luphant.array = values.array
+luphant.json = values.json
+luphant.typed = values.typed
+
+--- Does `err` have this kind, class or SQLSTATE?
+luphant.is = errors.is
+
+--- Opens one session.
+---
+--- `target`: a URL or keyword string, a table of libpq keywords and options, or nil for DATABASE_URL
+--- and libpq's PG* variables. `options`: a table that refines it. See docs/api/luphant.md.
+---@param target? string|table
+---@param options? table
+---@return luphant.connection|nil conn
+---@return luphant.error|nil err  kinds: config, dns, refused, connect_timeout, tls, tls_verify, auth, ...
+function luphant.connect(target, options)
+  return connection.open(target, options, 2)
+end
+
+return luphant
