@@ -4,7 +4,6 @@
  * 5.4, so they are declared by hand and one shared object serves both interpreters.
  * SPDX-License-Identifier: MIT */
 #include <stddef.h>
-#include <stdlib.h>
 #include <sys/types.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -28,4 +27,3 @@ int lfork_wait(lua_State *L) {
 }
 
 int lfork_leave(lua_State *L) { _exit((int)luaL_checkinteger(L, 1)); }
-int lfork_exit(lua_State *L) { exit((int)luaL_checkinteger(L, 1)); }

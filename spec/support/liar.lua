@@ -135,7 +135,8 @@ end
 
 local function flatten(steps, out)
   for _, step in ipairs(steps) do
-    if type(step[1]) == "table" then flatten(step, out) else out[#out + 1] = step end
+    if type(step[1]) == "table" then flatten(step, out)
+    elseif step[1] then out[#out + 1] = step end -- an empty list says nothing
   end
   return out
 end

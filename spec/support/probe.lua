@@ -72,9 +72,9 @@ function probe.keeps_descriptors(fn)
   local after
   probe.eventually(function()
     after = probe.descriptors()
-    return after == before
+    return after <= before -- fewer: what earlier tests had let go is gone by now
   end, 3)
-  assert(before == after, ("%s descriptors before, %s after"):format(tostring(before), tostring(after)))
+  assert(after <= before, ("%s descriptors before, %s after"):format(tostring(before), tostring(after)))
 end
 
 --- Sessions of an application_name on the server.
