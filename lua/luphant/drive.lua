@@ -108,7 +108,7 @@ function drive.dial(conn, seconds)
   if ended == "done" then return true end
   if ended then
     return nil, errors.new("connect_timeout",
-      ("no connection within %g seconds (the name server has not answered)"):format(seconds))
+      ("no connection within %g seconds (still resolving a name or calculating for the password exchange)"):format(seconds))
   end
   return nil, err
 end
