@@ -25,6 +25,7 @@ describe("the luphant command", function()
       assert.equal(0, code)
       assert.matches("Usage: luphant <command>", out)
       assert.matches("\n  doctor +%u", out)
+      assert.matches("\n  migrate +%u", out)
       assert.equal("", err)
     end
   end)
@@ -59,6 +60,18 @@ describe("the luphant command", function()
       assert.matches("%-%-json", out)
       assert.matches("Exit codes: 0 ", out)
     end
+  end)
+
+  it("shows the help of every command it lists", function()
+    local _, overview = run "help"
+    local seen = 0
+    for name in overview:gmatch("\n  (%l+) +%u") do
+      if name ~= "help" then
+        seen = seen + 1
+        assert.matches("Usage: luphant " .. name, select(2, run("help", name)))
+      end
+    end
+    assert.is_true(seen >= 2)
   end)
 
   it("answers wrong arguments of a command with its usage, and never leaves the process", function()

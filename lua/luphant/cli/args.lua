@@ -8,7 +8,7 @@ local args = {}
 
 local function parser_of(name, command)
   local parser = argparse("luphant " .. name, command.summary):add_help(false)
-  command.define(parser)
+  command.configure(parser)
   return parser
 end
 

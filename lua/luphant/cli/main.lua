@@ -1,9 +1,10 @@
 -- cli/main.lua - the luphant command: finds the subcommand, runs it, answers the exit code.
 --
--- Exit codes: 0 fine, 1 the command found something wrong, 2 wrong use, 3 cannot connect. A command
--- is a module luphant.cli.cmd.<name> with `summary`, `define(parser)` (its arguments, by argparse)
--- and `run(options, env) -> exit code`. Everything a command touches of the outside comes in `env`,
--- so that specs can run it in their own process. Nothing but this file knows the list of commands.
+-- Exit codes: 0 fine, 1 the command found something wrong, 2 wrong use, 3 cannot connect; a command
+-- may have more of its own, which its head tells. A command is a module luphant.cli.cmd.<name> with
+-- `summary`, `configure(parser)` (its arguments, by argparse) and `run(options, env) -> exit code`.
+-- What it touches of the outside should come from `env`, so that specs can run it in their own
+-- process. Nothing but this file knows the list of commands.
 --
 -- SPDX-License-Identifier: MIT
 
@@ -14,7 +15,7 @@ local main = {}
 
 main.OK, main.PROBLEMS, main.USAGE, main.NO_CONNECTION = 0, 1, 2, 3
 
-local COMMANDS = { "doctor" }
+local COMMANDS = { "doctor", "migrate" }
 
 ---@class luphant.cli.env
 ---@field out file*

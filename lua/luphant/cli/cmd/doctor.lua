@@ -17,7 +17,7 @@ local doctor = {
 
 local OK, PROBLEMS, USAGE, NO_CONNECTION = 0, 1, 2, 3
 
-function doctor.define(parser)
+function doctor.configure(parser)
   parser:argument("url", "Where to connect; default: DATABASE_URL, else what libpq's PG* variables say."):args("?")
   parser:flag("--json", "Write facts and findings as JSON.")
   parser:flag("--no-color", "No colour, even on a terminal (as NO_COLOR in the environment).")
