@@ -53,7 +53,7 @@ end
 local function run(url)
   local conn = assert(luphant.connect(url))
   local jit = rawget(_G, "jit")
-  say("PostgreSQL %s, %s", assert(conn:query_value "show server_version"), jit and jit.version or _VERSION)
+  say("PostgreSQL %s, %s", assert(conn:query_value "show server_version"):match "^%S+", jit and jit.version or _VERSION)
   make_schema(conn)
   apply_migrations(conn)
   shop.run(conn)

@@ -27,8 +27,8 @@ function M.run(conn)
   report.imported(files)
   report.refused(files)
 
-  local refused_sales = orders.enter_sales(conn)
-  report.orders(orders.place_all(conn, data), refused_sales)
+  report.sales(conn, orders.enter_sales(conn))
+  report.orders(orders.place_all(conn, data))
 
   report.revenue(conn)
   report.exactness(conn)

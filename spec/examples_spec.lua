@@ -52,13 +52,13 @@ describe("the examples", function()
   it("types: every value comes back as it went, or in its canonical form", function()
     local text, status = run("types.lua", env.url())
     assert.equal(0, status, text)
-    has(text, '"12345678901234567890.10"                    "12345678901234567890.10"')
+    has(text, '"12345678901234567890.10"                "12345678901234567890.10"')
     has(text, '{"a", NULL, "say \\"hi\\""}')
-    has(text, "{{1, 2}, {3, 4}}                             {{1, 2}, {3, 4}}")
+    has(text, "{{1, 2}, {3, 4}}                         {{1, 2}, {3, 4}}")
     has(text, '"2024-02-29 10:00:00+00"')
     has(text, '{bounds = "[)", lower = 1, upper = 10}')
-    has(text, '{moods = {"calm", "curious"}, name = "elephant", weight = "5400.25"}')
-    assert.truthy(text:find "\nparams\t[^\n]*%$1[^\n]*\n$", text)
+    has(text, '{kg = "5400.25", moods = {"calm"}, name = "Ida"} {kg = "5400.25", moods = {"calm"}, name = "Ida"}')
+    has(text, "\nparameter\tparameter $1 (smallint): out of range")
   end)
 
   it("shop: refuses to run without its tables, saying what to do", function()
@@ -115,8 +115,11 @@ describe("the demo in a database of ours", function()
   it("says in words, with file and line, why each row was refused", function()
     local reasons = {
       "this e-mail address is registered already", "the name has more than 60 characters", "the name is empty",
-      "this is no e-mail address", "email is missing", "the row has 4 columns, the header 8",
-      "there is no such date", "there is a product with this SKU already", "the price must be above zero",
+      "this is no e-mail address", "email is missing", "the row has 4 columns, the header 8", "there is no such date",
+      "a text is too long for its column", 'newsletter "perhaps": expected true or false',
+      'name "J\\xFCrgen M\\xFCller": is not valid UTF-8', 'price "12,50": expected a number',
+      'stock "99999999999": out of range', 'stock "a few": expected an integer', "malformed json",
+      "there is a product with this SKU already", "the price must be above zero",
       '"gadget" is none of the known values', "the SKU is not of the form ABC-1234",
       "the row has 8 columns, the header 7", "the name has more than 80 characters",
     }
@@ -145,7 +148,7 @@ describe("the demo in a database of ours", function()
 
   it("leaves no trace of the order that failed for lack of stock", function()
     has(text, "Order A1233 failed at its line 2")
-    has(text, "TOY-1005: ")
+    has(text, "10 ordered, 3 in stock")
     has(text, "no trace left")
     assert.equal(0, conn:query_value "select count(*) from orders where number = 'A1233'")
     assert.equal(0, conn:query_value [[
@@ -153,17 +156,14 @@ describe("the demo in a database of ours", function()
   end)
 
   it("takes off the shelf exactly what was sold", function()
-    local columns, stock = {}, 0
-    for line in io.lines "examples/data/products.csv" do columns[#columns + 1] = line end
-    for _, line in ipairs(columns) do
-      local sku, rest = line:match "^(%u+%-%d+),(.*)$"
-      local quantity = rest and rest:match ",%d+%.%d%d,(%d+),"
-      if quantity and conn:query_value("select exists (select from products where sku = $1 and stock <= $2)", sku,
-        tonumber(quantity)) then
-        stock = stock + tonumber(quantity)
+    local delivered, seen = 0, {}
+    for line in io.lines "examples/data/products.csv" do
+      local sku, quantity = line:match "^(%u+%-%d+),.-,%d+%.%d%d,(%d+),"
+      if sku and not seen[sku] and conn:query_opt("select from products where sku = $1", sku) then
+        seen[sku], delivered = true, delivered + tonumber(quantity)
       end
     end
-    assert.equal(stock, conn:query_value [[
+    assert.equal(delivered, conn:query_value [[
       select (select sum(stock) from products) + (select sum(quantity) from order_lines)]])
   end)
 

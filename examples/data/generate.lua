@@ -175,7 +175,7 @@ local BAD_PRODUCTS = {
   [125] = function(row) row[7] = '{"weight_g": 250,' end,
   [139] = function(row) row[5] = "a few" end,
   [150] = function(row) row[8] = "left over" end,
-  [163] = function(row) row[1] = "toy 17" end,
+  [155] = function(row) row[1] = "toy 17" end,
 }
 
 local function products()

@@ -7,6 +7,7 @@
 -- SPDX-License-Identifier: MIT
 
 local csv = require "shop.csv"
+local paper = require "shop.paper"
 
 local M = {}
 
@@ -32,24 +33,33 @@ local BY_CONSTRAINT = {
 
 -- Kinds of errors that no constraint of ours made.
 local BY_KIND = {
-  invalid_text_representation = "a value is malformed",
   string_data_right_truncation = "a text is too long for its column",
   datetime_field_overflow = "there is no such date",
   invalid_datetime_format = "the date is malformed",
   numeric_value_out_of_range = "a number is too big",
 }
 
+-- A parameter that does not fit its type never leaves luphant; `err.param` is its number. Its message goes
+-- 'parameter $4 (boolean): why; advice for the programmer'.
+local function explain_parameter(err, fields, row)
+  local name, why = fields[err.param], err.message:match ": ([^;]*)"
+  return ('%s "%s": %s'):format(name, paper.clip(row[name], 20), why)
+end
+
 --- Why the database, or luphant before asking it, refused something.
 ---@param err table
+---@param fields? string[] columns of the file that are the parameters $1, $2, ...
+---@param row? table<string, string>
 ---@return string
-function M.explain(err)
-  if err.kind == "not_null_violation" then return ("%s is missing"):format(err.column) end
-  if err.kind == "wrong_columns" or err.kind == "unknown" then return err.message end
-  local words = BY_CONSTRAINT[err.constraint] or BY_KIND[err.kind]
-  if not words then return err.message end
-  -- Where the server quotes the value it stumbled over, so do we.
-  local value = err.kind == "invalid_text_representation" and err.message:match 'for enum [%w_]+: (".-")'
-  return value and ("%s is none of the known values"):format(value) or words
+function M.explain(err, fields, row)
+  if err.kind == "parameter" and fields then return explain_parameter(err, fields, row) end
+  if err.kind == "not_null_violation" then return err.column .. " is missing" end
+  if err.kind == "invalid_text_representation" then -- the server names the type, and for enums the value
+    local value = err.message:match 'for enum [%w_]+: (".-")'
+    if value then return value .. " is none of the known values" end
+    return "malformed " .. (err.message:match "for type (%w+)" or "value")
+  end
+  return BY_CONSTRAINT[err.constraint] or BY_KIND[err.kind] or err.message
 end
 
 -- Text as it stands in the file -> parameter. What does not look right is passed on as it is: the
@@ -69,6 +79,7 @@ local function list(text)
   return items
 end
 
+local USER_FIELDS = { "name", "email", "address", "newsletter", "joined_at" }
 local function insert_user(q, row)
   return q:execute([[
     insert into users (name, email, address, newsletter, joined_at) values ($1, $2, $3, $4, $5)]],
@@ -77,6 +88,7 @@ local function insert_user(q, row)
     flag(row.newsletter), row.joined_at)
 end
 
+local PRODUCT_FIELDS = { "sku", "name", "category", "price", "stock", "tags", "attributes" }
 local function insert_product(q, row)
   return q:execute([[
     insert into products (sku, name, category, price, stock, tags, attributes)
@@ -96,9 +108,9 @@ local function named(header, record)
   return row
 end
 
--- Runs `add(row)` for each record and counts. What `shown` names goes into the report.
-local function import(file, path, shown, add)
-  local header, records = csv.read(path)
+-- Runs `add(row)` for each record and counts. The column `shown` names a refused row in the report.
+local function import(dir, file, shown, fields, add)
+  local header, records = csv.read(dir .. "/" .. file)
   local report = { file = file, rows = #records, imported = 0, refused = {} }
   for _, record in ipairs(records) do
     local row, err = named(header, record)
@@ -107,9 +119,9 @@ local function import(file, path, shown, add)
     if ok then
       report.imported = report.imported + 1
     else
+      local value = row and row[shown] ~= "" and row[shown] or record[1]
       report.refused[#report.refused + 1] = {
-        file = file, line = record.line, value = (row or { [shown] = record[1] })[shown], why = M.explain(err),
-        error = err,
+        file = file, line = record.line, value = value, why = M.explain(err, fields, row),
       }
     end
   end
@@ -120,7 +132,7 @@ end
 ---@return table report
 function M.users(conn, dir)
   return assert(conn:transaction(function(tx)
-    return import("users.csv", dir .. "/users.csv", "email", function(row)
+    return import(dir, "users.csv", "email", USER_FIELDS, function(row)
       return tx:transaction(function(savepoint) return insert_user(savepoint, row) end)
     end)
   end))
@@ -129,7 +141,7 @@ end
 --- Products one statement at a time, each its own transaction: a refused one needs no undoing.
 ---@return table report
 function M.products(conn, dir)
-  return import("products.csv", dir .. "/products.csv", "sku", function(row)
+  return import(dir, "products.csv", "sku", PRODUCT_FIELDS, function(row)
     return insert_product(conn, row)
   end)
 end

@@ -29,7 +29,7 @@ function M.refused(reports)
   for _, report in ipairs(reports) do
     for _, refused in ipairs(report.refused) do
       rows[#rows + 1] = {
-        ("%s:%d"):format(refused.file, refused.line), paper.clip(refused.value, 28), import.explain(refused.error),
+        ("%s:%d"):format(refused.file, refused.line), paper.clip(refused.value, 28), refused.why,
       }
     end
   end
@@ -50,12 +50,23 @@ local function proof(refused)
   print(("\n  Order %s failed at its line %d; the database before and after it:\n")
     :format(refused.value, refused.lines))
   paper.table({ "", ">before", ">after" }, rows)
-  print("  " .. (same(refused.before, refused.after) and paper.style("green", "no trace left")
+  print("\n  " .. (same(refused.before, refused.after) and paper.style("green", "no trace left")
     or paper.style("red", "SOMETHING WAS LEFT BEHIND")))
 end
 
+--- The sales, and those that could not be.
+function M.sales(conn, refused)
+  paper.heading "Sales"
+  for name, period, percent in conn:values "select name, period, percent from sales order by period" do
+    print(("  %s: %s %% off from %s until %s"):format(name, percent, period.lower:sub(1, 10), period.upper:sub(1, 10)))
+  end
+  for _, name in ipairs(refused) do
+    print(("  %s: refused, because it overlaps another one"):format(name))
+  end
+end
+
 --- Orders placed and refused, with the proof that a failed one leaves no trace.
-function M.orders(report, refused_sales)
+function M.orders(report)
   paper.heading "Orders"
   print(("  %d of %d orders placed, %d lines; %d refused:"):format(report.placed, report.orders, report.lines,
     #report.refused))
@@ -69,9 +80,6 @@ function M.orders(report, refused_sales)
   paper.table({ "where", "order", "why" }, rows)
   if scarce then proof(scarce) end
   if traces > 0 then error(traces .. " refused orders left something behind", 0) end
-  for _, name in ipairs(refused_sales) do
-    print(("  The sale \"%s\" was refused: it overlaps another one."):format(name))
-  end
 end
 
 --- Revenue per month and category, with both kinds of totals.
@@ -132,9 +140,10 @@ end
 
 --- What to order again.
 function M.low_stock(conn)
-  paper.heading "Running low"
+  local count = assert(conn:query_value "select count(*) from low_stock")
+  paper.heading(("Running low (8 of %d)"):format(count))
   local rows = {}
-  for i, product in ipairs(assert(conn:query "select * from low_stock order by stock, sku limit 8")) do
+  for i, product in ipairs(assert(conn:query "select * from low_stock order by stock, sold desc, sku limit 8")) do
     rows[i] = { product.sku, product.name, product.category, text(product.stock), text(product.sold) }
   end
   paper.table({ "sku", "product", "category", ">stock", ">sold" }, rows)

@@ -147,12 +147,19 @@ insert into "semi;colon" values (f());
   end)
 
   it("undoes a migration whose verification is not all true", function()
-    local checks = { "select false", "select null::bool", "select true, 1", "select true union all select false" }
-    for _, check in ipairs(checks) do
+    local complaints = {
+      ["select true as a, false as b"] = "answered b = false",
+      ["select null::bool as fits"] = "answered fits = NULL",
+      ["select 7 as left_over"] = "answered left_over = 7",
+      ["select true as fits union all select false"] = "answered fits = false",
+      ["select from (values (1)) as v"] = "answered a row",
+      ["select false, true"] = "has two columns called ?column?",
+    }
+    for check, complaint in pairs(complaints) do
       put("0001_a.sql", "-- migrate:up\ncreate table a (n int);\n-- migrate:verify\n" .. check .. ";\n")
       local _, err = up()
       assert.equal("migration_failed", err.kind, check)
-      assert.truthy(err.message:find("migrate:verify: query 1", 1, true), err.message)
+      assert.truthy(err.message:find("0001_a.sql:4: migrate:verify: statement 1 " .. complaint, 1, true), err.message)
       assert.is_false(exists "a", check)
     end
     put("0001_a.sql", "-- migrate:up\ncreate table a (n int);\n-- migrate:verify\n"

@@ -92,24 +92,32 @@ local function run_section(tx, entry, part, section)
   return results
 end
 
--- A query of a verify block is content with no row or with nothing but true.
-local function is_content(result)
-  for _, row in ipairs(result) do
+-- What a query of a verify block objects to: nil when it answered no row or nothing but true.
+local function objection(result)
+  local seen = {}
+  for _, column in ipairs(result.columns) do
+    -- Rows are keyed by name, so of two columns with one name only the last would be looked at.
+    if seen[column.name] then return ("has two columns called %s; give them names"):format(column.name) end
+    seen[column.name] = true
+  end
+  for _, row in ipairs(result.rows) do
+    if #result.columns == 0 then return "answered a row" end
     for _, column in ipairs(result.columns) do
-      if row[column.name or column] ~= true then return false end
+      local value = row[column.name]
+      if value ~= true then
+        return ("answered %s = %s"):format(column.name, value == nil and "NULL" or tostring(value))
+      end
     end
   end
-  return true
 end
 
 local function verify(tx, entry, section)
   local results, err = run_section(tx, entry, "verify", section)
   if not results then return nil, err end
   for index, result in ipairs(results) do
-    if result.columns and not is_content(result) then
-      return nil, failed(entry, "verify", section, {
-        message = ("query %d answered something else than true"):format(index),
-      })
+    local complaint = result.columns and objection(result)
+    if complaint then
+      return nil, failed(entry, "verify", section, { message = ("statement %d %s"):format(index, complaint) })
     end
   end
   return true
