@@ -66,6 +66,16 @@ return function(options)
     return nil, true
   end
 
+  -- Ctrl-C is an error like any other to busted, which would go on with the next test. Closing the state stops
+  -- the servers that specs have started.
+  function handler.interrupted(_, _, message)
+    if type(message) == "string" and message:find("interrupted!$") then
+      write("\ninterrupted\n")
+      os.exit(130, true)
+    end
+    return nil, true
+  end
+
   function handler.error(element)
     if element.descriptor ~= "it" then
       tell_failure(handler.errors[#handler.errors])
@@ -106,6 +116,7 @@ return function(options)
   busted.subscribe({ "file", "start" }, handler.fileStart)
   busted.subscribe({ "file", "end" }, handler.fileEnd)
   busted.subscribe({ "test", "end" }, handler.testEnd, { predicate = handler.cancelOnPending })
+  busted.subscribe({ "error" }, handler.interrupted, { priority = 1 })
   busted.subscribe({ "failure" }, handler.error)
   busted.subscribe({ "error" }, handler.error)
   busted.subscribe({ "suite", "end" }, handler.suiteEnd)

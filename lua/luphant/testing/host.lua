@@ -105,26 +105,32 @@ local LONGEST_DIR = 88
 
 --- A new private directory that the account can reach and write.
 ---@param account luphant.testing.Account
----@return string?
----@return string? message
-function host.make_dir(account)
-  local message
+---@param watch fun(dir: string): userdata called with the name before the directory is made, so that at no moment
+--- one exists that nobody would remove
+---@return string? dir
+---@return userdata|string watcher_or_message
+function host.make_dir(account, watch)
+  local reasons = {}
   for _, base in ipairs { os.getenv("TMPDIR") or "/tmp", "/tmp" } do
-    local dir
-    dir, message = shell.try("mktemp", "mktemp -d " .. quote(base .. "/luphant-pg.XXXXXX"))
-    if dir then
-      host.give(account, dir)
-      if #dir > LONGEST_DIR then
-        message = base .. " is too long a path for a Unix socket"
-      elseif shell.run(host.as(account, "test -w " .. quote(dir))) then
-        return dir
-      else
+    local dir = ("%s/luphant-pg.%s"):format(base, shell.random_hex(6))
+    if #dir > LONGEST_DIR then
+      reasons[#reasons + 1] = base .. " is too long a path for a Unix socket"
+    else
+      local watcher = watch(dir)
+      local made, message = shell.try("mkdir", "mkdir -m 700 " .. quote(dir))
+      if made then
+        host.give(account, dir)
+        if shell.run(host.as(account, "test -w " .. quote(dir))) then
+          return dir, watcher
+        end
         message = ("%s is not within reach of user %s"):format(base, account.name or "")
       end
+      reasons[#reasons + 1] = message
       shell.run("rmdir " .. quote(dir))
+      watcher:close()
     end
   end
-  return nil, "no temporary directory for the server: " .. tostring(message)
+  return nil, "no temporary directory for the server: " .. table.concat(reasons, "; ")
 end
 
 return host

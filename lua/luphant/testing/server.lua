@@ -266,16 +266,16 @@ function server.start(options)
   if type(options.tls) == "string" then
     certificates.check_name(options.tls, 2)
   end
-  local bin_dir, account, dir, message
+  local bin_dir, account, dir, watcher, message
   bin_dir, message = host.find_server(options.bin_dir, options.version)
   if bin_dir then
     account, message = host.account()
   end
   if account then
-    dir, message = host.make_dir(account)
+    dir, watcher = host.make_dir(account, watchdog.start)
   end
   if not dir then
-    return nil, message
+    return nil, message or watcher
   end
   local self = setmetatable({
     dir = dir,
@@ -287,7 +287,7 @@ function server.start(options)
     bin_dir = bin_dir,
     tcp = (options.tcp or options.tls) and true or false,
     _account = account,
-    _watchdog = watchdog.start(dir),
+    _watchdog = watcher,
     _log = dir .. "/server.log",
   }, Server)
   local ready
@@ -296,6 +296,7 @@ function server.start(options)
     self:stop("immediate")
     return nil, message
   end
+  watchdog.settle(dir)
   return self
 end
 

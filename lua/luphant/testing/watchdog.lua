@@ -13,13 +13,20 @@ local quote = shell.quote
 
 local watchdog = {}
 
--- $1 directory. How to stop is read from the file "stop" in it; without that we were not asked: at once.
--- Signals: INT = fast, TERM = smart, QUIT = immediate. After 10 seconds QUIT, after 20 KILL. rm may fail
--- while an initdb of a killed owner still writes; the next turn repeats it.
+-- $1 directory. How to stop is read from the file "stop" in it. Signals: INT = fast, TERM = smart, QUIT =
+-- immediate; after 10 seconds QUIT, after 20 KILL. Without the file the owner died while it made the directory,
+-- and a command of it (mkdir, initdb, pg_basebackup) may still be running: rm may fail then, and the directory
+-- come back, so it is looked for until it has been away for two seconds.
 local SWEEP = [[
-case $(cat "$1/stop" 2>/dev/null) in fast) signal=INT ;; smart) signal=TERM ;; *) signal=QUIT ;; esac
-turn=0
-while [ -d "$1" ] && [ "$turn" -lt 300 ]; do
+linger=0
+case $(cat "$1/stop" 2>/dev/null) in
+fast) signal=INT ;;
+smart) signal=TERM ;;
+immediate) signal=QUIT ;;
+*) signal=QUIT linger=20 ;;
+esac
+turn=0 away=0
+while [ "$turn" -lt 300 ]; do
   [ "$turn" -ne 100 ] || signal=QUIT
   [ "$turn" -ne 200 ] || signal=KILL
   alive=
@@ -28,8 +35,11 @@ while [ -d "$1" ] && [ "$turn" -lt 300 ]; do
     { read -r pid <"$file"; } 2>/dev/null
     if [ "$pid" ] && kill -s "$signal" "$pid" 2>/dev/null; then alive=1; fi
   done
-  [ "$alive" ] || rm -rf "$1" && [ ! -d "$1" ] || sleep 0.1 2>/dev/null || sleep 1
+  [ "$alive" ] || rm -rf "$1"
+  if [ -d "$1" ]; then away=0; else away=$((away + 1)); fi
+  [ "$away" -le "$linger" ] || break
   turn=$((turn + 1))
+  sleep 0.1 2>/dev/null || sleep 1
 done
 ]]
 
@@ -59,15 +69,26 @@ function watchdog.start(dir)
     .. "; else exec " .. arguments .. "; fi", "w"))
 end
 
+local function note(dir, mode)
+  shell.run(("test ! -d %s || echo %s >%s"):format(quote(dir), quote(mode), quote(dir .. "/stop")))
+end
+
+--- Says that the making of `dir` is over: no command of ours will write there any more when we are killed.
+---@param dir string
+function watchdog.settle(dir)
+  note(dir, "immediate")
+end
+
 --- Stops what runs in `dir` and removes it; comes back when that is done.
 ---@param handle userdata
 ---@param dir string
 ---@param mode "smart"|"fast"|"immediate"
 function watchdog.finish(handle, dir, mode)
-  shell.run(("test ! -d %s || echo %s >%s"):format(quote(dir), quote(mode), quote(dir .. "/stop")))
+  note(dir, mode)
   handle:close() -- waits for the watchdog's end
   -- Only when somebody killed the watchdog is there anything left to do.
-  shell.run(shell.line { "sh", "-c", SWEEP, "luphant-sweep", dir })
+  local words = shell.line { "sh", "-c", SWEEP, "luphant-sweep", dir }
+  shell.run(("test ! -d %s || %s"):format(quote(dir), words))
 end
 
 return watchdog
