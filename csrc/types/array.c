@@ -186,7 +186,7 @@ static lph_array_event next_text(lph_array_reader *r) {
     if (*count == (size < 0 ? INT32_MAX : size)) return refuse(r, LPH_EFORMAT);
     ++*count;
   }
-  if (r->depth == r->ndim && r->depth > 0) return *r->p == '{' ? refuse(r, LPH_EFORMAT) : item_text(r);
+  if (r->depth == r->ndim && r->depth > 0) return item_text(r);
   if (*r->p != '{') return refuse(r, LPH_EFORMAT);
   r->p++;
   r->left[r->depth++] = 0;

@@ -36,7 +36,8 @@ lph_err lph_quote_put(lph_buf *out, lph_bytes text, char escape);
 /* "..." with backslash escapes; *p is at the opening quote. */
 lph_err lph_quote_read_string(const char **p, const char *end, lph_buf *scratch, lph_bytes *out);
 /* One field of a row or range, up to (not including) an unquoted character of class `stop`, which
- * must follow. */
+ * must follow. When it reserves, then for all that is left of the input at once: fields of one input
+ * that share a scratch buffer stay where they are. */
 lph_err lph_quote_read_field(const char **p, const char *end, unsigned stop, lph_buf *scratch,
                              lph_bytes *out);
 

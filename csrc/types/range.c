@@ -51,9 +51,8 @@ static lph_err read_text(lph_range *r, const char *p, const char *end) {
   }
   if (*p != '[' && *p != '(') return LPH_EFORMAT;
   bool lower_inc = *p++ == '[';
-  /* Both bounds may need unescaping, and the second must not move the first. */
-  if (memchr(p, '"', (size_t)(end - p)) || memchr(p, '\\', (size_t)(end - p)))
-    if (lph_buf_reserve(&r->scratch, 2 * (size_t)(end - p)) != LPH_OK) return LPH_ENOMEM;
+  /* Both bounds may go through the scratch buffer. The second does not move the first: unescaping
+   * reserves for all that is left of the input, and takes no more than it read. */
   lph_err err = read_bound(r, &p, end, &r->lower, &r->lower_inf);
   if (err != LPH_OK) return err;
   if (*p++ != ',') return LPH_EFORMAT;

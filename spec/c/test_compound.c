@@ -147,11 +147,26 @@ static void ranges_are_read_as_range_out_prints_them(void **state) {
   check_length(trace_range, text_of("[\"a\"\"b\",c]"), false, "['a\"b''c']");
 }
 
+/* To see it fail: let read_pieces (quote.c) reserve for its own field only. */
+static void two_long_bounds_are_unescaped_side_by_side(void **state) {
+  (void)state;
+  char text[1024] = "[\"", want[1024] = "['";
+  for (int bound = 0; bound < 2; bound++) {
+    for (int i = 0; i < 150; i++) {
+      strcat(text, "\"\"");
+      strcat(want, "\"");
+    }
+    strcat(text, bound == 0 ? "\",\"" : "\"]");
+    strcat(want, bound == 0 ? "''" : "']");
+  }
+  check_text(trace_range, text, want);
+}
+
 static void text_that_is_no_range_is_refused(void **state) {
   (void)state;
   static const char *const bad[] = {"",       "e",      "Empty", "empty ",   "[",      "[1",    "[1,", "[1,2",
                                     "1,2)",   "[1)",    "[1,2)x", "[1,2,3)", "[1,2)]", "[(1,2)", "[1,2(", "[1,[2)",
-                                    "[\"1,2)", "[1,\"2)", "[1\\"};
+                                    "[\"1,2)", "[1,\"2)", "[1\\",  "[1)2)",   "[1]2]",  "[1(2]"};
   check_all_refused(trace_range, bad, lph_countof(bad));
   check_refused(trace_range, (lph_bytes){NULL, 0}, false);
   check_refused(trace_range, (lph_bytes){NULL, 0}, true);
@@ -474,6 +489,7 @@ int main(void) {
       cmocka_unit_test(a_binary_row_tells_the_types_of_its_fields),
       cmocka_unit_test(binary_rows_that_lie_are_refused),
       cmocka_unit_test(ranges_are_read_as_range_out_prints_them),
+      cmocka_unit_test(two_long_bounds_are_unescaped_side_by_side),
       cmocka_unit_test(text_that_is_no_range_is_refused),
       cmocka_unit_test(binary_ranges_give_the_same),
       cmocka_unit_test(multiranges_are_cut_into_ranges),

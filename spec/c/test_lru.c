@@ -265,6 +265,9 @@ static void an_address_with_other_bytes_finds_nothing(void **state) {
   assert_ptr_equal(lph_lru_find_alias(&lru, place, 8), &two->entry);
   place[7] = '1'; /* the first comes back: two entries never share an alias */
   assert_null(lph_lru_find_alias(&lru, place, 8));
+  lph_lru_remove(&lru, &two->entry);
+  free(two);
+  assert_null(lph_lru_find_alias(&lru, place, 8));
   assert_ptr_equal(get(&lru, "delete 1"), one);
   lph_lru_free(&lru);
 }
@@ -402,6 +405,7 @@ static void without_memory_nothing_changes(void **state) {
   if (!lph_mem_fail_at(0, false)) skip();
   long live = lph_mem_live();
   bool failed = true;
+  int harmless = 0;
   for (long n = 1; failed; n++) {
     lph_lru lru;
     make(&lru, 64, 0);
@@ -423,7 +427,8 @@ static void without_memory_nothing_changes(void **state) {
     }
     failed = lph_mem_failed();
     lph_mem_fail_at(0, false);
-    assert_true(done >= 39); /* a failed growth of existing tables is no failure at all */
+    assert_true(done >= 39);
+    harmless += failed && done == 40;
     size_t found = 0;
     for (int i = 0; i < 40; i++) {
       snprintf(key, sizeof key, "k%d", i);
@@ -434,6 +439,7 @@ static void without_memory_nothing_changes(void **state) {
     lph_lru_free(&lru);
     assert_int_equal(lph_mem_live(), live);
   }
+  assert_int_equal(harmless, 2); /* the two growths: failing to grow tables that exist is no failure */
 }
 
 int main(void) {
