@@ -60,25 +60,25 @@ local function run(url)
   conn:close()
 end
 
--- Ctrl-C arrives as an error "interrupted!" inside `run`; so the server is stopped on that way, too.
-local function main()
-  local url, server = os.getenv "DATABASE_URL", nil
-  if not url or url == "" then
-    print "Starting a private PostgreSQL in a temporary folder ..."
-    server = assert(require("luphant.testing.server").start())
-    url = server:url()
-  end
-  local ok, err = pcall(run, url)
-  if server then
-    server:stop()
-    print "\nThe private PostgreSQL is stopped and removed."
-  elseif ok then
+-- With DATABASE_URL there, else with a server that lives as long as this function.
+local function with_database(fn)
+  local url = os.getenv "DATABASE_URL"
+  if url and url ~= "" then
+    fn(url)
     say("\nEverything is in the schema %s; `drop schema %s cascade` removes it.", SCHEMA, SCHEMA)
+    return
   end
-  if not ok then
-    io.stderr:write(tostring(err), "\n")
-    os.exit(1)
-  end
+  print "Starting a private PostgreSQL in a temporary folder ..."
+  local server = assert(require("luphant.testing.server").start())
+  local ok, err = pcall(fn, server:url())
+  server:stop()
+  print "\nThe private PostgreSQL is stopped and removed."
+  if not ok then error(err, 0) end
 end
 
-main()
+-- Ctrl-C arrives as an error "interrupted!" that any pcall may catch: it ends the demo like every other.
+local ok, err = pcall(with_database, run)
+if not ok then
+  io.stderr:write(tostring(err), "\n")
+  os.exit(tostring(err):find "interrupted!$" and 130 or 1)
+end

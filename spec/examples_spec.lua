@@ -203,6 +203,33 @@ describe("the demo with nothing given", function()
     has(text, "no trace left")
     has(text, "stopped and removed")
   end)
+
+  it("leaves no server and no folder when it is interrupted", function()
+    local dir = os.tmpname()
+    os.remove(dir)
+    assert(lfs.mkdir(dir))
+    local script = ([[
+      trap '' INT
+      env -u DATABASE_URL TMPDIR=%s LUA_PATH=%s LUA_CPATH=%s %s examples/demo.lua > %s.out 2>&1 &
+      for i in $(seq 500); do ls %s/*/data/postmaster.pid > %s.pid 2>/dev/null && break; sleep 0.02; done
+      kill -INT $!
+      wait $!
+      code=$?
+      # Interrupted while the server starts, the demo leaves the sweeping to the server's watchdog.
+      for i in $(seq 200); do [ "$(ls %s)" ] || break; sleep 0.05; done
+      echo "exit $code; left: $(ls %s)"]]):format(quoted(dir), quoted(package.path), quoted(package.cpath), env.lua(),
+        dir, dir, dir, dir, dir)
+    local pipe = assert(io.popen(script))
+    local answer = pipe:read "*a"
+    pipe:close()
+    local out = assert(io.open(dir .. ".out"))
+    local text = out:read "*a"
+    out:close()
+    os.remove(dir .. ".out")
+    os.remove(dir .. ".pid")
+    assert.equal("exit 130; left: \n", answer, text)
+    assert(lfs.rmdir(dir))
+  end)
 end)
 
 describe("the input files", function()

@@ -1,8 +1,8 @@
 -- luphant migrate - the migration runner on the command line.
 --
 -- Translates arguments into one call of luphant.migrate and its answer into lines or one JSON
--- object. Exit codes: 0 done, or nothing to do; 1 the database or a migration failed; 4 the folder and
--- the history do not fit together; 6 another runner holds the lock. (2 is the parser's: usage.)
+-- object. Exit codes beside those of main.lua: 4 the folder and the history do not fit together,
+-- 6 another runner holds the lock. `status` answers 0 whatever the state is.
 --
 -- SPDX-License-Identifier: MIT
 
@@ -10,8 +10,9 @@ local core = require "luphant.core"
 local luphant = require "luphant"
 local migrate = require "luphant.migrate"
 
-local M = { name = "migrate", summary = "Apply numbered SQL migrations, take them back, show their state" }
+local M = { summary = "Apply numbered SQL migrations, take them back, show their state" }
 
+local OK, FAILED, NO_CONNECTION = 0, 1, 3
 local EXIT = { migration_invalid = 4, migration_locked = 6 }
 
 --- Adds the arguments of this command to its parser (argparse).
@@ -39,18 +40,18 @@ local ACTIONS = {
   status = function(conn, args, opts) return migrate.status(conn, args.dir, opts) end,
 }
 
-local function print_done(event)
+local function write_done(out, event)
   if event.event == "start" then return end
   local took = event.duration_ms and ("  (%d ms)"):format(event.duration_ms) or ""
-  print(("%-8s  %s_%s%s"):format(event.event, event.version, event.name, took))
+  out:write(("%-8s  %s_%s%s\n"):format(event.event, event.version, event.name, took))
 end
 
-local function print_status(entries)
+local function write_status(out, entries)
   for _, entry in ipairs(entries) do
-    print(("%-8s  %s_%s%s"):format(entry.state, entry.version, entry.name,
+    out:write(("%-8s  %s_%s%s\n"):format(entry.state, entry.version, entry.name,
       entry.applied and "  " .. entry.applied.applied_at or ""))
   end
-  if #entries == 0 then print "no migrations" end
+  if #entries == 0 then out:write "no migrations\n" end
 end
 
 -- What --json prints: plain data, the same fields for all actions.
@@ -65,7 +66,7 @@ local function plain(list)
   return out
 end
 
-local function print_json(action, list, err)
+local function write_json(out, action, list, err)
   local document = { action = action, migrations = core.json_array(plain(list or err and err.done)) }
   if err then
     document.error = {
@@ -73,34 +74,38 @@ local function print_json(action, list, err)
       problems = err.problems,
     }
   end
-  print(assert(core.json_encode(document)))
+  out:write(assert(core.json_encode(document)), "\n")
 end
 
-local function report(args, list, err)
+local function report(args, env, list, err)
   if args.json then
-    print_json(args.action, list, err)
+    write_json(env.out, args.action, list, err)
   elseif args.action == "status" and list then
-    print_status(list)
+    write_status(env.out, list)
   elseif list and #list == 0 then
-    print "nothing to do"
+    env.out:write "nothing to do\n"
   end
-  if not err then return 0 end
-  if not args.json then io.stderr:write("luphant migrate: ", tostring(err), "\n") end
-  return EXIT[err.kind] or 1
+  if not err then return OK end
+  if not args.json then env.err:write("luphant migrate: ", tostring(err), "\n") end
+  return EXIT[err.kind] or FAILED
 end
 
 --- Runs the command.
 ---@param args table what the parser made of the command line
+---@param env luphant.cli.env
 ---@return integer exit_code
-function M.run(args)
-  local conn, err = luphant.connect(args.database)
-  if not conn then return report(args, nil, err) end
+function M.run(args, env)
+  local conn, err = luphant.connect(args.database or env.getenv "DATABASE_URL")
+  if not conn then
+    report(args, env, nil, err)
+    return NO_CONNECTION
+  end
+  local on_event = not args.json and function(event) write_done(env.out, event) end or nil
+  local opts = { schema = args.schema, lock_wait = args.lock_wait, on_event = on_event }
   local list
-  list, err = ACTIONS[args.action](conn, args, {
-    schema = args.schema, lock_wait = args.lock_wait, on_event = not args.json and print_done or nil,
-  })
+  list, err = ACTIONS[args.action](conn, args, opts)
   conn:close()
-  return report(args, list, err)
+  return report(args, env, list, err)
 end
 
 return M
