@@ -40,7 +40,7 @@ static int next_binary(lph_hstore_reader *r) {
   r->is_null = len == -1;
   if (r->is_null) len = 0;
   if (len < 0 || len > r->end - p) return refuse(r, LPH_EFORMAT);
-  r->value = r->is_null ? (lph_bytes){0} : (lph_bytes){p, (size_t)len};
+  r->value = (lph_bytes){r->is_null ? NULL : p, (size_t)len};
   r->p = p + len;
   r->left--;
   return 1;

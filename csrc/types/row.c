@@ -36,7 +36,7 @@ static int next_binary(lph_row_reader *r) {
   if (r->is_null) len = 0;
   if (len < 0 || len > r->end - data) return refuse(r, LPH_EFORMAT);
   r->field_type = lph_get_u32(r->p);
-  r->item = r->is_null ? (lph_bytes){0} : (lph_bytes){data, (size_t)len};
+  r->item = (lph_bytes){r->is_null ? NULL : data, (size_t)len};
   r->p = data + len;
   r->index++;
   return 1;
