@@ -261,7 +261,8 @@ insert into "semi;colon" values (f());
 
   it("raises on misuse at the caller", function()
     assert.has_error(function() migrate.up(nil, dir) end)
-    assert.has_error(function() migrate.up(conn, dir, { shema = "x" }) end)
+    assert.has_error(function() migrate.down(conn, dir, 1.5) end)
+    assert.has_error(function() migrate.down(conn, dir, -1) end)
     local _, message = pcall(migrate.up, conn, dir, { shema = "x" })
     assert.truthy(message:find('unknown option "shema" (did you mean "schema"?)', 1, true), message)
   end)

@@ -35,6 +35,8 @@ local OPTIONS = {
   on_event = { type = "function", default = function() end },
 }
 
+local COUNT = { type = "number", integer = true, min = 1 }
+
 local function describe(problem)
   local place = problem.file .. (problem.line and ":" .. problem.line or "")
   return place .. ": " .. problem.message
@@ -253,7 +255,8 @@ end
 ---@return table? err `err.done` lists what was taken back before the failure
 function M.down(conn, dir, count, opts)
   local options = check_border(conn, dir, opts, "down")
-  args.argument(count, { "number", "nil" }, 3, "down")
+  local why = count ~= nil and args.problem(count, COUNT)
+  if why then error("bad argument #3 to 'down': the count " .. why, 2) end
   return locked(conn, options, function()
     local entries, err = compare(conn, dir, options)
     if not entries then return nil, err end
