@@ -23,6 +23,7 @@ local DEFAULTS = {
   lc_messages = "C",
   max_wal_senders = 10,
   wal_level = "replica",
+  wal_retrieve_retry_interval = "200ms", -- a standby finds its restarted primary soon
 }
 
 local HBA = [[
