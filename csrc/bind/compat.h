@@ -50,6 +50,9 @@ static inline void lua_rawsetp(lua_State *L, int index, const void *key) {
 
 #endif
 
+/* What lua_type says of a value of LuaJIT's FFI, such as a 64-bit integer; its headers have no name for it. */
+#define LCOMPAT_TCDATA 10
+
 /* Largest magnitude up to which every integer is exact in a double. */
 #define LCOMPAT_EXACT ((int64_t)1 << 53)
 

@@ -195,8 +195,13 @@ static bool push_json(lua_State *L, lcell *x, const lph_type *type, const char *
 
 /* ---- dates and times -------------------------------------------------------------------------------------------- */
 
+/* Only the microseconds of an interval of 285 years or more can be too large for a number of LuaJIT. */
 static void set_int(lua_State *L, const char *key, int64_t v) {
-  lua_pushinteger(L, (lua_Integer)v);
+  if (LCOMPAT_HAS_INTEGERS || (v >= -LCOMPAT_EXACT && v <= LCOMPAT_EXACT)) {
+    lua_pushinteger(L, (lua_Integer)v);
+  } else {
+    push_digits(L, v);
+  }
   lua_setfield(L, -2, key);
 }
 
@@ -249,8 +254,9 @@ static bool push_datetime(lua_State *L, lcell *x, const lph_type *type, const ch
   lph_datetime d;
   if (lph_datetime_read(type, (lph_bytes){p, n}, x->binary, &d) != LPH_OK)
     return x->binary ? malformed(x, type)
-                     : bad(x, type, "this text form of a date or time is not understood: DateStyle must be ISO and "
-                                    "IntervalStyle postgres where a result cannot be read in binary");
+                     : bad(x, type,
+                           "this text form of a date or time is not understood: DateStyle must be ISO and "
+                           "IntervalStyle postgres where a result cannot be read in binary");
   if (mode == LDATETIME_TABLE) {
     push_datetime_table(L, type, &d);
   } else if (mode == LDATETIME_EPOCH) {

@@ -92,7 +92,8 @@ static bool push_array(lua_State *L, lcell *x, const lph_type *type, lph_array_r
     switch (lph_array_next(r)) {
       case LPH_ARRAY_OPEN:
         if (depth == LPH_ARRAY_MAX_DIM) return malformed(x, type);
-        lua_createtable(L, depth < r->ndim && r->size[depth] > 0 && r->size[depth] < 65536 ? r->size[depth] : 0, 0);
+        lua_createtable(
+          L, depth < r->ndim && r->size[depth] > 0 && r->size[depth] < 65536 ? r->size[depth] : 0, 0);
         counts[depth++] = 0;
         break;
       case LPH_ARRAY_CLOSE:
@@ -118,12 +119,18 @@ static bool push_row(lua_State *L, lcell *x, const lph_type *type, lph_row_reade
   bool named = type->kind == LPH_COMPOSITE;
   lua_newtable(L);
   int more, i = 0;
+  bool no_fields = named && type->field_count == 0 && !x->binary; /* its "()" reads like one NULL */
   for (; (more = lph_row_next(r)) > 0; i++) {
+    if (no_fields && i == 0 && r->is_null) continue;
     if (named && i >= type->field_count) return malformed(x, type);
     if (r->is_null) {
       if (named) continue;
       lcell_push_null(L);
-    } else if (!push_item(L, x, r->field_type != 0 ? r->field_type : named ? type->fields[i].type : 0, r->item)) {
+    } else if (!push_item(L, x,
+                          r->field_type != 0 ? r->field_type
+                          : named            ? type->fields[i].type
+                                             : 0,
+                          r->item)) {
       return false;
     }
     if (named) {
@@ -137,7 +144,8 @@ static bool push_row(lua_State *L, lcell *x, const lph_type *type, lph_row_reade
 
 /* ---- ranges --------------------------------------------------------------------------------------------- */
 
-static bool push_bound(lua_State *L, lcell *x, const lph_type *type, const char *key, bool infinite, lph_bytes item) {
+static bool push_bound(lua_State *L, lcell *x, const lph_type *type, const char *key, bool infinite,
+                       lph_bytes item) {
   if (infinite) return true;
   if (!push_item(L, x, type->elem, item)) return false;
   lua_setfield(L, -2, key);
@@ -222,7 +230,8 @@ bool lcompound_push(lua_State *L, lcell *x, const lph_type *type, const char *da
   reader on_stack = {0};
   reader *r = x->binary ? &on_stack : lbox_new(L, &reader_class, sizeof *r);
   x->depth++;
-  bool ok = reader_open(r, type, (lph_bytes){data, len}, x->binary) ? push_value(L, x, type, r) : malformed(x, type);
+  bool ok = reader_open(r, type, (lph_bytes){data, len}, x->binary) ? push_value(L, x, type, r)
+                                                                    : malformed(x, type);
   x->depth--;
   reader_close(r);
   if (!ok) {

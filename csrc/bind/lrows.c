@@ -24,7 +24,7 @@ static void push_columns(lua_State *L, const lph_stmt *stmt) {
     lua_setfield(L, -2, "name");
     lua_pushstring(L, c->type == NULL ? "unknown" : c->type->name);
     lua_setfield(L, -2, "type");
-    lua_pushnumber(L, c->oid);
+    lua_pushinteger(L, c->oid);
     lua_setfield(L, -2, "oid");
     lua_rawseti(L, -2, i + 1);
   }
@@ -36,7 +36,7 @@ static void push_params(lua_State *L, const lph_stmt *stmt) {
     lua_createtable(L, 0, 2);
     lua_pushstring(L, stmt->param_types[i] == NULL ? "unknown" : stmt->param_types[i]->name);
     lua_setfield(L, -2, "type");
-    lua_pushnumber(L, stmt->param_oids[i]);
+    lua_pushinteger(L, stmt->param_oids[i]);
     lua_setfield(L, -2, "oid");
     lua_rawseti(L, -2, i + 1);
   }
@@ -68,7 +68,8 @@ static void make_constructor(lua_State *L, int box, const lph_stmt *stmt) {
   int info = lua_gettop(L);
   lcompat_getstore(L, box);
   lua_rawgeti(L, -1, LSTORE_CONSTRUCTOR);
-  if (lua_isfunction(L, -1) && stmt->column_count > 0 && stmt->column_count <= NAMES_ON_STACK && !has_duplicates(stmt)) {
+  if (lua_isfunction(L, -1) && stmt->column_count > 0 && stmt->column_count <= NAMES_ON_STACK &&
+      !has_duplicates(stmt)) {
     lua_pushvalue(L, info);
     lua_call(L, 1, 1);
   } else {
@@ -140,12 +141,14 @@ static bool fail_cell(build *w, int row, int column) {
   return false;
 }
 
-/* Pushes the cell's value; NULL: nothing, and answers 0. -1: failed. */
+/* Pushes the cell's value; NULL, and what a function returns that returns nothing: nothing, and answers 0.
+ * -1: failed. */
 static inline int push_cell(lua_State *L, build *w, int row, int column) {
   int len = PQgetlength(w->res, row, column);
-  if (len == 0 && PQgetisnull(w->res, row, column)) return 0;
+  const lph_type *type = w->stmt->columns[column].type;
+  if (len == 0 && (PQgetisnull(w->res, row, column) || (type != NULL && type->kind == LPH_VOID))) return 0;
   const char *data = PQgetvalue(w->res, row, column);
-  if (LPH_LIKELY(lcell_push(L, &w->cell, w->stmt->columns[column].type, data, (size_t)len))) return 1;
+  if (LPH_LIKELY(lcell_push(L, &w->cell, type, data, (size_t)len))) return 1;
   fail_cell(w, row, column);
   return -1;
 }
@@ -274,7 +277,8 @@ static bool wrong_count(build *w, const char *wanted) {
   bool none = w->rows == 0;
   lph_error_set(&w->b->c.error, none ? "no_rows" : "too_many_rows", "%s expected, got %d", wanted, w->rows);
   if (w->columns == 0)
-    lph_error_set(&w->b->c.error, "no_rows", "%s expected, but %s returns no rows", wanted, PQcmdStatus(w->res));
+    lph_error_set(&w->b->c.error, "no_rows", "%s expected, but %s returns no rows", wanted,
+                  PQcmdStatus(w->res));
   w->b->c.error.sent = LPH_SENT_YES;
   return false;
 }

@@ -6,6 +6,7 @@
  * SPDX-License-Identifier: MIT */
 #include "bind/ltable.h"
 
+#include <math.h>
 #include <stdio.h>
 
 static lph_err check(lvalue *x, lph_err rc) { return rc == LPH_ENOMEM ? lph_error_oom(x->error) : rc; }
@@ -30,11 +31,29 @@ static bool is_empty(lua_State *L, int at) {
   return false;
 }
 
+/* Are there keys besides 1 to n? What the raw length says of a table with holes differs between tables that
+ * look the same; its other keys would be lost without a word. */
+static bool has_other_keys(lua_State *L, int at, lua_Integer n) {
+  lua_Integer count = 0;
+  lua_pushnil(L);
+  while (lua_next(L, at) != 0) {
+    lua_pop(L, 1);
+    if (++count <= n) continue;
+    lua_pop(L, 1);
+    return true;
+  }
+  return false;
+}
+
+#define SEQUENCE_EXPECTED \
+  "expected a sequence (keys 1, 2, 3 ... without holes; luphant.NULL is NULL), got a table with other keys"
+
 /* ---- arrays ------------------------------------------------------------------------------------------ */
 
 /* Does the table stand for a value of the element type, or for a sub-array? */
-static bool is_element(lua_State *L, int at, const lph_type *elem) {
+static bool is_element(lua_State *L, const lvalue *x, int at, const lph_type *elem) {
   if (elem == NULL) return false;
+  bool takes_tables = false;
   switch ((lph_kind)elem->kind) {
     case LPH_JSON:
     case LPH_JSONB:
@@ -47,60 +66,69 @@ static bool is_element(lua_State *L, int at, const lph_type *elem) {
     case LPH_TIMETZ:
     case LPH_TIMESTAMP:
     case LPH_TIMESTAMPTZ:
-    case LPH_INTERVAL: break;
-    default: return false;
+    case LPH_INTERVAL: takes_tables = true; break;
+    default: takes_tables = lvalue_has_encoder(L, x, elem); break;
   }
+  if (!takes_tables) return false;
   /* {{...}, {...}}: a sequence of tables can only be a sub-array of such values. */
   lua_rawgeti(L, at, 1);
-  bool nested = lua_istable(L, -1);
-  lua_pop(L, 1);
+  bool nested = lua_istable(L, -1) && !lvalue_is_wrapped(L, lua_gettop(L));
   if (elem->kind == LPH_MULTIRANGE && nested) { /* a multirange is a sequence of tables itself */
-    lua_rawgeti(L, at, 1);
     lua_rawgeti(L, -1, 1);
     nested = lua_istable(L, -1);
-    lua_pop(L, 2);
+    lua_pop(L, 1);
   }
+  lua_pop(L, 1);
   return !nested;
 }
 
-static lph_err put_item(lua_State *L, lvalue *x, const lph_type *elem, lph_buf *out, int depth, char delim) {
+/* An array under construction. Sizes are fixed by the first (sub-)array of a depth, the depth of the elements by
+ * the first of them; all others must agree, as in PostgreSQL. */
+typedef struct array {
+  const lph_type *type, *elem;
+  lua_Integer size[LPH_ARRAY_MAX_DIM];
+  int leaf; /* dimension the elements are in, -1 = not known yet */
+} array;
+
+static lph_err put_item(lua_State *L, lvalue *x, const array *a, lph_buf *out, int depth) {
+  const lph_type *type = lvalue_resolve(L, x, lua_gettop(L), a->elem);
   if (lvalue_is_null(L, -1)) return check(x, lph_buf_puts(out, "NULL"));
   lph_buf *scratch = &x->level[depth];
   lph_buf_clear(scratch);
-  lph_err rc = lvalue_text(L, x, lua_gettop(L), elem, scratch, depth + 1);
+  lph_err rc = lvalue_text(L, x, lua_gettop(L), type, scratch, depth + 1);
   if (rc != LPH_OK) return rc;
-  return check(x, lph_array_put(out, (lph_bytes){scratch->data, scratch->len}, delim));
+  return check(x, lph_array_put(out, (lph_bytes){scratch->data, scratch->len}, a->type->delim));
 }
 
-static lph_err put_dimension(lua_State *L, lvalue *x, int at, const lph_type *type, lph_buf *out, int depth, int dim,
-                             lua_Integer *size);
+static lph_err put_dimension(lua_State *L, lvalue *x, int at, array *a, lph_buf *out, int depth, int dim);
 
-/* The element on top of the stack, number `i` of the (sub-)array. */
-static lph_err put_element(lua_State *L, lvalue *x, const lph_type *type, lph_buf *out, int depth, int dim,
-                           lua_Integer *size, lua_Integer i) {
-  const lph_type *elem = lph_typemap_find(x->types, type->elem);
+/* The element on top of the stack, number `i` of the (sub-)array of dimension `dim`. */
+static lph_err put_element(lua_State *L, lvalue *x, array *a, lph_buf *out, int depth, int dim,
+                           lua_Integer i) {
   int at = lua_gettop(L);
   if (lua_isnil(L, at)) return lvalue_refuse(x, "the sequence has a hole here; write luphant.NULL for NULL");
-  if (i > 1 && lph_buf_putc(out, type->delim) != LPH_OK) return lph_error_oom(x->error);
-  if (lua_istable(L, at) && !lvalue_is_wrapped(L, at) && !is_element(L, at, elem))
-    return put_dimension(L, x, at, type, out, depth, dim + 1, size);
-  return put_item(L, x, elem, out, depth, type->delim);
+  if (i > 1 && lph_buf_putc(out, a->type->delim) != LPH_OK) return lph_error_oom(x->error);
+  bool is_array = lua_istable(L, at) && !lvalue_is_wrapped(L, at) && !is_element(L, x, at, a->elem);
+  if (is_array && a->leaf != dim) return put_dimension(L, x, at, a, out, depth, dim + 1);
+  if (!is_array && a->leaf < 0 && (dim == LPH_ARRAY_MAX_DIM - 1 || a->size[dim + 1] < 0)) a->leaf = dim;
+  if (a->leaf != dim)
+    return lvalue_refuse(x,
+                         "expected a sub-array, as the elements before it are (arrays must be rectangular)");
+  return put_item(L, x, a, out, depth);
 }
 
-/* `size[dim]` is fixed by the first sub-array; the others must agree, as in PostgreSQL. */
-static lph_err put_dimension(lua_State *L, lvalue *x, int at, const lph_type *type, lph_buf *out, int depth, int dim,
-                             lua_Integer *size) {
+static lph_err put_dimension(lua_State *L, lvalue *x, int at, array *a, lph_buf *out, int depth, int dim) {
   if (dim == LPH_ARRAY_MAX_DIM) return lvalue_refuse(x, "an array has at most 6 dimensions");
   luaL_checkstack(L, 12, "nested array");
   lua_Integer n = (lua_Integer)lua_rawlen(L, at);
-  if (n == 0 && !is_empty(L, at))
-    return lvalue_refuse(x, "expected a sequence (keys 1, 2, 3 ...), got a table with other keys");
-  if (size[dim] < 0) size[dim] = n;
-  if (size[dim] != n) return lvalue_refuse(x, "sub-arrays must all have the same length");
+  if (has_other_keys(L, at, n)) return lvalue_refuse(x, SEQUENCE_EXPECTED);
+  if (n == 0) return lvalue_refuse(x, "a sub-array cannot be empty");
+  if (a->size[dim] < 0) a->size[dim] = n;
+  if (a->size[dim] != n) return lvalue_refuse(x, "sub-arrays must all have the same length");
   lph_err rc = check(x, lph_buf_putc(out, '{'));
   for (lua_Integer i = 1; rc == LPH_OK && i <= n; i++) {
     lua_rawgeti(L, at, (int)i);
-    rc = put_element(L, x, type, out, depth, dim, size, i);
+    rc = put_element(L, x, a, out, depth, dim, i);
     if (rc != LPH_OK) at_place(x, "element %ld", NULL, (long)i);
     lua_pop(L, 1);
   }
@@ -110,14 +138,19 @@ static lph_err put_dimension(lua_State *L, lvalue *x, int at, const lph_type *ty
 /* "[0:2][1:3]=" where the metatable says { lower = {0, 1} } (luphant.array, or a decoded array). */
 static lph_err put_bounds(lua_State *L, lvalue *x, int at, lph_buf *out, const lua_Integer *size) {
   if (!lua_getmetatable(L, at)) return LPH_OK;
-  lua_getfield(L, -1, "lower");
+  lua_pushliteral(L, "lower");
+  lua_rawget(L, -2);
   lph_err rc = LPH_OK;
   if (lua_istable(L, -1)) {
     for (int dim = 0; rc == LPH_OK && dim < LPH_ARRAY_MAX_DIM && size[dim] >= 0; dim++) {
       lua_rawgeti(L, -1, dim + 1);
-      long long lower = lua_isnil(L, -1) ? 1 : (long long)lua_tonumber(L, -1);
+      double lower = lua_isnil(L, -1) ? 1 : lua_tonumber(L, -1);
       lua_pop(L, 1);
-      rc = check(x, lph_buf_printf(out, "[%lld:%lld]", lower, lower + (long long)size[dim] - 1));
+      if (!(lower >= INT32_MIN && lower + (double)size[dim] - 1 <= INT32_MAX) || lower != floor(lower)) {
+        rc = lvalue_refuse(x, "the lower bounds of an array are integers of 32 bits");
+      } else {
+        rc = check(x, lph_buf_printf(out, "[%.0f:%.0f]", lower, lower + (double)size[dim] - 1));
+      }
     }
     if (rc == LPH_OK) rc = check(x, lph_buf_putc(out, '='));
   }
@@ -126,53 +159,66 @@ static lph_err put_bounds(lua_State *L, lvalue *x, int at, lph_buf *out, const l
 }
 
 static lph_err put_array(lua_State *L, lvalue *x, int at, const lph_type *type, lph_buf *out, int depth) {
-  lua_Integer size[LPH_ARRAY_MAX_DIM] = {-1, -1, -1, -1, -1, -1};
+  array a = {type, lph_typemap_find(x->types, type->elem), {-1, -1, -1, -1, -1, -1}, -1};
   if (lua_rawlen(L, at) == 0 && is_empty(L, at)) return check(x, lph_buf_puts(out, "{}"));
+  if (lua_rawlen(L, at) == 0) return lvalue_refuse(x, SEQUENCE_EXPECTED);
   /* The bounds come first but are known last: the body waits in the scratch of this depth. */
   lph_buf *body = &x->level[depth];
   lph_buf_clear(body);
-  lph_err rc = put_dimension(L, x, at, type, body, depth + 1, 0, size);
-  if (rc == LPH_OK) rc = put_bounds(L, x, at, out, size);
+  lph_err rc = put_dimension(L, x, at, &a, body, depth + 1, 0);
+  if (rc == LPH_OK) rc = put_bounds(L, x, at, out, a.size);
   return rc == LPH_OK ? check(x, lph_buf_add(out, body->data, body->len)) : rc;
 }
 
 /* ---- composites ----------------------------------------------------------------------------------------- */
 
-static lph_err refuse_unknown_fields(lua_State *L, lvalue *x, int at, const lph_type *type) {
+/* Looks at all keys: they must be names of fields, or positions, not both. */
+static lph_err check_fields(lua_State *L, lvalue *x, int at, const lph_type *type, bool *positional) {
+  bool named = false;
+  *positional = false;
   lua_pushnil(L);
   while (lua_next(L, at) != 0) {
     lua_pop(L, 1);
     bool known = false;
     if (lua_type(L, -1) == LUA_TSTRING) {
-      for (int i = 0; i < type->field_count && !known; i++) known = strcmp(type->fields[i].name, lua_tostring(L, -1)) == 0;
+      for (int i = 0; i < type->field_count && !known; i++)
+        known = strcmp(type->fields[i].name, lua_tostring(L, -1)) == 0;
+      named = true;
     } else if (lua_type(L, -1) == LUA_TNUMBER) {
       double n = lua_tonumber(L, -1);
-      known = n >= 1 && n <= type->field_count;
+      known = n >= 1 && n <= type->field_count && n == floor(n);
+      *positional = true;
     }
-    if (!known) {
-      char why[160];
+    if (known && !(named && *positional)) continue;
+    char why[160];
+    if (known) {
+      snprintf(why, sizeof why, "has fields by name and by position");
+    } else if (lua_type(L, -1) == LUA_TNUMBER) {
+      snprintf(why, sizeof why, "has no field %.14g; there are %d", lua_tonumber(L, -1), type->field_count);
+    } else {
       snprintf(why, sizeof why, "has no field \"%.80s\"",
                lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : luaL_typename(L, -1));
-      lua_pop(L, 1);
-      return lvalue_refuse(x, why);
     }
+    lua_pop(L, 1);
+    return lvalue_refuse(x, why);
   }
   return LPH_OK;
 }
 
 static lph_err put_field(lua_State *L, lvalue *x, const lph_field *field, lph_buf *out, int depth) {
+  const lph_type *type = lvalue_resolve(L, x, lua_gettop(L), lph_typemap_find(x->types, field->type));
   if (lvalue_is_null(L, -1)) return LPH_OK; /* nothing between the commas is NULL */
   lph_buf *scratch = &x->level[depth];
   lph_buf_clear(scratch);
-  lph_err rc = lvalue_text(L, x, lua_gettop(L), lph_typemap_find(x->types, field->type), scratch, depth + 1);
+  lph_err rc = lvalue_text(L, x, lua_gettop(L), type, scratch, depth + 1);
   if (rc != LPH_OK) return at_place(x, "field \"%s\"", field->name, 0);
   return check(x, lph_row_put(out, (lph_bytes){scratch->data, scratch->len}));
 }
 
 /* By field name, or by position. */
 static lph_err put_composite(lua_State *L, lvalue *x, int at, const lph_type *type, lph_buf *out, int depth) {
-  bool positional = lua_rawlen(L, at) > 0;
-  lph_err rc = refuse_unknown_fields(L, x, at, type);
+  bool positional;
+  lph_err rc = check_fields(L, x, at, type, &positional);
   if (rc == LPH_OK) rc = check(x, lph_buf_putc(out, '('));
   for (int i = 0; rc == LPH_OK && i < type->field_count; i++) {
     if (i > 0 && lph_buf_putc(out, ',') != LPH_OK) return lph_error_oom(x->error);
@@ -189,13 +235,15 @@ static lph_err put_composite(lua_State *L, lvalue *x, int at, const lph_type *ty
 
 /* ---- ranges ------------------------------------------------------------------------------------------------ */
 
-static lph_err put_bound(lua_State *L, lvalue *x, int at, const char *key, const lph_type *type, lph_buf *out, int depth) {
+static lph_err put_bound(lua_State *L, lvalue *x, int at, const char *key, const lph_type *type, lph_buf *out,
+                         int depth) {
   lua_getfield(L, at, key);
+  const lph_type *subtype = lvalue_resolve(L, x, lua_gettop(L), lph_typemap_find(x->types, type->elem));
   lph_err rc = LPH_OK;
   if (!lvalue_is_null(L, -1)) {
     lph_buf *scratch = &x->level[depth];
     lph_buf_clear(scratch);
-    rc = lvalue_text(L, x, lua_gettop(L), lph_typemap_find(x->types, type->elem), scratch, depth + 1);
+    rc = lvalue_text(L, x, lua_gettop(L), subtype, scratch, depth + 1);
     rc = rc == LPH_OK ? check(x, lph_range_put(out, (lph_bytes){scratch->data, scratch->len}))
                       : at_place(x, "bound \"%s\"", key, 0);
   }
@@ -238,16 +286,18 @@ static lph_err put_range(lua_State *L, lvalue *x, int at, const lph_type *type, 
   return rc == LPH_OK ? check(x, lph_buf_putc(out, bounds[1])) : rc;
 }
 
-static lph_err put_multirange(lua_State *L, lvalue *x, int at, const lph_type *type, lph_buf *out, int depth) {
+static lph_err put_multirange(lua_State *L, lvalue *x, int at, const lph_type *type, lph_buf *out,
+                              int depth) {
   const lph_type *range = lph_typemap_find(x->types, type->elem);
   int n = (int)lua_rawlen(L, at);
-  if (range == NULL || (n == 0 && !is_empty(L, at))) return lvalue_refuse(x, "expected a sequence of ranges");
+  if (range == NULL || has_other_keys(L, at, n)) return lvalue_refuse(x, "expected a sequence of ranges");
   lph_err rc = check(x, lph_buf_putc(out, '{'));
   for (int i = 1; rc == LPH_OK && i <= n; i++) {
     if (i > 1 && lph_buf_putc(out, ',') != LPH_OK) return lph_error_oom(x->error);
     lua_rawgeti(L, at, i);
+    const lph_type *each = lvalue_resolve(L, x, lua_gettop(L), range);
     rc = lvalue_is_null(L, -1) ? lvalue_refuse(x, "a multirange cannot hold NULL")
-                               : lvalue_text(L, x, lua_gettop(L), range, out, depth + 1);
+                               : lvalue_text(L, x, lua_gettop(L), each, out, depth + 1);
     if (rc != LPH_OK) at_place(x, "range %ld", NULL, i);
     lua_pop(L, 1);
   }
@@ -271,7 +321,9 @@ static lph_err put_hstore(lua_State *L, lvalue *x, int at, lph_buf *out) {
     bool clean = lph_utf8_valid(key) && memchr(key.data, 0, key.len) == NULL &&
                  (null || (lph_utf8_valid(value) && memchr(value.data, 0, value.len) == NULL));
     lph_err rc = first ? LPH_OK : check(x, lph_buf_putc(out, ','));
-    if (rc == LPH_OK) rc = clean ? check(x, lph_hstore_put(out, key, value)) : lvalue_refuse(x, "contains a NUL byte or bad UTF-8");
+    if (rc == LPH_OK)
+      rc = clean ? check(x, lph_hstore_put(out, key, value))
+                 : lvalue_refuse(x, "contains a NUL byte or bad UTF-8");
     lua_pop(L, 1);
     first = false;
     if (rc != LPH_OK) {
@@ -284,34 +336,83 @@ static lph_err put_hstore(lua_State *L, lvalue *x, int at, lph_buf *out) {
 
 /* ---- dates and times -------------------------------------------------------------------------------------------- */
 
-static bool read_int(lua_State *L, int at, const char *key, double fallback, double *to) {
-  lua_getfield(L, at, key);
-  bool ok = lua_isnil(L, -1) || lua_type(L, -1) == LUA_TNUMBER;
-  *to = lua_isnil(L, -1) ? fallback : lua_tonumber(L, -1);
-  lua_pop(L, 1);
-  return ok && *to > -1e15 && *to < 1e15;
+enum { YEAR, MONTH, DAY, HOUR, MIN, SEC, US, OFFSET, MONTHS, DAYS, INFINITE, FIELDS };
+static const char *const field_names[FIELDS] = {"year", "month",  "day",    "hour", "min",     "sec",
+                                                "us",   "offset", "months", "days", "infinity"};
+
+/* Whole numbers only; on LuaJIT the microseconds of a long interval are a decimal string, as they were read. */
+static bool read_whole(lua_State *L, int at, int64_t *to) {
+  lph_bytes text;
+  switch (lua_type(L, at)) {
+    case LUA_TNUMBER: break;
+    case LUA_TSTRING: text.data = lua_tolstring(L, at, &text.len); return lph_parse_int8(text, to);
+    default: return false;
+  }
+  double number = lua_tonumber(L, at);
+  if (number != floor(number) || !(fabs(number) < 9.2e18)) return false;
+  *to = lua_isinteger(L, at) ? (int64_t)lua_tointeger(L, at) : (int64_t)number;
+  return true;
+}
+
+/* Reads the fields that are there; `seen` has a bit for each. Those of os.date("*t") without a meaning to
+ * PostgreSQL are passed over, unknown ones refused: they are misspelt. */
+static lph_err read_fields(lua_State *L, lvalue *x, int at, int64_t value[FIELDS], unsigned *seen) {
+  char why[160];
+  *seen = 0;
+  lua_pushnil(L);
+  for (; lua_next(L, at) != 0; lua_pop(L, 1)) {
+    const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : luaL_typename(L, -2);
+    int i = 0;
+    while (i < FIELDS && strcmp(field_names[i], name) != 0) i++;
+    if (i < FIELDS && read_whole(L, lua_gettop(L), &value[i])) {
+      *seen |= 1u << i;
+      continue;
+    }
+    bool of_os_date = strcmp(name, "wday") == 0 || strcmp(name, "yday") == 0 || strcmp(name, "isdst") == 0;
+    if (of_os_date) continue;
+    snprintf(why, sizeof why,
+             i < FIELDS ? "field \"%.80s\": expected a whole number (fractions of seconds go into us)"
+                        : "has no field \"%.80s\"",
+             name);
+    lua_pop(L, 2);
+    return lvalue_refuse(x, why);
+  }
+  return LPH_OK;
+}
+
+static bool in_int32(const int64_t value[FIELDS]) {
+  for (int i = 0; i < FIELDS; i++)
+    if (i != US && (value[i] < INT32_MIN || value[i] > INT32_MAX)) return false;
+  return true;
 }
 
 /* The table form that datetime = "table" gives, and os.date("*t") with it. */
 static lph_err put_datetime(lua_State *L, lvalue *x, int at, const lph_type *type, lph_buf *out) {
-  double year, month, day, hour, min, sec, us, offset, months, days, infinity;
-  bool has_date = type->kind == LPH_DATE || type->kind == LPH_TIMESTAMP || type->kind == LPH_TIMESTAMPTZ;
-  bool ok = read_int(L, at, "infinity", 0, &infinity);
-  if (ok && infinity != 0) return check(x, lph_buf_puts(out, infinity > 0 ? "infinity" : "-infinity"));
-  ok = ok && read_int(L, at, "year", has_date ? 1e16 : 0, &year) && read_int(L, at, "month", 1, &month) &&
-       read_int(L, at, "day", 1, &day) && read_int(L, at, "hour", 0, &hour) && read_int(L, at, "min", 0, &min) &&
-       read_int(L, at, "sec", 0, &sec) && read_int(L, at, "us", 0, &us) && read_int(L, at, "offset", 0, &offset) &&
-       read_int(L, at, "months", 0, &months) && read_int(L, at, "days", 0, &days);
-  if (!ok)
-    return lvalue_refuse(x, "expected the fields year, month, day, hour, min, sec, us (interval: months, days, us) as numbers");
-  lph_datetime d = {.year = (int32_t)year, .month = (int32_t)month, .day = (int32_t)day, .hour = (int32_t)hour,
-                    .minute = (int32_t)min, .second = (int32_t)sec, .us = (int32_t)us, .offset_s = (int32_t)offset,
-                    .months = (int32_t)months, .days = (int32_t)days, .time_us = (int64_t)us};
-  if (type->kind == LPH_TIME || type->kind == LPH_TIMETZ)
-    d.time_us = (((int64_t)hour * 60 + (int64_t)min) * 60 + (int64_t)sec) * 1000000 + (int64_t)us;
-  lph_err rc = lph_datetime_write(type, &d, out);
+  int64_t v[FIELDS] = {[MONTH] = 1, [DAY] = 1};
+  unsigned seen, span = 1u << MONTHS | 1u << DAYS | 1u << US;
+  lph_err rc = read_fields(L, x, at, v, &seen);
+  if (rc != LPH_OK) return rc;
+  bool is_clock = type->kind == LPH_TIME || type->kind == LPH_TIMETZ, is_span = type->kind == LPH_INTERVAL;
+  if (v[INFINITE] == 0 && is_span && (seen == 0 || (seen & ~span & ~(1u << INFINITE)) != 0))
+    return lvalue_refuse(x, "an interval has the fields months, days and us (microseconds)");
+  if (v[INFINITE] == 0 && !is_span && (seen & (is_clock ? 1u << HOUR : 1u << YEAR)) == 0)
+    return lvalue_refuse(x, is_clock
+                              ? "expected the fields hour, min, sec, us; there is no hour"
+                              : "expected the fields year, month, day, hour, min, sec, us; there is no year");
+  if (!is_span && (seen & (1u << MONTHS | 1u << DAYS)) != 0)
+    return lvalue_refuse(x, "months and days are fields of an interval; those of a date are month and day");
+  bool fits = in_int32(v) && (is_span || (v[US] >= 0 && v[US] <= 999999));
+  lph_datetime d = {.infinity = (v[INFINITE] > 0) - (v[INFINITE] < 0)};
+  if (fits) {
+    d.year = (int32_t)v[YEAR], d.month = (int32_t)v[MONTH], d.day = (int32_t)v[DAY];
+    d.hour = (int32_t)v[HOUR], d.minute = (int32_t)v[MIN], d.second = (int32_t)v[SEC];
+    d.us = is_span ? 0 : (int32_t)v[US], d.offset_s = (int32_t)v[OFFSET];
+    d.months = (int32_t)v[MONTHS], d.days = (int32_t)v[DAYS], d.time_us = v[US];
+    rc = lph_datetime_write(type, &d, out);
+  }
   if (rc == LPH_ENOMEM) return lph_error_oom(x->error);
-  return rc == LPH_OK ? LPH_OK : lvalue_refuse(x, "these fields are not a date or time PostgreSQL can hold");
+  return fits && rc == LPH_OK ? LPH_OK
+                              : lvalue_refuse(x, "these fields are not a date or time PostgreSQL can hold");
 }
 
 /* ---- all ------------------------------------------------------------------------------------------------------------ */

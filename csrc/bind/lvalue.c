@@ -29,6 +29,7 @@ static const char *lua_type_of(lua_State *L, int at) {
     case LUA_TSTRING: return "a string";
     case LUA_TTABLE: return "a table";
     case LUA_TFUNCTION: return "a function";
+    case LCOMPAT_TCDATA: return "a cdata";
     default: return "a userdata";
   }
 }
@@ -49,6 +50,19 @@ static lph_err name_parameter(lvalue *x, int number, const lph_type *type) {
 }
 
 /* ---- scalars ----------------------------------------------------------------------------------------- */
+
+/* A 64-bit integer of LuaJIT's FFI. Its text ("-5LL", "5ULL") is the only way to it that needs no FFI here. */
+static bool read_cdata(lua_State *L, int at, lph_value *v) {
+  lph_bytes text;
+  if (!luaL_callmeta(L, at, "__tostring")) return false;
+  text.data = lua_tolstring(L, -1, &text.len);
+  bool is_int = text.data != NULL && text.len > 2 && memcmp(text.data + text.len - 2, "LL", 2) == 0;
+  if (is_int) text.len -= text.data[text.len - 3] == 'U' ? 3 : 2;
+  is_int = is_int && lph_parse_int8(text, &v->integer);
+  lua_pop(L, 1);
+  v->tag = LPH_V_INT;
+  return is_int;
+}
 
 static bool read_scalar(lua_State *L, int at, lph_value *v) {
   *v = (lph_value){0};
@@ -74,12 +88,14 @@ static bool read_scalar(lua_State *L, int at, lph_value *v) {
         v->tag = LPH_V_FLOAT;
       }
       return true;
+    case LCOMPAT_TCDATA: return read_cdata(L, at, v);
     default: return false;
   }
 }
 
 static bool takes_epoch(const lph_type *type) {
-  return type != NULL && (type->kind == LPH_DATE || type->kind == LPH_TIMESTAMP || type->kind == LPH_TIMESTAMPTZ);
+  return type != NULL &&
+         (type->kind == LPH_DATE || type->kind == LPH_TIMESTAMP || type->kind == LPH_TIMESTAMPTZ);
 }
 
 /* Seconds since 1970 (os.time(), datetime = "epoch") for a date or timestamp. */
@@ -107,12 +123,11 @@ static lph_err put_scalar(lua_State *L, lvalue *x, int at, const lph_type *type,
   lph_value v;
   if (!read_scalar(L, at, &v)) return wrong_type(L, x, at, "this Lua type has no PostgreSQL form");
   if (takes_epoch(type) && v.tag != LPH_V_STRING && v.tag != LPH_V_BOOL)
-    return put_epoch(x, type, lua_tonumber(L, at), out);
+    return put_epoch(x, type, v.tag == LPH_V_INT ? (double)v.integer : v.number, out);
   const char *why = "cannot be sent";
   lph_err rc = lph_encode(type == NULL ? &text : type, &v, out, &why);
   if (rc == LPH_ENOMEM) return lph_error_oom(x->error);
-  if (rc == LPH_ETYPE) return wrong_type(L, x, at, why);
-  return rc == LPH_OK ? LPH_OK : lvalue_refuse(x, why);
+  return rc == LPH_OK ? LPH_OK : wrong_type(L, x, at, why);
 }
 
 static lph_err put_json(lua_State *L, lvalue *x, int at, lph_buf *out) {
@@ -122,7 +137,8 @@ static lph_err put_json(lua_State *L, lvalue *x, int at, lph_buf *out) {
     lua_call(L, 1, 1);
     size_t len;
     const char *text = lua_tolstring(L, -1, &len);
-    lph_err rc = text == NULL ? lvalue_refuse(x, "the JSON encoder gave no text") : lph_buf_add(out, text, len);
+    lph_err rc = text == NULL ? lvalue_refuse(x, "the JSON encoder gave no text")
+                              : lph_buf_add(out, text, len);
     lua_pop(L, 1);
     return rc == LPH_ENOMEM ? lph_error_oom(x->error) : rc;
   }
@@ -176,29 +192,49 @@ lph_err lvalue_text(lua_State *L, lvalue *x, int at, const lph_type *type, lph_b
   if (lua_type(L, at) != LUA_TTABLE) return put_scalar(L, x, at, type, out);
   if (has_metatable(L, at, LVALUE_JSON)) return put_wrapped_json(L, x, at, out);
   if (type != NULL && (type->kind == LPH_JSON || type->kind == LPH_JSONB)) return put_json(L, x, at, out);
-  if (depth >= LVALUE_DEPTH - 1) return lvalue_refuse(x, "the table is nested too deeply (or contains itself)");
+  if (depth >= LVALUE_DEPTH - 1)
+    return lvalue_refuse(x, "the table is nested too deeply (or contains itself)");
   luaL_checkstack(L, 12, "nested parameter");
   return ltable_put(L, x, at, type, out, depth);
 }
 
-/* ---- parameters --------------------------------------------------------------------------------------------- */
+/* ---- what stands for another value --------------------------------------------------------------------------- */
 
-/* value at `at` -> codec.encode(value) in its place */
-static void apply_codec(lua_State *L, const lvalue *x, int at, lph_oid oid) {
-  lua_rawgeti(L, x->codecs, (lua_Integer)oid);
+/* codecs[oid].encode, pushed; nothing pushed where there is none */
+static bool push_encoder(lua_State *L, const lvalue *x, const lph_type *type) {
+  if (LPH_LIKELY(x->codecs == 0) || type == NULL) return false;
+  lua_rawgeti(L, x->codecs, (lua_Integer)type->oid);
   if (lua_istable(L, -1)) {
     lua_getfield(L, -1, "encode");
-    if (lua_isfunction(L, -1)) {
-      lua_pushvalue(L, at);
-      lua_call(L, 1, 1);
-      lua_replace(L, at);
-      lua_pop(L, 1);
-      return;
-    }
-    lua_pop(L, 1);
+    lua_remove(L, -2);
   }
+  if (lua_isfunction(L, -1)) return true;
   lua_pop(L, 1);
+  return false;
 }
+
+bool lvalue_has_encoder(lua_State *L, const lvalue *x, const lph_type *type) {
+  bool has = push_encoder(L, x, type);
+  if (has) lua_pop(L, 1);
+  return has;
+}
+
+const lph_type *lvalue_resolve(lua_State *L, const lvalue *x, int at, const lph_type *type) {
+  lph_oid oid;
+  if (LPH_UNLIKELY(lvalue_typed_oid(L, at, &oid))) {
+    lua_getfield(L, at, "value");
+    lua_replace(L, at);
+    type = lph_typemap_find(x->types, oid);
+  }
+  if (LPH_UNLIKELY(x->codecs != 0) && !lvalue_is_null(L, at) && push_encoder(L, x, type)) {
+    lua_pushvalue(L, at);
+    lua_call(L, 1, 1);
+    lua_replace(L, at);
+  }
+  return type;
+}
+
+/* ---- parameters --------------------------------------------------------------------------------------------- */
 
 /* Strings for text and bytea go out as they lie in Lua's memory. */
 static bool lend_string(lua_State *L, lvalue *x, int at, const lph_type *type, lph_params *params, int number,
@@ -211,9 +247,10 @@ static bool lend_string(lua_State *L, lvalue *x, int at, const lph_type *type, l
   if (s.len > INT_MAX - 1024) {
     *rc = lvalue_refuse(x, "is longer than PostgreSQL can take (1 GB)");
   } else if (type->kind == LPH_TEXT && memchr(s.data, '\0', s.len) != NULL) {
-    *rc = lvalue_refuse(x, "contains a NUL byte, which PostgreSQL cannot store in text; use bytea for binary data");
+    *rc = wrong_type(L, x, at,
+                     "contains a NUL byte, which PostgreSQL cannot store in text; use bytea for binary data");
   } else if (type->kind == LPH_TEXT && !lph_utf8_valid(s)) {
-    *rc = lvalue_refuse(x, "is not valid UTF-8; convert it first, or use bytea for binary data");
+    *rc = wrong_type(L, x, at, "is not valid UTF-8; convert it first, or use bytea for binary data");
   } else {
     lph_params_lend(params, number - 1, s.data, s.len, type->kind == LPH_BYTEA);
   }
@@ -221,15 +258,8 @@ static bool lend_string(lua_State *L, lvalue *x, int at, const lph_type *type, l
 }
 
 lph_err lvalue_put(lua_State *L, lvalue *x, int at, const lph_type *type, lph_params *params, int number) {
-  if (LPH_UNLIKELY(lua_type(L, at) == LUA_TTABLE && has_metatable(L, at, LVALUE_TYPED))) {
-    lua_getfield(L, at, "value");
-    lua_replace(L, at);
-  }
+  if (LPH_UNLIKELY(x->codecs != 0 || lua_type(L, at) == LUA_TTABLE)) type = lvalue_resolve(L, x, at, type);
   if (lvalue_is_null(L, at)) return LPH_OK;
-  if (LPH_UNLIKELY(x->codecs != 0 && type != NULL)) {
-    apply_codec(L, x, at, type->oid);
-    if (lvalue_is_null(L, at)) return LPH_OK;
-  }
   lph_err rc;
   if (!lend_string(L, x, at, type, params, number, &rc)) {
     size_t start = params->text.len;

@@ -22,21 +22,26 @@ with recursive wanted(oid) as (
   select part.oid from wanted w join pg_catalog.pg_type t on t.oid = w.oid,
   lateral (
     select t.typbasetype where t.typtype = 'd'
-    union all select t.typelem where t.typcategory = 'A'
+    union all select t.typelem where t.typinput = 'pg_catalog.array_in'::pg_catalog.regproc
     union all select r.rngsubtype from pg_catalog.pg_range r where r.rngtypid = t.oid
     union all select a.atttypid from pg_catalog.pg_attribute a
       where t.typtype = 'c' and a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
     %s
   ) part(oid) where part.oid <> 0)
 select t.oid, pg_catalog.format_type(t.oid, null) as name, t.typtype::text as class, t.typname::text as typname,
-  t.typcategory::text as category, t.typelem as elem, t.typdelim::text as delim, t.typbasetype as base,
+  t.typinput = 'pg_catalog.array_in'::pg_catalog.regproc as is_array, t.typelem as elem, t.typdelim::text as delim,
+  t.typbasetype as base,
   (select r.rngsubtype from pg_catalog.pg_range r where r.rngtypid = t.oid) as subtype,
   %s as range,
   (select array_agg(a.attname::text order by a.attnum) from pg_catalog.pg_attribute a
     where t.typtype = 'c' and a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped) as field_names,
   (select array_agg(a.atttypid order by a.attnum) from pg_catalog.pg_attribute a
     where t.typtype = 'c' and a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped) as field_types
-from wanted w join pg_catalog.pg_type t on t.oid = w.oid where t.oid >= 16384]]
+from wanted w join pg_catalog.pg_type t on t.oid = w.oid]]
+
+-- Below are the types that come with the server. The core knows those that tables have; the others (row types of
+-- system catalogs, domains of the information schema) are user types to us.
+local FIRST_USER_OID = 16384
 
 -- Base types of well-known extensions whose wire form is understood; the others are read as text.
 local EXTENSION_KINDS = {
@@ -63,7 +68,7 @@ local function definition(row, map)
     out.kind, out.elem = "range", row.subtype
   elseif row.class == "m" then
     out.kind, out.elem = "multirange", row.range
-  elseif row.category == "A" and row.elem ~= 0 then
+  elseif row.is_array then
     out.kind, out.elem = "array", row.elem
   else
     out.kind = EXTENSION_KINDS[row.typname] or "opaque"
@@ -73,7 +78,11 @@ end
 
 -- Domains over domains come in any order: go round until nothing more can be defined.
 local function define_all(map, rows)
-  local waiting = rows
+  local waiting = {}
+  for _, row in ipairs(rows) do
+    local is_builtin = row.oid < FIRST_USER_OID and map:name(row.oid)
+    if not is_builtin then waiting[#waiting + 1] = row end
+  end
   repeat
     local left = {}
     for _, row in ipairs(waiting) do
@@ -88,7 +97,7 @@ end
 -- A type the catalog does not show (dropped meanwhile) is read as text rather than asked for again.
 local function define_unseen(map, oids)
   for _, oid in ipairs(oids) do
-    if not map:name(oid) then map:define { oid = oid, name = "type " .. oid, kind = "opaque" } end
+    if not map:name(oid) then map:define { oid = oid, name = ("type %.0f"):format(oid), kind = "opaque" } end
   end
 end
 

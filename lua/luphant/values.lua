@@ -23,6 +23,12 @@ function values.array(list, options)
   local lower = options and options.lower
   if not lower then return core.json_array(list) end
   if type(lower) == "number" then lower = { lower } end
+  if type(lower) ~= "table" then error("lower is an integer, or a list with one for each dimension", 2) end
+  for dimension, bound in ipairs(lower) do
+    if type(bound) ~= "number" or bound ~= math.floor(bound) or bound < -2 ^ 31 or bound >= 2 ^ 31 then
+      error(("lower bound %d must be an integer of 32 bits, got %s"):format(dimension, tostring(bound)), 2)
+    end
+  end
   return setmetatable(list, { __name = "luphant.array", lower = lower })
 end
 
