@@ -56,8 +56,7 @@ static inline lph_list *lph_list_pop_front(lph_list *list) {
 }
 
 /* The body may remove `node`, and nothing else. `after` is a second variable for the macro's use. */
-#define lph_list_each(list, node, after)                                            \
-  for (lph_list *node = (list)->next, *after = node->next; node != (list);          \
-       node = after, after = node->next)
+#define lph_list_each(list, node, after) \
+  for (lph_list *node = (list)->next, *after = node->next; node != (list); node = after, after = node->next)
 
 #endif

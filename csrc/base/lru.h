@@ -16,7 +16,9 @@
  * set last; two entries never share one.
  *
  * All functions are O(1) except lph_lru_clear, lph_lru_free and growing (rare, spread over the inserts
- * that caused it). The map must stay where it was initialised. Not thread-safe. SPDX-License-Identifier: MIT */
+ * that caused it). The map must stay where it was initialised. Not thread-safe.
+ *
+ * SPDX-License-Identifier: MIT */
 #ifndef LPH_LRU_H
 #define LPH_LRU_H
 
@@ -44,9 +46,9 @@ typedef struct lph_lru {
   lph_lru_evict evict;
   void *context;
   size_t count, weight;
-  lph_list order;                      /* most recently used first */
-  lph_lru_entry **by_key, **by_alias;  /* two tables of `buckets` chains each, in one block */
-  size_t buckets;                      /* a power of two, or 0 before the first insert */
+  lph_list order;                     /* most recently used first */
+  lph_lru_entry **by_key, **by_alias; /* two tables of `buckets` chains each, in one block */
+  size_t buckets;                     /* a power of two, or 0 before the first insert */
 } lph_lru;
 
 /* Allocates nothing. max_weight 0 = no bound by weight; max_count 0 = nothing can be inserted. */

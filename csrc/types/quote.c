@@ -2,10 +2,10 @@
 #include "types/quote.h"
 
 const uint8_t lph_quote_class[256] = {
-    ['\t'] = LPH_Q_SPACE,  ['\n'] = LPH_Q_SPACE,   ['\v'] = LPH_Q_SPACE, ['\f'] = LPH_Q_SPACE,
-    ['\r'] = LPH_Q_SPACE,  [' '] = LPH_Q_SPACE,    ['"'] = LPH_Q_ESCAPE, ['\\'] = LPH_Q_ESCAPE,
-    ['{'] = LPH_Q_BRACE,   ['}'] = LPH_Q_BRACE,    ['('] = LPH_Q_PAREN,  [')'] = LPH_Q_PAREN,
-    ['['] = LPH_Q_SQUARE,  [']'] = LPH_Q_SQUARE,   [','] = LPH_Q_COMMA,
+  ['\t'] = LPH_Q_SPACE, ['\n'] = LPH_Q_SPACE, ['\v'] = LPH_Q_SPACE, ['\f'] = LPH_Q_SPACE,
+  ['\r'] = LPH_Q_SPACE, [' '] = LPH_Q_SPACE,  ['"'] = LPH_Q_ESCAPE, ['\\'] = LPH_Q_ESCAPE,
+  ['{'] = LPH_Q_BRACE,  ['}'] = LPH_Q_BRACE,  ['('] = LPH_Q_PAREN,  [')'] = LPH_Q_PAREN,
+  ['['] = LPH_Q_SQUARE, [']'] = LPH_Q_SQUARE, [','] = LPH_Q_COMMA,
 };
 
 bool lph_quote_has(lph_bytes text, unsigned mask) {
@@ -55,8 +55,7 @@ lph_err lph_quote_read_string(const char **p, const char *end, lph_buf *scratch,
 }
 
 /* The general case: pieces in and out of quotes, doubled quotes, backslashes. */
-static lph_err read_pieces(const char **p, const char *end, unsigned stop, lph_buf *scratch,
-                           lph_bytes *out) {
+static lph_err read_pieces(const char **p, const char *end, unsigned stop, lph_buf *scratch, lph_bytes *out) {
   const char *s = *p;
   if (lph_buf_reserve(scratch, (size_t)(end - s)) != LPH_OK) return LPH_ENOMEM;
   size_t start = scratch->len;

@@ -12,10 +12,10 @@
 #include "base/buf.h"
 
 enum {
-  LPH_Q_SPACE = 1,  /* space, \t \n \v \f \r */
-  LPH_Q_ESCAPE = 2, /* " and \ */
-  LPH_Q_BRACE = 4,  /* { } */
-  LPH_Q_PAREN = 8,  /* ( ) */
+  LPH_Q_SPACE = 1,   /* space, \t \n \v \f \r */
+  LPH_Q_ESCAPE = 2,  /* " and \ */
+  LPH_Q_BRACE = 4,   /* { } */
+  LPH_Q_PAREN = 8,   /* ( ) */
   LPH_Q_SQUARE = 16, /* [ ] */
   LPH_Q_COMMA = 32
 };

@@ -212,18 +212,15 @@ const lph_type *lph_typemap_find(const lph_typemap *map, lph_oid oid) {
 static bool has_binary(const lph_typemap *map, const lph_type *type, int depth, int *visits) {
   if (type == NULL || depth > 32 || --*visits < 0) return false;
   switch ((lph_kind)type->kind) {
-    case LPH_OPAQUE:
-      return false;
+    case LPH_OPAQUE: return false;
     case LPH_ARRAY:
     case LPH_RANGE:
-    case LPH_MULTIRANGE:
-      return has_binary(map, lph_typemap_find(map, type->elem), depth + 1, visits);
+    case LPH_MULTIRANGE: return has_binary(map, lph_typemap_find(map, type->elem), depth + 1, visits);
     case LPH_COMPOSITE:
       for (size_t i = 0; i < type->field_count; i++)
         if (!has_binary(map, lph_typemap_find(map, type->fields[i].type), depth + 1, visits)) return false;
       return true;
-    default:
-      return true;
+    default: return true;
   }
 }
 

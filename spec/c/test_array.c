@@ -19,8 +19,8 @@ static void check_trace(lph_bytes in, bool binary, char delim, const char *want)
   trace_array(&out, copy, binary, delim);
   lph_buf_terminate(&out);
   if (strcmp(out.data, want) != 0)
-    fail_msg("%s %.*s: got %s, expected %s", binary ? "binary" : "text", binary ? 0 : (int)in.len,
-             in.data, out.data, want);
+    fail_msg("%s %.*s: got %s, expected %s", binary ? "binary" : "text", binary ? 0 : (int)in.len, in.data,
+             out.data, want);
   free((char *)copy.data);
   lph_buf_free(&out);
 }
@@ -87,15 +87,67 @@ static void a_delimiter_other_than_the_comma_is_honoured(void **state) {
 static void text_that_no_server_prints_is_refused(void **state) {
   (void)state;
   static const char *const bad[] = {
-      "", "{", "}", "{}}", "{}x", " {}", "{ }", "{1", "{1,", "{1,}", "{,1}", "{,}", "1", "{1}}", "{1}{2}",
-      "{1 }", "{ 1}", "{1, 2}", "{a\"b\"}", "{\"a\"b}", "{\"a", "{\"a\\", "{\"a\\\"", "{\"a\"", "{a\\b}",
-      "{{1},2}", "{1,{2}}", "{{1},{}}", "{{}}", "{{1},{2,3}}", "{{1,2},{3}}", "{{{1}},{2}}", "{{1},{{2}}}",
-      "{{{{{{{1}}}}}}}", "[0:1]={1}", "[0:1]={1,2,3}", "[1:0]={}", "[1:1]={}", "[1:1]={{1}}", "[1:1][1:1]={1}",
-      "[1:1]{1}", "[1:1]=", "[1:1", "[1:", "[", "[]={1}", "[:1]={1}", "[1]={1}", "[a:b]={1}", "[1:1]x={1}",
-      "[2:1]={1}", "[1:2147483647]={1}", "[1:99999999999999999999]={1}", "[--1:1]={1}", "[-:1]={1}",
-      "[-2147483649:-2147483649]={1}", "[2147483647:2147483647]={1}", "[1:1000000]={1}",
-      "[1:1][1:1][1:1][1:1][1:1][1:1][1:1]={{{{{{{1}}}}}}}", "[1:65536][1:65536]={{1}}",
-      "[-2147483648:2147483646]={1}",
+    "",
+    "{",
+    "}",
+    "{}}",
+    "{}x",
+    " {}",
+    "{ }",
+    "{1",
+    "{1,",
+    "{1,}",
+    "{,1}",
+    "{,}",
+    "1",
+    "{1}}",
+    "{1}{2}",
+    "{1 }",
+    "{ 1}",
+    "{1, 2}",
+    "{a\"b\"}",
+    "{\"a\"b}",
+    "{\"a",
+    "{\"a\\",
+    "{\"a\\\"",
+    "{\"a\"",
+    "{a\\b}",
+    "{{1},2}",
+    "{1,{2}}",
+    "{{1},{}}",
+    "{{}}",
+    "{{1},{2,3}}",
+    "{{1,2},{3}}",
+    "{{{1}},{2}}",
+    "{{1},{{2}}}",
+    "{{{{{{{1}}}}}}}",
+    "[0:1]={1}",
+    "[0:1]={1,2,3}",
+    "[1:0]={}",
+    "[1:1]={}",
+    "[1:1]={{1}}",
+    "[1:1][1:1]={1}",
+    "[1:1]{1}",
+    "[1:1]=",
+    "[1:1",
+    "[1:",
+    "[",
+    "[]={1}",
+    "[:1]={1}",
+    "[1]={1}",
+    "[a:b]={1}",
+    "[1:1]x={1}",
+    "[2:1]={1}",
+    "[1:2147483647]={1}",
+    "[1:99999999999999999999]={1}",
+    "[--1:1]={1}",
+    "[-:1]={1}",
+    "[-2147483649:-2147483649]={1}",
+    "[2147483647:2147483647]={1}",
+    "[1:1000000]={1}",
+    "[1:1][1:1][1:1][1:1][1:1][1:1][1:1]={{{{{{{1}}}}}}}",
+    "[1:65536][1:65536]={{1}}",
+    "[-2147483648:2147483646]={1}",
   };
   for (size_t i = 0; i < lph_countof(bad); i++)
     check_refused((lph_bytes){bad[i], strlen(bad[i])}, false, ',');
@@ -180,17 +232,20 @@ static void every_shortened_or_lengthened_value_is_refused(void **state) {
 
 static void headers_that_lie_are_refused_before_anything_is_promised(void **state) {
   (void)state;
-  const struct { int ndim; int32_t dims[12]; } lies[] = {
-      {7, {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}}, /* (the seventh pair is missing as well) */
-      {1, {-1, 1}},
-      {1, {INT32_MIN, 1}},
-      {1, {4, 1}}, /* three items follow */
-      {1, {INT32_MAX, 1}},
-      {2, {65536, 1, 65536, 1}},               /* product 2^32: zero in 32 bits */
-      {4, {65536, 1, 65536, 1, 65536, 1, 65536, 1}}, /* product 2^64: zero in 64 bits */
-      {3, {3, 1, INT32_MAX, 1, INT32_MAX, 1}},
-      {1, {3, INT32_MAX}}, /* upper bound overflows */
-      {1, {3, INT32_MAX - 2}},
+  const struct {
+    int ndim;
+    int32_t dims[12];
+  } lies[] = {
+    {7, {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}}, /* (the seventh pair is missing as well) */
+    {1, {-1, 1}},
+    {1, {INT32_MIN, 1}},
+    {1, {4, 1}}, /* three items follow */
+    {1, {INT32_MAX, 1}},
+    {2, {65536, 1, 65536, 1}},                     /* product 2^32: zero in 32 bits */
+    {4, {65536, 1, 65536, 1, 65536, 1, 65536, 1}}, /* product 2^64: zero in 64 bits */
+    {3, {3, 1, INT32_MAX, 1, INT32_MAX, 1}},
+    {1, {3, INT32_MAX}}, /* upper bound overflows */
+    {1, {3, INT32_MAX - 2}},
   };
   for (size_t i = 0; i < lph_countof(lies); i++) {
     wire w = head(lies[i].ndim > 6 ? 6 : lies[i].ndim, lies[i].dims);
@@ -319,7 +374,8 @@ static void no_bytes_lead_astray(void **state) {
     wire w = head(2, (int32_t[]){2, 1, 1, 1});
     item(&w, "abc");
     item(&w, NULL);
-    for (int k = 0; k < 3; k++) w.data[next_random() % w.len] = (char)(next_random() % 4 ? next_random() % 5 : 0xff);
+    for (int k = 0; k < 3; k++)
+      w.data[next_random() % w.len] = (char)(next_random() % 4 ? next_random() % 5 : 0xff);
     if (next_random() % 4 == 0) w.len = next_random() % w.len;
     trace_copy(bytes_of(&w), true);
   }
@@ -364,20 +420,20 @@ static void a_write_without_memory_appends_nothing(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(text_arrays_are_walked_as_array_out_prints_them),
-      cmocka_unit_test(a_delimiter_other_than_the_comma_is_honoured),
-      cmocka_unit_test(text_that_no_server_prints_is_refused),
-      cmocka_unit_test(sizes_and_bounds_are_known_after_the_walk),
-      cmocka_unit_test(binary_arrays_give_the_same_events),
-      cmocka_unit_test(a_dimension_of_size_zero_is_an_empty_array),
-      cmocka_unit_test(every_shortened_or_lengthened_value_is_refused),
-      cmocka_unit_test(headers_that_lie_are_refused_before_anything_is_promised),
-      cmocka_unit_test(element_lengths_that_lie_are_refused),
-      cmocka_unit_test(elements_are_quoted_where_array_out_does),
-      cmocka_unit_test(whatever_is_written_reads_back),
-      cmocka_unit_test(no_bytes_lead_astray),
-      cmocka_unit_test(without_memory_an_escaped_element_is_refused_as_such),
-      cmocka_unit_test(a_write_without_memory_appends_nothing),
+    cmocka_unit_test(text_arrays_are_walked_as_array_out_prints_them),
+    cmocka_unit_test(a_delimiter_other_than_the_comma_is_honoured),
+    cmocka_unit_test(text_that_no_server_prints_is_refused),
+    cmocka_unit_test(sizes_and_bounds_are_known_after_the_walk),
+    cmocka_unit_test(binary_arrays_give_the_same_events),
+    cmocka_unit_test(a_dimension_of_size_zero_is_an_empty_array),
+    cmocka_unit_test(every_shortened_or_lengthened_value_is_refused),
+    cmocka_unit_test(headers_that_lie_are_refused_before_anything_is_promised),
+    cmocka_unit_test(element_lengths_that_lie_are_refused),
+    cmocka_unit_test(elements_are_quoted_where_array_out_does),
+    cmocka_unit_test(whatever_is_written_reads_back),
+    cmocka_unit_test(no_bytes_lead_astray),
+    cmocka_unit_test(without_memory_an_escaped_element_is_refused_as_such),
+    cmocka_unit_test(a_write_without_memory_appends_nothing),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -133,13 +133,13 @@ static void without_memory_the_content_stays(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(an_empty_buffer_owns_nothing),
-      cmocka_unit_test(what_is_appended_stays_through_growth),
-      cmocka_unit_test(texts_bytes_and_formats_follow_each_other),
-      cmocka_unit_test(a_terminated_buffer_that_is_full_grows),
-      cmocka_unit_test(a_reserve_makes_the_unsafe_twins_safe),
-      cmocka_unit_test(sizes_that_overflow_are_refused),
-      cmocka_unit_test(without_memory_the_content_stays),
+    cmocka_unit_test(an_empty_buffer_owns_nothing),
+    cmocka_unit_test(what_is_appended_stays_through_growth),
+    cmocka_unit_test(texts_bytes_and_formats_follow_each_other),
+    cmocka_unit_test(a_terminated_buffer_that_is_full_grows),
+    cmocka_unit_test(a_reserve_makes_the_unsafe_twins_safe),
+    cmocka_unit_test(sizes_that_overflow_are_refused),
+    cmocka_unit_test(without_memory_the_content_stays),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -78,11 +78,11 @@ static void a_poll_does_not_wake_before_its_deadline(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(the_clock_is_monotonic_and_in_seconds),
-      cmocka_unit_test(a_deadline_is_as_far_away_as_was_said),
-      cmocka_unit_test(the_sooner_of_two_wins_and_never_is_last),
-      cmocka_unit_test(poll_times_are_rounded_up_and_bounded),
-      cmocka_unit_test(a_poll_does_not_wake_before_its_deadline),
+    cmocka_unit_test(the_clock_is_monotonic_and_in_seconds),
+    cmocka_unit_test(a_deadline_is_as_far_away_as_was_said),
+    cmocka_unit_test(the_sooner_of_two_wins_and_never_is_last),
+    cmocka_unit_test(poll_times_are_rounded_up_and_bounded),
+    cmocka_unit_test(a_poll_does_not_wake_before_its_deadline),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -79,9 +79,9 @@ static void rows_are_read_as_record_out_prints_them(void **state) {
 
 static void text_that_is_no_row_is_refused(void **state) {
   (void)state;
-  static const char *const bad[] = {"",      "(",     ")",      "1,2",    "(1",      "(1,",   "(1)x", "(1) ",
-                                    " (1)",  "(1))",  "(\"a)",  "(\"a\"", "(a\\",    "(a\\)", "(1(2)", "((1)",
-                                    "(\"a\"\"", "(\"\"\"", "(\"a\\\")"};
+  static const char *const bad[] = {"",      "(",    ")",        "1,2",     "(1",       "(1,",  "(1)x",
+                                    "(1) ",  " (1)", "(1))",     "(\"a)",   "(\"a\"",   "(a\\", "(a\\)",
+                                    "(1(2)", "((1)", "(\"a\"\"", "(\"\"\"", "(\"a\\\")"};
   check_all_refused(trace_row, bad, lph_countof(bad));
   check_refused(trace_row, (lph_bytes){NULL, 0}, false);
   check_refused(trace_row, (lph_bytes){NULL, 0}, true);
@@ -164,9 +164,10 @@ static void two_long_bounds_are_unescaped_side_by_side(void **state) {
 
 static void text_that_is_no_range_is_refused(void **state) {
   (void)state;
-  static const char *const bad[] = {"",       "e",      "Empty", "empty ",   "[",      "[1",    "[1,", "[1,2",
-                                    "1,2)",   "[1)",    "[1,2)x", "[1,2,3)", "[1,2)]", "[(1,2)", "[1,2(", "[1,[2)",
-                                    "[\"1,2)", "[1,\"2)", "[1\\",  "[1)2)",   "[1]2]",  "[1(2]"};
+  static const char *const bad[] = {"",       "e",      "Empty", "empty ", "[",       "[1",
+                                    "[1,",    "[1,2",   "1,2)",  "[1)",    "[1,2)x",  "[1,2,3)",
+                                    "[1,2)]", "[(1,2)", "[1,2(", "[1,[2)", "[\"1,2)", "[1,\"2)",
+                                    "[1\\",   "[1)2)",  "[1]2]", "[1(2]"};
   check_all_refused(trace_range, bad, lph_countof(bad));
   check_refused(trace_range, (lph_bytes){NULL, 0}, false);
   check_refused(trace_range, (lph_bytes){NULL, 0}, true);
@@ -221,9 +222,9 @@ static void multiranges_are_cut_into_ranges(void **state) {
 
 static void what_is_no_multirange_is_refused(void **state) {
   (void)state;
-  static const char *const bad[] = {"",        "{",      "}",          "{[1,2)",   "[1,2)}",  "{[1,2)[3,4)}", "{,}",
-                                    "{[1,2),}", "{,[1,2)}", "{[1,2)}}", "{empty}", "{1}",     "{[1,2) }",     "{ }",
-                                    "{[1,\"2)}", "{[1,2\\)}", "{[}"};
+  static const char *const bad[] = {
+    "",         "{",       "}",   "{[1,2)",   "[1,2)}", "{[1,2)[3,4)}", "{,}",       "{[1,2),}", "{,[1,2)}",
+    "{[1,2)}}", "{empty}", "{1}", "{[1,2) }", "{ }",    "{[1,\"2)}",    "{[1,2\\)}", "{[}"};
   check_all_refused(trace_multirange, bad, lph_countof(bad));
   const uint32_t counts[] = {2, UINT32_MAX, INT32_MAX, 0x33333334}; /* the last: times 5 is 4 in 32 bits */
   for (size_t i = 0; i < lph_countof(counts); i++) {
@@ -246,9 +247,24 @@ static void hstores_are_read_as_hstore_out_prints_them(void **state) {
   check_text(trace_hstore, "\"=>\"=>\", \"", "'=>'', '.");
   check_text(trace_hstore, "\"k\\\"\"=>\"v\\\\\", \"k\\\\\"=>\"v\\\"\"", "'k\"''v\\''k\\''v\"'.");
   static const char *const bad[] = {
-      "\"",           "\"a\"",           "\"a\"=",          "\"a\"=>",          "\"a\"=>\"1",    "a=>1",
-      "\"a\"=>1",     "\"a\"=>null",     "\"a\"=>NUL",      "\"a\"=>NULLx",     "\"a\" => \"1\"", " \"a\"=>\"1\"",
-      "\"a\"=>\"1\" ", "\"a\"=>\"1\",",  "\"a\"=>\"1\", ",  "\"a\"=>\"1\",\"b\"=>\"2\"", "NULL=>\"1\"", "\"a\\",
+    "\"",
+    "\"a\"",
+    "\"a\"=",
+    "\"a\"=>",
+    "\"a\"=>\"1",
+    "a=>1",
+    "\"a\"=>1",
+    "\"a\"=>null",
+    "\"a\"=>NUL",
+    "\"a\"=>NULLx",
+    "\"a\" => \"1\"",
+    " \"a\"=>\"1\"",
+    "\"a\"=>\"1\" ",
+    "\"a\"=>\"1\",",
+    "\"a\"=>\"1\", ",
+    "\"a\"=>\"1\",\"b\"=>\"2\"",
+    "NULL=>\"1\"",
+    "\"a\\",
   };
   check_all_refused(trace_hstore, bad, lph_countof(bad));
 }
@@ -484,25 +500,25 @@ static void a_write_without_memory_appends_nothing(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(rows_are_read_as_record_out_prints_them),
-      cmocka_unit_test(text_that_is_no_row_is_refused),
-      cmocka_unit_test(a_binary_row_tells_the_types_of_its_fields),
-      cmocka_unit_test(binary_rows_that_lie_are_refused),
-      cmocka_unit_test(ranges_are_read_as_range_out_prints_them),
-      cmocka_unit_test(two_long_bounds_are_unescaped_side_by_side),
-      cmocka_unit_test(text_that_is_no_range_is_refused),
-      cmocka_unit_test(binary_ranges_give_the_same),
-      cmocka_unit_test(multiranges_are_cut_into_ranges),
-      cmocka_unit_test(what_is_no_multirange_is_refused),
-      cmocka_unit_test(hstores_are_read_as_hstore_out_prints_them),
-      cmocka_unit_test(binary_hstores_give_the_same),
-      cmocka_unit_test(fields_are_quoted_where_record_out_does),
-      cmocka_unit_test(bounds_are_quoted_where_range_out_does),
-      cmocka_unit_test(pairs_are_written_as_hstore_out_does),
-      cmocka_unit_test(whatever_is_written_reads_back),
-      cmocka_unit_test(no_bytes_lead_astray),
-      cmocka_unit_test(without_memory_a_reader_says_so_and_leaks_nothing),
-      cmocka_unit_test(a_write_without_memory_appends_nothing),
+    cmocka_unit_test(rows_are_read_as_record_out_prints_them),
+    cmocka_unit_test(text_that_is_no_row_is_refused),
+    cmocka_unit_test(a_binary_row_tells_the_types_of_its_fields),
+    cmocka_unit_test(binary_rows_that_lie_are_refused),
+    cmocka_unit_test(ranges_are_read_as_range_out_prints_them),
+    cmocka_unit_test(two_long_bounds_are_unescaped_side_by_side),
+    cmocka_unit_test(text_that_is_no_range_is_refused),
+    cmocka_unit_test(binary_ranges_give_the_same),
+    cmocka_unit_test(multiranges_are_cut_into_ranges),
+    cmocka_unit_test(what_is_no_multirange_is_refused),
+    cmocka_unit_test(hstores_are_read_as_hstore_out_prints_them),
+    cmocka_unit_test(binary_hstores_give_the_same),
+    cmocka_unit_test(fields_are_quoted_where_record_out_does),
+    cmocka_unit_test(bounds_are_quoted_where_range_out_does),
+    cmocka_unit_test(pairs_are_written_as_hstore_out_does),
+    cmocka_unit_test(whatever_is_written_reads_back),
+    cmocka_unit_test(no_bytes_lead_astray),
+    cmocka_unit_test(without_memory_a_reader_says_so_and_leaks_nothing),
+    cmocka_unit_test(a_write_without_memory_appends_nothing),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

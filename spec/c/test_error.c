@@ -172,7 +172,8 @@ static void without_memory_the_kind_is_kept(void **state) {
       assert_non_null(lph_error_get(&a, LPH_E_MESSAGE));
       assert_non_null(lph_error_get(&b, LPH_E_MESSAGE));
       for (int f = 0; f < LPH_E_FIELDS; f++)
-        if (lph_error_get(&b, (lph_efield)f) != NULL) assert_true(strlen(lph_error_get(&b, (lph_efield)f)) < 1000);
+        if (lph_error_get(&b, (lph_efield)f) != NULL)
+          assert_true(strlen(lph_error_get(&b, (lph_efield)f)) < 1000);
       if (!failed) assert_int_equal(strlen(lph_error_get(&b, LPH_E_DETAIL)), 900);
       lph_error_free(&a);
       lph_error_free(&b);
@@ -182,16 +183,16 @@ static void without_memory_the_kind_is_kept(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_fresh_record_says_nothing),
-      cmocka_unit_test(what_is_put_in_comes_out),
-      cmocka_unit_test(nothing_adds_nothing),
-      cmocka_unit_test(trailing_newlines_go_from_messages_only),
-      cmocka_unit_test(long_texts_are_kept_whole),
-      cmocka_unit_test(setting_replaces_all_that_was),
-      cmocka_unit_test(a_sqlstate_is_cut_to_five),
-      cmocka_unit_test(a_copy_stands_on_its_own),
-      cmocka_unit_test(out_of_memory_needs_no_memory),
-      cmocka_unit_test(without_memory_the_kind_is_kept),
+    cmocka_unit_test(a_fresh_record_says_nothing),
+    cmocka_unit_test(what_is_put_in_comes_out),
+    cmocka_unit_test(nothing_adds_nothing),
+    cmocka_unit_test(trailing_newlines_go_from_messages_only),
+    cmocka_unit_test(long_texts_are_kept_whole),
+    cmocka_unit_test(setting_replaces_all_that_was),
+    cmocka_unit_test(a_sqlstate_is_cut_to_five),
+    cmocka_unit_test(a_copy_stands_on_its_own),
+    cmocka_unit_test(out_of_memory_needs_no_memory),
+    cmocka_unit_test(without_memory_the_kind_is_kept),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -444,18 +444,18 @@ static void without_memory_nothing_changes(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_list_keeps_order_and_lets_go),
-      cmocka_unit_test(the_least_recently_used_goes_first),
-      cmocka_unit_test(weight_is_bounded_too),
-      cmocka_unit_test(a_weight_that_changes_evicts_others_before_itself),
-      cmocka_unit_test(keys_are_bytes_and_are_copied),
-      cmocka_unit_test(the_same_key_again_replaces),
-      cmocka_unit_test(what_is_removed_is_not_evicted),
-      cmocka_unit_test(an_alias_finds_by_address),
-      cmocka_unit_test(an_address_with_other_bytes_finds_nothing),
-      cmocka_unit_test(a_long_run_agrees_with_a_model),
-      cmocka_unit_test(a_large_map_finds_all),
-      cmocka_unit_test(without_memory_nothing_changes),
+    cmocka_unit_test(a_list_keeps_order_and_lets_go),
+    cmocka_unit_test(the_least_recently_used_goes_first),
+    cmocka_unit_test(weight_is_bounded_too),
+    cmocka_unit_test(a_weight_that_changes_evicts_others_before_itself),
+    cmocka_unit_test(keys_are_bytes_and_are_copied),
+    cmocka_unit_test(the_same_key_again_replaces),
+    cmocka_unit_test(what_is_removed_is_not_evicted),
+    cmocka_unit_test(an_alias_finds_by_address),
+    cmocka_unit_test(an_address_with_other_bytes_finds_nothing),
+    cmocka_unit_test(a_long_run_agrees_with_a_model),
+    cmocka_unit_test(a_large_map_finds_all),
+    cmocka_unit_test(without_memory_nothing_changes),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

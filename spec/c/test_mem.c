@@ -16,7 +16,8 @@
 static void every_block_is_counted_and_given_back(void **state) {
   (void)state;
   long live = lph_mem_live();
-  void *blocks[5] = {lph_alloc(10), lph_zalloc(10), lph_array(3, 7), lph_regrow(NULL, 4, 5), lph_strndup("abc", 2)};
+  void *blocks[5] = {lph_alloc(10), lph_zalloc(10), lph_array(3, 7), lph_regrow(NULL, 4, 5),
+                     lph_strndup("abc", 2)};
   for (size_t i = 0; i < lph_countof(blocks); i++) assert_non_null(blocks[i]);
   assert_int_equal(lph_mem_live(), live + 5);
   blocks[3] = lph_regrow(blocks[3], 1000, 5);
@@ -82,7 +83,8 @@ static void wiping_leaves_no_byte(void **state) {
 
 static int allocate_five(bool *worked) {
   int failures = 0;
-  void *blocks[5] = {lph_alloc(1), lph_zalloc(1), lph_array(1, 1), lph_regrow(NULL, 1, 1), lph_strndup("", 0)};
+  void *blocks[5] = {lph_alloc(1), lph_zalloc(1), lph_array(1, 1), lph_regrow(NULL, 1, 1),
+                     lph_strndup("", 0)};
   for (size_t i = 0; i < lph_countof(blocks); i++) {
     worked[i] = blocks[i] != NULL;
     failures += !worked[i];
@@ -142,14 +144,14 @@ static void threads_do_not_lose_count(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(every_block_is_counted_and_given_back),
-      cmocka_unit_test(blocks_are_as_promised),
-      cmocka_unit_test(a_size_of_zero_is_a_block),
-      cmocka_unit_test(sizes_that_overflow_are_refused),
-      cmocka_unit_test(wiping_leaves_no_byte),
-      cmocka_unit_test(the_nth_allocation_fails),
-      cmocka_unit_test(a_refused_regrow_keeps_the_block),
-      cmocka_unit_test(threads_do_not_lose_count),
+    cmocka_unit_test(every_block_is_counted_and_given_back),
+    cmocka_unit_test(blocks_are_as_promised),
+    cmocka_unit_test(a_size_of_zero_is_a_block),
+    cmocka_unit_test(sizes_that_overflow_are_refused),
+    cmocka_unit_test(wiping_leaves_no_byte),
+    cmocka_unit_test(the_nth_allocation_fails),
+    cmocka_unit_test(a_refused_regrow_keeps_the_block),
+    cmocka_unit_test(threads_do_not_lose_count),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

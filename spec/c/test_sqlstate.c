@@ -24,8 +24,8 @@ static void check(const char *code, const char *kind, const char *class_name, bo
 }
 
 static bool is_class(const char *word) {
-  static const char *const classes[] = {"connection", "query", "constraint", "timeout",
-                                        "transaction", "pool", "usage"};
+  static const char *const classes[] = {"connection",  "query", "constraint", "timeout",
+                                        "transaction", "pool",  "usage"};
   for (size_t i = 0; i < lph_countof(classes); i++)
     if (strcmp(classes[i], word) == 0) return true;
   return false;
@@ -118,7 +118,8 @@ static void an_unknown_code_gets_the_word_of_its_class(void **state) {
 
 static void no_string_is_without_an_answer(void **state) {
   (void)state;
-  static const char *const odd[] = {"", "2", "2350", "235055", "unique_violation", "\xff\xff\xff\xff\xff", "23\n05 "};
+  static const char *const odd[] = {
+    "", "2", "2350", "235055", "unique_violation", "\xff\xff\xff\xff\xff", "23\n05 "};
   for (size_t i = 0; i < lph_countof(odd); i++) check(odd[i], "server_error", "query", false);
   check(NULL, "server_error", "query", false);
   static const char digits[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
@@ -133,7 +134,11 @@ static void no_string_is_without_an_answer(void **state) {
 
 static void every_kind_of_the_client_is_in_one_list(void **state) {
   (void)state;
-  static const struct { const char *kind, *class_name; bool retryable; const char *explanation; } kinds[] = {
+  static const struct {
+    const char *kind, *class_name;
+    bool retryable;
+    const char *explanation;
+  } kinds[] = {
 #define LPH_CLIENT_KIND(kind_, class_, retryable_, explanation_) {kind_, class_, retryable_, explanation_},
 #include "core/kind.inc"
 #undef LPH_CLIENT_KIND
@@ -150,10 +155,12 @@ static void every_kind_of_the_client_is_in_one_list(void **state) {
     for (size_t k = 0; k < i; k++) assert_string_not_equal(kinds[i].kind, kinds[k].kind);
   }
   static const char *const promised[] = {
-      "config", "dns", "refused", "unreachable", "connect_timeout", "tls", "tls_verify", "auth", "auth_method",
-      "protocol", "closed", "query_timeout", "pool_timeout", "pool_overflow", "pool_closed", "forked", "busy",
-      "tx_closed", "tx_state", "commit_unknown", "parameter", "decode", "result_too_big", "no_rows",
-      "too_many_rows", "out_of_memory", "cancelled", "usage", "starting", "shutdown",
+    "config",        "dns",           "refused",        "unreachable",   "connect_timeout",
+    "tls",           "tls_verify",    "auth",           "auth_method",   "protocol",
+    "closed",        "query_timeout", "pool_timeout",   "pool_overflow", "pool_closed",
+    "forked",        "busy",          "tx_closed",      "tx_state",      "commit_unknown",
+    "parameter",     "decode",        "result_too_big", "no_rows",       "too_many_rows",
+    "out_of_memory", "cancelled",     "usage",          "starting",      "shutdown",
   };
   for (size_t i = 0; i < lph_countof(promised); i++)
     if (!lph_kind_is_client(promised[i])) fail_msg("%s is not in kind.inc", promised[i]);
@@ -175,12 +182,12 @@ static void a_kind_of_the_server_has_a_class_too(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(every_code_of_postgresql_has_its_own_word),
-      cmocka_unit_test(the_codes_programs_decide_on),
-      cmocka_unit_test(an_unknown_code_gets_the_word_of_its_class),
-      cmocka_unit_test(no_string_is_without_an_answer),
-      cmocka_unit_test(every_kind_of_the_client_is_in_one_list),
-      cmocka_unit_test(a_kind_of_the_server_has_a_class_too),
+    cmocka_unit_test(every_code_of_postgresql_has_its_own_word),
+    cmocka_unit_test(the_codes_programs_decide_on),
+    cmocka_unit_test(an_unknown_code_gets_the_word_of_its_class),
+    cmocka_unit_test(no_string_is_without_an_answer),
+    cmocka_unit_test(every_kind_of_the_client_is_in_one_list),
+    cmocka_unit_test(a_kind_of_the_server_has_a_class_too),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -57,18 +57,40 @@ static void oids_that_are_not_built_in_are_unknown(void **state) {
 
 static void kinds_are_as_the_wire_needs_them(void **state) {
   (void)state;
-  static const struct { lph_oid oid; lph_kind kind; } some[] = {
-      {LPH_OID_BOOL, LPH_BOOL},           {LPH_OID_INT2, LPH_INT2},       {LPH_OID_INT4, LPH_INT4},
-      {LPH_OID_INT8, LPH_INT8},           {LPH_OID_OID, LPH_UINT4},       {LPH_OID_XID8, LPH_UINT8},
-      {LPH_OID_FLOAT4, LPH_FLOAT4},       {LPH_OID_FLOAT8, LPH_FLOAT8},   {LPH_OID_TEXT, LPH_TEXT},
-      {LPH_OID_BPCHAR, LPH_TEXT},         {LPH_OID_NAME, LPH_TEXT},       {LPH_OID_CHAR, LPH_CHAR},
-      {LPH_OID_BYTEA, LPH_BYTEA},         {LPH_OID_JSON, LPH_JSON},       {LPH_OID_JSONB, LPH_JSONB},
-      {LPH_OID_NUMERIC, LPH_NUMERIC},     {LPH_OID_TIMESTAMPTZ, LPH_TIMESTAMPTZ},
-      {LPH_OID_CIDR, LPH_INET},           {LPH_OID_VARBIT, LPH_BIT},      {LPH_OID_JSONPATH, LPH_VERSIONED},
-      {LPH_OID_RECORD, LPH_RECORD},       {LPH_OID_VOID, LPH_VOID},       {LPH_OID_MONEY, LPH_OPAQUE},
-      {LPH_OID_REGCLASS, LPH_OPAQUE},     {LPH_OID_TSVECTOR, LPH_OPAQUE}, {LPH_OID_INT2VECTOR, LPH_OPAQUE},
-      {LPH_OID_REFCURSOR, LPH_TEXT},      {LPH_OID_INT4RANGE, LPH_RANGE}, {LPH_OID_INT4_ARRAY, LPH_ARRAY},
-      {LPH_OID_INT4MULTIRANGE, LPH_MULTIRANGE},
+  static const struct {
+    lph_oid oid;
+    lph_kind kind;
+  } some[] = {
+    {LPH_OID_BOOL, LPH_BOOL},
+    {LPH_OID_INT2, LPH_INT2},
+    {LPH_OID_INT4, LPH_INT4},
+    {LPH_OID_INT8, LPH_INT8},
+    {LPH_OID_OID, LPH_UINT4},
+    {LPH_OID_XID8, LPH_UINT8},
+    {LPH_OID_FLOAT4, LPH_FLOAT4},
+    {LPH_OID_FLOAT8, LPH_FLOAT8},
+    {LPH_OID_TEXT, LPH_TEXT},
+    {LPH_OID_BPCHAR, LPH_TEXT},
+    {LPH_OID_NAME, LPH_TEXT},
+    {LPH_OID_CHAR, LPH_CHAR},
+    {LPH_OID_BYTEA, LPH_BYTEA},
+    {LPH_OID_JSON, LPH_JSON},
+    {LPH_OID_JSONB, LPH_JSONB},
+    {LPH_OID_NUMERIC, LPH_NUMERIC},
+    {LPH_OID_TIMESTAMPTZ, LPH_TIMESTAMPTZ},
+    {LPH_OID_CIDR, LPH_INET},
+    {LPH_OID_VARBIT, LPH_BIT},
+    {LPH_OID_JSONPATH, LPH_VERSIONED},
+    {LPH_OID_RECORD, LPH_RECORD},
+    {LPH_OID_VOID, LPH_VOID},
+    {LPH_OID_MONEY, LPH_OPAQUE},
+    {LPH_OID_REGCLASS, LPH_OPAQUE},
+    {LPH_OID_TSVECTOR, LPH_OPAQUE},
+    {LPH_OID_INT2VECTOR, LPH_OPAQUE},
+    {LPH_OID_REFCURSOR, LPH_TEXT},
+    {LPH_OID_INT4RANGE, LPH_RANGE},
+    {LPH_OID_INT4_ARRAY, LPH_ARRAY},
+    {LPH_OID_INT4MULTIRANGE, LPH_MULTIRANGE},
   };
   for (size_t i = 0; i < lph_countof(some); i++)
     assert_int_equal(lph_typemap_find(NULL, some[i].oid)->kind, some[i].kind);
@@ -114,9 +136,16 @@ static void types_are_found_by_every_name_they_have(void **state) {
 static void words_that_name_no_type_find_none(void **state) {
   (void)state;
   static const char *const words[] = {
-      "",      "_",     "[]",     "int5",   "integer ", " int4", "int4[", "int4]", "[]int4", "in", "integers",
-      "any",   "cstring", "trigger", "zzz", "a",        "void[]", "__int4", "int4[] ",
-      "a name that is longer than any type's name and longer than the room for folding it",
+    "",         "_",
+    "[]",       "int5",
+    "integer ", " int4",
+    "int4[",    "int4]",
+    "[]int4",   "in",
+    "integers", "any",
+    "cstring",  "trigger",
+    "zzz",      "a",
+    "void[]",   "__int4",
+    "int4[] ",  "a name that is longer than any type's name and longer than the room for folding it",
   };
   for (size_t i = 0; i < lph_countof(words); i++) check_name(words[i], 0);
 }
@@ -129,8 +158,8 @@ static void a_definition_is_a_deep_copy(void **state) {
   lph_typemap *map = lph_typemap_new();
   char name[] = "shop.item", first[] = "id", second[] = "price";
   lph_field fields[] = {{first, LPH_OID_INT4}, {second, LPH_OID_NUMERIC}};
-  lph_type type = {.oid = 20001, .kind = LPH_COMPOSITE, .delim = ',', .field_count = 2, .fields = fields,
-                   .name = name};
+  lph_type type = {
+    .oid = 20001, .kind = LPH_COMPOSITE, .delim = ',', .field_count = 2, .fields = fields, .name = name};
   assert_int_equal(lph_typemap_define(map, &type), LPH_OK);
   memset(name, 'x', strlen(name));
   memset(first, 'x', strlen(first));
@@ -187,16 +216,17 @@ static void what_was_replaced_or_forgotten_stays_alive(void **state) {
 static void any_difference_is_a_new_definition(void **state) {
   (void)state;
   lph_typemap *map = lph_typemap_new();
-  lph_field a[] = {{"id", 23}, {"name", 25}}, b[] = {{"id", 23}, {"title", 25}}, c[] = {{"id", 20}, {"title", 25}};
+  lph_field a[] = {{"id", 23}, {"name", 25}}, b[] = {{"id", 23}, {"title", 25}},
+            c[] = {{"id", 20}, {"title", 25}};
   lph_type types[] = {
-      {.oid = 20001, .kind = LPH_COMPOSITE, .field_count = 2, .fields = a, .name = "t"},
-      {.oid = 20001, .kind = LPH_COMPOSITE, .field_count = 2, .fields = b, .name = "t"},
-      {.oid = 20001, .kind = LPH_COMPOSITE, .field_count = 2, .fields = c, .name = "t"},
-      {.oid = 20001, .kind = LPH_COMPOSITE, .field_count = 1, .fields = c, .name = "t"},
-      {.oid = 20001, .kind = LPH_ARRAY, .elem = 23, .delim = ',', .name = "t"},
-      {.oid = 20001, .kind = LPH_ARRAY, .elem = 25, .delim = ',', .name = "t"},
-      {.oid = 20001, .kind = LPH_ARRAY, .elem = 25, .delim = ';', .name = "t"},
-      {.oid = 20001, .kind = LPH_RANGE, .elem = 25, .delim = ';', .name = "t"},
+    {.oid = 20001, .kind = LPH_COMPOSITE, .field_count = 2, .fields = a, .name = "t"},
+    {.oid = 20001, .kind = LPH_COMPOSITE, .field_count = 2, .fields = b, .name = "t"},
+    {.oid = 20001, .kind = LPH_COMPOSITE, .field_count = 2, .fields = c, .name = "t"},
+    {.oid = 20001, .kind = LPH_COMPOSITE, .field_count = 1, .fields = c, .name = "t"},
+    {.oid = 20001, .kind = LPH_ARRAY, .elem = 23, .delim = ',', .name = "t"},
+    {.oid = 20001, .kind = LPH_ARRAY, .elem = 25, .delim = ',', .name = "t"},
+    {.oid = 20001, .kind = LPH_ARRAY, .elem = 25, .delim = ';', .name = "t"},
+    {.oid = 20001, .kind = LPH_RANGE, .elem = 25, .delim = ';', .name = "t"},
   };
   const lph_type *last = NULL;
   for (size_t i = 0; i < lph_countof(types); i++) {
@@ -298,16 +328,17 @@ static void parts_decide_whether_a_type_has_a_binary_form(void **state) {
   lph_field bad[] = {{"a", LPH_OID_INT4}, {"b", LPH_OID_MONEY}};
   lph_field unknown[] = {{"a", 29999}};
   lph_type types[] = {
-      {.oid = 20001, .kind = LPH_COMPOSITE, .field_count = 2, .fields = good, .name = "good"},
-      {.oid = 20002, .kind = LPH_COMPOSITE, .field_count = 2, .fields = bad, .name = "bad"},
-      {.oid = 20003, .kind = LPH_COMPOSITE, .field_count = 1, .fields = unknown, .name = "unknown"},
-      {.oid = 20004, .kind = LPH_ARRAY, .elem = 20001, .delim = ',', .name = "good[]"},
-      {.oid = 20005, .kind = LPH_ARRAY, .elem = 20002, .delim = ',', .name = "bad[]"},
-      {.oid = 20006, .kind = LPH_RANGE, .elem = 29999, .name = "range of unknown"},
-      {.oid = 20007, .kind = LPH_COMPOSITE, .name = "no fields"},
-      {.oid = 20008, .kind = LPH_HSTORE, .name = "hstore"},
+    {.oid = 20001, .kind = LPH_COMPOSITE, .field_count = 2, .fields = good, .name = "good"},
+    {.oid = 20002, .kind = LPH_COMPOSITE, .field_count = 2, .fields = bad, .name = "bad"},
+    {.oid = 20003, .kind = LPH_COMPOSITE, .field_count = 1, .fields = unknown, .name = "unknown"},
+    {.oid = 20004, .kind = LPH_ARRAY, .elem = 20001, .delim = ',', .name = "good[]"},
+    {.oid = 20005, .kind = LPH_ARRAY, .elem = 20002, .delim = ',', .name = "bad[]"},
+    {.oid = 20006, .kind = LPH_RANGE, .elem = 29999, .name = "range of unknown"},
+    {.oid = 20007, .kind = LPH_COMPOSITE, .name = "no fields"},
+    {.oid = 20008, .kind = LPH_HSTORE, .name = "hstore"},
   };
-  for (size_t i = 0; i < lph_countof(types); i++) assert_int_equal(lph_typemap_define(map, &types[i]), LPH_OK);
+  for (size_t i = 0; i < lph_countof(types); i++)
+    assert_int_equal(lph_typemap_define(map, &types[i]), LPH_OK);
   assert_true(binary(map, 20001));
   assert_false(binary(map, 20002));
   assert_false(binary(map, 20003));
@@ -327,7 +358,8 @@ static void a_type_graph_without_end_is_cut(void **state) {
   assert_int_equal(lph_typemap_define(map, &self), LPH_OK);
   assert_false(binary(map, 20001));
   for (lph_oid i = 0; i < 40; i++) { /* 21000 is made of 21001 is made of ... 21040 is an integer */
-    lph_type link = {.oid = 21000 + i, .kind = LPH_ARRAY, .elem = i == 39 ? LPH_OID_INT4 : 21001 + i, .name = "link"};
+    lph_type link = {
+      .oid = 21000 + i, .kind = LPH_ARRAY, .elem = i == 39 ? LPH_OID_INT4 : 21001 + i, .name = "link"};
     assert_int_equal(lph_typemap_define(map, &link), LPH_OK);
   }
   assert_false(binary(map, 21000)); /* 41 deep */
@@ -335,7 +367,8 @@ static void a_type_graph_without_end_is_cut(void **state) {
   for (lph_oid i = 0; i < 30; i++) {
     lph_oid next = i == 29 ? LPH_OID_INT4 : 22001 + i;
     lph_field fields[] = {{"a", next}, {"b", next}, {"c", next}};
-    lph_type fork = {.oid = 22000 + i, .kind = LPH_COMPOSITE, .field_count = 3, .fields = fields, .name = "fork"};
+    lph_type fork = {
+      .oid = 22000 + i, .kind = LPH_COMPOSITE, .field_count = 3, .fields = fields, .name = "fork"};
     assert_int_equal(lph_typemap_define(map, &fork), LPH_OK);
   }
   assert_true(binary(map, 22025));
@@ -345,19 +378,19 @@ static void a_type_graph_without_end_is_cut(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(every_built_in_type_is_found_and_makes_sense),
-      cmocka_unit_test(oids_that_are_not_built_in_are_unknown),
-      cmocka_unit_test(kinds_are_as_the_wire_needs_them),
-      cmocka_unit_test(types_are_found_by_every_name_they_have),
-      cmocka_unit_test(words_that_name_no_type_find_none),
-      cmocka_unit_test(a_definition_is_a_deep_copy),
-      cmocka_unit_test(what_was_replaced_or_forgotten_stays_alive),
-      cmocka_unit_test(any_difference_is_a_new_definition),
-      cmocka_unit_test(built_in_types_cannot_be_redefined),
-      cmocka_unit_test(thousands_of_types_are_all_found),
-      cmocka_unit_test(without_memory_the_map_stays_as_it_was),
-      cmocka_unit_test(parts_decide_whether_a_type_has_a_binary_form),
-      cmocka_unit_test(a_type_graph_without_end_is_cut),
+    cmocka_unit_test(every_built_in_type_is_found_and_makes_sense),
+    cmocka_unit_test(oids_that_are_not_built_in_are_unknown),
+    cmocka_unit_test(kinds_are_as_the_wire_needs_them),
+    cmocka_unit_test(types_are_found_by_every_name_they_have),
+    cmocka_unit_test(words_that_name_no_type_find_none),
+    cmocka_unit_test(a_definition_is_a_deep_copy),
+    cmocka_unit_test(what_was_replaced_or_forgotten_stays_alive),
+    cmocka_unit_test(any_difference_is_a_new_definition),
+    cmocka_unit_test(built_in_types_cannot_be_redefined),
+    cmocka_unit_test(thousands_of_types_are_all_found),
+    cmocka_unit_test(without_memory_the_map_stays_as_it_was),
+    cmocka_unit_test(parts_decide_whether_a_type_has_a_binary_form),
+    cmocka_unit_test(a_type_graph_without_end_is_cut),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
