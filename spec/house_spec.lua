@@ -42,8 +42,8 @@ local STOREYS = {
     name = "runtime",
     sisters = "all",
     rooms = {
-      "init", "connection", "conninfo", "copy", "crypto", "cursor", "drive", "errors", "hooks", "notify", "pipeline",
-      "pool", "result", "settings", "statement", "tls", "transaction", "types", "wait",
+      "init", "connection", "conninfo", "copy", "crypto", "cursor", "dial", "drive", "errors", "hooks", "notify", "pipeline",
+      "pool", "result", "settings", "shape", "statement", "tls", "transaction", "types", "values", "wait",
     },
   },
   {
@@ -75,8 +75,8 @@ local MAY_USE_CORE = { runtime = true, services = true, features = true, testing
 -- Foreign Lua modules, each in one room.
 local LUA_FOREIGN = {
   argparse = "cli",
-  cjson = "types",
-  ffi = "types",
+  cjson = "shape",
+  ffi = "shape",
   lfs = "migrate",
   socket = "testing",
 }

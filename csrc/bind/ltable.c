@@ -24,6 +24,13 @@ static lph_err at_place(lvalue *x, const char *fmt, const char *name, long numbe
   return lph_error_set(x->error, "parameter", "%s: %s", place, why);
 }
 
+/* The scratch of this depth, empty; never without a block, because the writers read a NULL pointer as SQL NULL. */
+static lph_buf *take_scratch(lvalue *x, int depth) {
+  lph_buf *scratch = &x->level[depth];
+  lph_buf_clear(scratch);
+  return lph_buf_reserve(scratch, 1) == LPH_OK ? scratch : NULL;
+}
+
 static bool is_empty(lua_State *L, int at) {
   lua_pushnil(L);
   if (lua_next(L, at) == 0) return true;
@@ -93,8 +100,8 @@ typedef struct array {
 static lph_err put_item(lua_State *L, lvalue *x, const array *a, lph_buf *out, int depth) {
   const lph_type *type = lvalue_resolve(L, x, lua_gettop(L), a->elem);
   if (lvalue_is_null(L, -1)) return check(x, lph_buf_puts(out, "NULL"));
-  lph_buf *scratch = &x->level[depth];
-  lph_buf_clear(scratch);
+  lph_buf *scratch = take_scratch(x, depth);
+  if (scratch == NULL) return lph_error_oom(x->error);
   lph_err rc = lvalue_text(L, x, lua_gettop(L), type, scratch, depth + 1);
   if (rc != LPH_OK) return rc;
   return check(x, lph_array_put(out, (lph_bytes){scratch->data, scratch->len}, a->type->delim));
@@ -208,8 +215,8 @@ static lph_err check_fields(lua_State *L, lvalue *x, int at, const lph_type *typ
 static lph_err put_field(lua_State *L, lvalue *x, const lph_field *field, lph_buf *out, int depth) {
   const lph_type *type = lvalue_resolve(L, x, lua_gettop(L), lph_typemap_find(x->types, field->type));
   if (lvalue_is_null(L, -1)) return LPH_OK; /* nothing between the commas is NULL */
-  lph_buf *scratch = &x->level[depth];
-  lph_buf_clear(scratch);
+  lph_buf *scratch = take_scratch(x, depth);
+  if (scratch == NULL) return lph_error_oom(x->error);
   lph_err rc = lvalue_text(L, x, lua_gettop(L), type, scratch, depth + 1);
   if (rc != LPH_OK) return at_place(x, "field \"%s\"", field->name, 0);
   return check(x, lph_row_put(out, (lph_bytes){scratch->data, scratch->len}));
@@ -241,9 +248,8 @@ static lph_err put_bound(lua_State *L, lvalue *x, int at, const char *key, const
   const lph_type *subtype = lvalue_resolve(L, x, lua_gettop(L), lph_typemap_find(x->types, type->elem));
   lph_err rc = LPH_OK;
   if (!lvalue_is_null(L, -1)) {
-    lph_buf *scratch = &x->level[depth];
-    lph_buf_clear(scratch);
-    rc = lvalue_text(L, x, lua_gettop(L), subtype, scratch, depth + 1);
+    lph_buf *scratch = take_scratch(x, depth);
+    rc = scratch == NULL ? lph_error_oom(x->error) : lvalue_text(L, x, lua_gettop(L), subtype, scratch, depth + 1);
     rc = rc == LPH_OK ? check(x, lph_range_put(out, (lph_bytes){scratch->data, scratch->len}))
                       : at_place(x, "bound \"%s\"", key, 0);
   }

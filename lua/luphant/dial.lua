@@ -46,7 +46,7 @@ local function with_session_options(params, settings)
 end
 
 local function new_box(settings, waiter, map)
-  local cjson = settings.json == "cjson" and require "cjson" or nil
+  local cjson = settings.json == "cjson" and shape.cjson() or nil
   return core.connection {
     int8 = settings.int8, numeric = settings.numeric, json = settings.json, datetime = settings.datetime,
     result_format = settings.result_format, timeout = settings.timeout, max_result_bytes = settings.max_result_bytes,

@@ -39,7 +39,8 @@ luphant.is = errors.is
 ---@return luphant.connection|nil conn
 ---@return luphant.error|nil err  kinds: config, dns, refused, connect_timeout, tls, tls_verify, auth, ...
 function luphant.connect(target, options)
-  return connection.open(target, options, 2)
+  local conn, err = connection.open(target, options, 2) -- no tail call: misuse is told at the caller's line
+  return conn, err
 end
 
 return luphant

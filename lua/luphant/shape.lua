@@ -1,4 +1,5 @@
--- shape.lua - functions the core calls while it builds values, where Lua code beats the C API.
+-- shape.lua - functions the core calls while it builds values: where Lua code beats the C API, and
+-- where another library does the work.
 --
 -- On LuaJIT a table constructor with constant keys is compiled; filling the same table through the
 -- C API is not (bench/ has the figures). On Lua 5.4 the C API is faster, so there is none.
@@ -35,6 +36,14 @@ if compat.is_luajit then
   function shape.make_int64(high, low)
     return int64(high) * word + int64(low)
   end
+end
+
+--- lua-cjson, for json = "cjson". Raises with advice when it is not installed.
+---@return { decode: function, encode: function }
+function shape.cjson()
+  local ok, cjson = pcall(require, "cjson")
+  if ok then return cjson end
+  error('json = "cjson" needs lua-cjson (luarocks install lua-cjson); without the option luphant reads JSON itself', 0)
 end
 
 return shape
