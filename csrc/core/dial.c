@@ -29,6 +29,7 @@ struct lph_dial {
   int param_count;
   double deadline;
   double attempt_timeout;
+  int hosts_ahead, addresses_ahead; /* still to be tried, the present ones included */
   bool allow_plaintext_password;
   /* results */
   PGconn *pg;
@@ -179,6 +180,15 @@ static bool drive(lph_dial *d, PGconn *pg, double deadline, lph_attempt *a) {
   return connected;
 }
 
+/* An address gets what the user grants each, or else an equal share of the time that is left: one that swallows packets
+ * must not use up what the next one needs. */
+static double attempt_deadline(const lph_dial *d) {
+  if (d->attempt_timeout >= 0 || d->deadline < 0) return lph_sooner(d->deadline, lph_deadline(d->attempt_timeout));
+  int ahead = d->hosts_ahead - 1 + d->addresses_ahead;
+  double now = lph_now();
+  return now + (d->deadline - now) / (ahead > 1 ? ahead : 1);
+}
+
 /* One address. True when connected. */
 static bool attempt(lph_dial *d, const char *host, const char *address, const char *port,
                     const char *session_attrs) {
@@ -195,7 +205,7 @@ static bool attempt(lph_dial *d, const char *host, const char *address, const ch
     return false;
   }
   PQsetNoticeProcessor(pg, lph_outcome_ignore_notice, NULL);
-  double deadline = lph_sooner(d->deadline, lph_deadline(d->attempt_timeout));
+  double deadline = attempt_deadline(d);
   bool connected = false;
   if (PQstatus(pg) == CONNECTION_BAD) {
     lph_outcome_connect(pg, CONNECTION_STARTED, NULL, &a->error);
@@ -245,7 +255,9 @@ static outcome try_name(lph_dial *d, const char *host, const char *port, const c
     return lph_is_past(d->deadline) ? GIVE_UP : GO_ON;
   }
   outcome end = GO_ON;
-  for (struct addrinfo *at = found; at != NULL && end == GO_ON; at = at->ai_next) {
+  d->addresses_ahead = 0;
+  for (struct addrinfo *at = found; at != NULL; at = at->ai_next) d->addresses_ahead++;
+  for (struct addrinfo *at = found; at != NULL && end == GO_ON; at = at->ai_next, d->addresses_ahead--) {
     char address[128];
     if (getnameinfo(at->ai_addr, at->ai_addrlen, address, sizeof address, NULL, 0, NI_NUMERICHOST) != 0) continue;
     end = try_address(d, host, address, port, session_attrs);
@@ -259,6 +271,7 @@ static outcome try_host(lph_dial *d, const settled *s, int index, const char *se
   char *port = list_entry(s->port, index);
   bool is_name = host != NULL && host[0] != '\0' && host[0] != '/' && host[0] != '@';
   outcome end;
+  d->addresses_ahead = 1;
   if (address != NULL && address[0] != '\0') {
     end = try_address(d, host, address, port, session_attrs);
   } else if (is_name) {
@@ -275,9 +288,10 @@ static outcome try_host(lph_dial *d, const settled *s, int index, const char *se
 static outcome try_all(lph_dial *d, const settled *s, const char *session_attrs) {
   int hosts = list_length(s->host), addresses = list_length(s->hostaddr);
   if (addresses > hosts) hosts = addresses;
+  d->hosts_ahead = hosts;
   if (hosts == 0) return try_host(d, s, 0, session_attrs); /* libpq's default socket or localhost */
   outcome end = GO_ON;
-  for (int i = 0; i < hosts && end == GO_ON; i++) end = try_host(d, s, i, session_attrs);
+  for (int i = 0; i < hosts && end == GO_ON; i++, d->hosts_ahead--) end = try_host(d, s, i, session_attrs);
   return end;
 }
 

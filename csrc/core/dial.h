@@ -25,7 +25,7 @@ typedef struct lph_dial_options {
   const char *const *keywords; /* NULL-terminated, as PQconnectStartParams takes them */
   const char *const *values;
   double connect_timeout;        /* seconds for everything; negative = none */
-  double attempt_timeout;        /* seconds for one address; negative = only the total */
+  double attempt_timeout;        /* seconds for one address; negative = an equal share of what is left */
   bool allow_plaintext_password; /* to a server that has not proven itself */
 } lph_dial_options;
 

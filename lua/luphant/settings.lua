@@ -35,8 +35,7 @@ end
 settings.connection = {
   -- Time. connect_timeout covers a whole connect: all hosts, all their addresses, TLS, login.
   connect_timeout = seconds(5, true),
-  -- One address of one host. Absent: with several hosts each gets an equal share of
-  -- connect_timeout (conninfo.lua works it out), with one host there is only the total.
+  -- One address of one host. Absent: each gets an equal share of what is left of connect_timeout.
   attempt_timeout = seconds(),
   timeout = seconds(nil, true),           -- client deadline of each verb
   statement_timeout = {                   -- the server's own limit

@@ -87,10 +87,6 @@ end
 local function check_settings(all, ctx)
   local checked, message = args.validate(all.options, ctx.rules)
   if not checked then return nil, message end
-  local hosts = math.max(count(all.params.host), count(all.params.hostaddr))
-  if not checked.attempt_timeout and checked.connect_timeout and hosts > 1 then
-    checked.attempt_timeout = checked.connect_timeout / hosts
-  end
   checked.password = all.password
   return checked
 end
