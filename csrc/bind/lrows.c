@@ -167,6 +167,20 @@ static void push_names(lua_State *L, build *w) {
   for (int i = 0; i < w->columns; i++) lua_rawgeti(L, w->info, i + 1);
 }
 
+/* row name -> row; of two columns with one name the later one counts, also when it is NULL. */
+static void leave_out(lua_State *L) {
+  lua_pushvalue(L, -1);
+  lua_rawget(L, -3);
+  bool earlier = !lua_isnil(L, -1);
+  lua_pop(L, 1);
+  if (LPH_UNLIKELY(earlier)) {
+    lua_pushnil(L);
+    lua_rawset(L, -3);
+  } else {
+    lua_pop(L, 1);
+  }
+}
+
 static bool push_named(lua_State *L, build *w, int row) {
   lua_createtable(L, 0, w->columns);
   for (int i = 0; i < w->columns; i++) {
@@ -176,7 +190,7 @@ static bool push_named(lua_State *L, build *w, int row) {
       lua_rawset(L, -3);
     } else {
       if (got < 0) return false;
-      lua_pop(L, 1);
+      leave_out(L);
     }
   }
   return true;
