@@ -166,7 +166,7 @@ describe("a password", function()
       watch.stop()
       assert.equal("auth_method", err.kind, count)
       assert.is_true(os.clock() - cpu < 0.2 * probe.slow, "calculated all the same for " .. count)
-      assert.is_true(watch.longest < 0.05 * probe.slow)
+      assert.is_true(watch.longest < 0.2 * probe.slow)
       fake:stop()
     end
 
@@ -184,7 +184,7 @@ describe("a password", function()
       watch.start()
       probe.fails(4, luphant.connect, given { waiter = waiter })
       watch.stop()
-      assert.is_true(watch.longest < 0.05 * probe.slow, "stood still for " .. watch.longest)
+      assert.is_true(watch.longest < 0.2 * probe.slow, "stood still for " .. watch.longest)
     end)
 
     it("keeps connect_timeout while it calculates", function()

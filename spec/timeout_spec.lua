@@ -180,7 +180,7 @@ describe("a client deadline", function()
       watch.stop()
       assert_timed_out(err)
       assert.is_true(took >= DEADLINE)
-      assert.is_true(watch.longest < 0.05 * probe.slow, "an event loop would have stood still for " .. watch.longest)
+      assert.is_true(watch.longest < 0.2 * probe.slow, "an event loop would have stood still for " .. watch.longest)
       assert.is_false(conn:is_open())
       return conn, gate
     end

@@ -33,6 +33,15 @@ static const char *tls_kind(const char *message) {
   return "tls";
 }
 
+/* What libpq says when target_session_attrs is not met; in another language the kind stays "closed". */
+static bool tells_wrong_session(const char *message) {
+  static const char *const texts[] = {"session is read-only", "session is not read-only", "server is in hot standby mode",
+                                      "server is not in hot standby mode"};
+  for (size_t i = 0; i < lph_countof(texts); i++)
+    if (strstr(message, texts[i]) != NULL) return true;
+  return false;
+}
+
 static const char *connect_kind(PGconn *pg, ConnStatusType phase, const char *message) {
   if (strstr(message, "certificate verify failed") != NULL) return "tls_verify";
   switch (phase) {
@@ -47,7 +56,7 @@ static const char *connect_kind(PGconn *pg, ConnStatusType phase, const char *me
     case CONNECTION_NEEDED:
       /* Without a socket libpq never got as far as the network: the parameters are at fault. */
       return transport_kind(message, PQsocket(pg) < 0 ? "config" : "closed");
-    default: return transport_kind(message, "closed");
+    default: return tells_wrong_session(message) ? "target_session" : transport_kind(message, "closed");
   }
 }
 

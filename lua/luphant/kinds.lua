@@ -16,6 +16,9 @@ return {
   { kind = "unreachable", class = "connection", retryable = true,
     meaning = "There is no way to the host: no route, network down, or the connection broke while it was "
       .. "made." },
+  { kind = "target_session", class = "connection", retryable = true,
+    meaning = "A server answered, but none that was tried is of the kind `target_session_attrs` asks for "
+      .. "(primary, standby, read-write, read-only)." },
   { kind = "connect_timeout", class = "connection", retryable = true,
     meaning = "`connect_timeout` passed before the session was ready, whatever it was waiting for: the "
       .. "address, the network, TLS, or the server's answer to the password." },
