@@ -44,6 +44,7 @@ static bool tells_wrong_session(const char *message) {
 
 static const char *connect_kind(PGconn *pg, ConnStatusType phase, const char *message) {
   if (strstr(message, "certificate verify failed") != NULL) return "tls_verify";
+  if (tells_wrong_session(message)) return "target_session";
   switch (phase) {
     case CONNECTION_SSL_STARTUP: return transport_kind(message, tls_kind(message));
     case CONNECTION_AWAITING_RESPONSE:
@@ -56,7 +57,7 @@ static const char *connect_kind(PGconn *pg, ConnStatusType phase, const char *me
     case CONNECTION_NEEDED:
       /* Without a socket libpq never got as far as the network: the parameters are at fault. */
       return transport_kind(message, PQsocket(pg) < 0 ? "config" : "closed");
-    default: return tells_wrong_session(message) ? "target_session" : transport_kind(message, "closed");
+    default: return transport_kind(message, "closed");
   }
 }
 
