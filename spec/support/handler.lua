@@ -1,9 +1,9 @@
 -- handler - how busted reports here: a line for each file, failures at once and in full, reasons of skipped
 -- tests, and counts for the script that adds several runs up.
 --
--- Errors outside of a test (a file that does not load, a failing setup) count as failed. The counts go to the
--- file named by LUPHANT_TEST_COUNTS as "passed failed skipped"; it is written at the very end, so a run that
--- crashed has none.
+-- Errors outside of a test (a file that does not load, a failing setup) count as failed. LUPHANT_TEST_COUNTS
+-- names a file for the script that adds up: "passed failed skipped", written at the very end. Until then the
+-- file holds the name of the test that runs, so that a run that crashed or hung tells where.
 --
 -- SPDX-License-Identifier: MIT
 local busted = require "busted"
@@ -33,6 +33,15 @@ return function(options)
   local handler = require "busted.outputHandlers.base"()
   local before = { passed = 0, skipped = 0, failed = 0 }
 
+  local note_path = os.getenv("LUPHANT_TEST_COUNTS")
+  local function note(text)
+    if note_path then
+      local file = assert(io.open(note_path, "w"))
+      file:write(text, "\n")
+      file:close()
+    end
+  end
+
   local function counts()
     return {
       passed = handler.successesCount,
@@ -52,6 +61,11 @@ return function(options)
       write(indented((trace.traceback:gsub("^\n", ""))))
     end
     write("\n")
+  end
+
+  function handler.testStart(element)
+    note("in " .. handler.getFullName(element))
+    return nil, true
   end
 
   function handler.testEnd(_, _, status)
@@ -96,18 +110,13 @@ return function(options)
         write((", %d %s"):format(now[kind] - before[kind], kind))
       end
     end
-    write("\n")
+    write((", %.1f s\n"):format(file.duration or 0))
     return nil, true
   end
 
   function handler.suiteEnd()
     local all = counts()
-    local path = os.getenv("LUPHANT_TEST_COUNTS")
-    if path then
-      local file = assert(io.open(path, "w"))
-      file:write(("%d %d %d\n"):format(all.passed, all.failed, all.skipped))
-      file:close()
-    end
+    note(("%d %d %d"):format(all.passed, all.failed, all.skipped))
     write(("%d passed, %d failed, %d skipped in %.1f s\n"):format(
       all.passed, all.failed, all.skipped, handler.getDuration()))
     return nil, true
@@ -115,6 +124,7 @@ return function(options)
 
   busted.subscribe({ "file", "start" }, handler.fileStart)
   busted.subscribe({ "file", "end" }, handler.fileEnd)
+  busted.subscribe({ "test", "start" }, handler.testStart)
   busted.subscribe({ "test", "end" }, handler.testEnd, { predicate = handler.cancelOnPending })
   busted.subscribe({ "error" }, handler.interrupted, { priority = 1 })
   busted.subscribe({ "failure" }, handler.error)
