@@ -9,6 +9,8 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "bind/ljson.h"
+
 static lph_err check(lvalue *x, lph_err rc) { return rc == LPH_ENOMEM ? lph_error_oom(x->error) : rc; }
 
 /* "element 3: " and the like in front of what an inner value complained about. */
@@ -57,36 +59,51 @@ static bool has_other_keys(lua_State *L, int at, lua_Integer n) {
 
 /* ---- arrays ------------------------------------------------------------------------------------------ */
 
-/* Does the table stand for a value of the element type, or for a sub-array? */
+static bool is_marked_array(lua_State *L, int at) {
+  if (!lua_getmetatable(L, at)) return false;
+  luaL_getmetatable(L, LJSON_ARRAY);
+  bool marked = lua_rawequal(L, -1, -2);
+  lua_pop(L, 2);
+  return marked;
+}
+
+/* Lua type of the table's first element. */
+static int type_of_first(lua_State *L, int at) {
+  lua_rawgeti(L, at, 1);
+  int type = lvalue_is_wrapped(L, lua_gettop(L)) ? LUA_TSTRING : lua_type(L, -1);
+  lua_pop(L, 1);
+  return type;
+}
+
+/* Does the table stand for a value of the element type, or for a sub-array? Where both are sequences, it is a
+ * sub-array if luphant.array says so. */
 static bool is_element(lua_State *L, const lvalue *x, int at, const lph_type *elem) {
   if (elem == NULL) return false;
-  bool takes_tables = false;
+  if (elem->kind == LPH_JSON || elem->kind == LPH_JSONB || elem->kind == LPH_HSTORE) return true;
+  if (is_marked_array(L, at)) return false;
+  int first = type_of_first(L, at);
+  bool has_metatable;
   switch ((lph_kind)elem->kind) {
-    case LPH_JSON:
-    case LPH_JSONB:
-    case LPH_HSTORE: return true;
-    case LPH_COMPOSITE:
-    case LPH_RANGE:
+    case LPH_COMPOSITE: return first != LUA_TTABLE; /* by position: its first field */
     case LPH_MULTIRANGE:
+      if (first != LUA_TTABLE) return first == LUA_TNIL;
+      lua_rawgeti(L, at, 1); /* a range, or an array of multiranges? */
+      first = type_of_first(L, lua_gettop(L));
+      lua_pop(L, 1);
+      return first == LUA_TNIL;
+    case LPH_RANGE:
     case LPH_DATE:
     case LPH_TIME:
     case LPH_TIMETZ:
     case LPH_TIMESTAMP:
     case LPH_TIMESTAMPTZ:
-    case LPH_INTERVAL: takes_tables = true; break;
-    default: takes_tables = lvalue_has_encoder(L, x, elem); break;
+    case LPH_INTERVAL: return first == LUA_TNIL;
+    default:
+      if (!lvalue_has_encoder(L, x, elem)) return false;
+      has_metatable = lua_getmetatable(L, at);
+      if (has_metatable) lua_pop(L, 1);
+      return first == LUA_TNIL || has_metatable; /* whatever the user's codec takes */
   }
-  if (!takes_tables) return false;
-  /* {{...}, {...}}: a sequence of tables can only be a sub-array of such values. */
-  lua_rawgeti(L, at, 1);
-  bool nested = lua_istable(L, -1) && !lvalue_is_wrapped(L, lua_gettop(L));
-  if (elem->kind == LPH_MULTIRANGE && nested) { /* a multirange is a sequence of tables itself */
-    lua_rawgeti(L, -1, 1);
-    nested = lua_istable(L, -1);
-    lua_pop(L, 1);
-  }
-  lua_pop(L, 1);
-  return !nested;
 }
 
 /* An array under construction. Sizes are fixed by the first (sub-)array of a depth, the depth of the elements by
@@ -249,7 +266,8 @@ static lph_err put_bound(lua_State *L, lvalue *x, int at, const char *key, const
   lph_err rc = LPH_OK;
   if (!lvalue_is_null(L, -1)) {
     lph_buf *scratch = take_scratch(x, depth);
-    rc = scratch == NULL ? lph_error_oom(x->error) : lvalue_text(L, x, lua_gettop(L), subtype, scratch, depth + 1);
+    rc = scratch == NULL ? lph_error_oom(x->error)
+                         : lvalue_text(L, x, lua_gettop(L), subtype, scratch, depth + 1);
     rc = rc == LPH_OK ? check(x, lph_range_put(out, (lph_bytes){scratch->data, scratch->len}))
                       : at_place(x, "bound \"%s\"", key, 0);
   }
@@ -340,87 +358,6 @@ static lph_err put_hstore(lua_State *L, lvalue *x, int at, lph_buf *out) {
   return LPH_OK;
 }
 
-/* ---- dates and times -------------------------------------------------------------------------------------------- */
-
-enum { YEAR, MONTH, DAY, HOUR, MIN, SEC, US, OFFSET, MONTHS, DAYS, INFINITE, FIELDS };
-static const char *const field_names[FIELDS] = {"year", "month",  "day",    "hour", "min",     "sec",
-                                                "us",   "offset", "months", "days", "infinity"};
-
-/* Whole numbers only; on LuaJIT the microseconds of a long interval are a decimal string, as they were read. */
-static bool read_whole(lua_State *L, int at, int64_t *to) {
-  lph_bytes text;
-  switch (lua_type(L, at)) {
-    case LUA_TNUMBER: break;
-    case LUA_TSTRING: text.data = lua_tolstring(L, at, &text.len); return lph_parse_int8(text, to);
-    default: return false;
-  }
-  double number = lua_tonumber(L, at);
-  if (number != floor(number) || !(fabs(number) < 9.2e18)) return false;
-  *to = lua_isinteger(L, at) ? (int64_t)lua_tointeger(L, at) : (int64_t)number;
-  return true;
-}
-
-/* Reads the fields that are there; `seen` has a bit for each. Those of os.date("*t") without a meaning to
- * PostgreSQL are passed over, unknown ones refused: they are misspelt. */
-static lph_err read_fields(lua_State *L, lvalue *x, int at, int64_t value[FIELDS], unsigned *seen) {
-  char why[160];
-  *seen = 0;
-  lua_pushnil(L);
-  for (; lua_next(L, at) != 0; lua_pop(L, 1)) {
-    const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : luaL_typename(L, -2);
-    int i = 0;
-    while (i < FIELDS && strcmp(field_names[i], name) != 0) i++;
-    if (i < FIELDS && read_whole(L, lua_gettop(L), &value[i])) {
-      *seen |= 1u << i;
-      continue;
-    }
-    bool of_os_date = strcmp(name, "wday") == 0 || strcmp(name, "yday") == 0 || strcmp(name, "isdst") == 0;
-    if (of_os_date) continue;
-    snprintf(why, sizeof why,
-             i < FIELDS ? "field \"%.80s\": expected a whole number (fractions of seconds go into us)"
-                        : "has no field \"%.80s\"",
-             name);
-    lua_pop(L, 2);
-    return lvalue_refuse(x, why);
-  }
-  return LPH_OK;
-}
-
-static bool in_int32(const int64_t value[FIELDS]) {
-  for (int i = 0; i < FIELDS; i++)
-    if (i != US && (value[i] < INT32_MIN || value[i] > INT32_MAX)) return false;
-  return true;
-}
-
-/* The table form that datetime = "table" gives, and os.date("*t") with it. */
-static lph_err put_datetime(lua_State *L, lvalue *x, int at, const lph_type *type, lph_buf *out) {
-  int64_t v[FIELDS] = {[MONTH] = 1, [DAY] = 1};
-  unsigned seen, span = 1u << MONTHS | 1u << DAYS | 1u << US;
-  lph_err rc = read_fields(L, x, at, v, &seen);
-  if (rc != LPH_OK) return rc;
-  bool is_clock = type->kind == LPH_TIME || type->kind == LPH_TIMETZ, is_span = type->kind == LPH_INTERVAL;
-  if (v[INFINITE] == 0 && is_span && (seen == 0 || (seen & ~span & ~(1u << INFINITE)) != 0))
-    return lvalue_refuse(x, "an interval has the fields months, days and us (microseconds)");
-  if (v[INFINITE] == 0 && !is_span && (seen & (is_clock ? 1u << HOUR : 1u << YEAR)) == 0)
-    return lvalue_refuse(x, is_clock
-                              ? "expected the fields hour, min, sec, us; there is no hour"
-                              : "expected the fields year, month, day, hour, min, sec, us; there is no year");
-  if (!is_span && (seen & (1u << MONTHS | 1u << DAYS)) != 0)
-    return lvalue_refuse(x, "months and days are fields of an interval; those of a date are month and day");
-  bool fits = in_int32(v) && (is_span || (v[US] >= 0 && v[US] <= 999999));
-  lph_datetime d = {.infinity = (v[INFINITE] > 0) - (v[INFINITE] < 0)};
-  if (fits) {
-    d.year = (int32_t)v[YEAR], d.month = (int32_t)v[MONTH], d.day = (int32_t)v[DAY];
-    d.hour = (int32_t)v[HOUR], d.minute = (int32_t)v[MIN], d.second = (int32_t)v[SEC];
-    d.us = is_span ? 0 : (int32_t)v[US], d.offset_s = (int32_t)v[OFFSET];
-    d.months = (int32_t)v[MONTHS], d.days = (int32_t)v[DAYS], d.time_us = v[US];
-    rc = lph_datetime_write(type, &d, out);
-  }
-  if (rc == LPH_ENOMEM) return lph_error_oom(x->error);
-  return fits && rc == LPH_OK ? LPH_OK
-                              : lvalue_refuse(x, "these fields are not a date or time PostgreSQL can hold");
-}
-
 /* ---- all ------------------------------------------------------------------------------------------------------------ */
 
 lph_err ltable_put(lua_State *L, lvalue *x, int at, const lph_type *type, lph_buf *out, int depth) {
@@ -435,7 +372,7 @@ lph_err ltable_put(lua_State *L, lvalue *x, int at, const lph_type *type, lph_bu
     case LPH_TIMETZ:
     case LPH_TIMESTAMP:
     case LPH_TIMESTAMPTZ:
-    case LPH_INTERVAL: return put_datetime(L, x, at, type, out);
+    case LPH_INTERVAL: return ldate_put(L, x, at, type, out);
     default:
       return lvalue_refuse(x, "expected a single value, got a table (luphant.json(t) sends it as JSON text)");
   }

@@ -18,5 +18,7 @@ lph_err lvalue_text(lua_State *L, lvalue *x, int at, const lph_type *type, lph_b
 
 /* Appends the text of the table at `at`. */
 lph_err ltable_put(lua_State *L, lvalue *x, int at, const lph_type *type, lph_buf *out, int depth);
+/* The same for a date, time, timestamp or interval (ldate.c). */
+lph_err ldate_put(lua_State *L, lvalue *x, int at, const lph_type *type, lph_buf *out);
 
 #endif
