@@ -2,6 +2,7 @@
 #include "core/guard.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
@@ -133,6 +134,30 @@ static lph_verdict look_at_offer(PGconn *pg, size_t *judged) {
   return n == 0 ? LPH_GUARD_WAIT : LPH_GUARD_PASS;
 }
 
+/* The server will send nothing more; what has arrived can still be read. */
+static bool has_hung_up(PGconn *pg) {
+#ifdef POLLRDHUP
+  struct pollfd p = {PQsocket(pg), POLLRDHUP, 0};
+  return poll(&p, 1, 0) > 0;
+#else
+  (void)pg;
+  return false; /* noticed by the deadline only */
+#endif
+}
+
+/* A message that is there in part only is not libpq's to read: its rest would be judged without its
+ * head. */
+static lph_verdict wait_for_rest(bool hung_up, int n, lph_error *refusal) {
+  if (hung_up) {
+    lph_error_set(refusal, "closed", "the server closed the connection in the middle of a message");
+    return LPH_GUARD_REFUSE;
+  }
+  if (n < WINDOW) return LPH_GUARD_WAIT;
+  /* Sixteen kilobytes of requests and no end: a request could hide behind the window's edge. */
+  lph_error_set(refusal, "protocol", "the server floods the client with authentication messages; refused");
+  return LPH_GUARD_REFUSE;
+}
+
 lph_verdict lph_guard_look(PGconn *pg, bool allow_plaintext, lph_error *refusal, lph_error *server_error,
                            size_t *judged) {
   ConnStatusType status = PQstatus(pg);
@@ -140,6 +165,7 @@ lph_verdict lph_guard_look(PGconn *pg, bool allow_plaintext, lph_error *refusal,
   if (status == CONNECTION_SSL_STARTUP || status == CONNECTION_GSS_STARTUP) return look_at_offer(pg, judged);
   if (status != CONNECTION_AWAITING_RESPONSE && status != CONNECTION_AUTH_OK) return LPH_GUARD_PASS;
   char window[WINDOW];
+  bool hung_up = has_hung_up(pg); /* asked first: then everything it sent has arrived */
   int n = peek(pg, window, (int)sizeof window);
   if (n <= 0) return n == 0 ? LPH_GUARD_WAIT : LPH_GUARD_PASS;
   bool allow = allow_plaintext || lph_guard_is_proven(pg);
@@ -151,8 +177,5 @@ lph_verdict lph_guard_look(PGconn *pg, bool allow_plaintext, lph_error *refusal,
   /* SSL_peek shows one record. A server sends each request in a record of its own; only a very
    * long ErrorResponse may go on in the next one, and that is libpq's to collect. */
   if (PQsslInUse(pg) && window[0] != 'R') return LPH_GUARD_PASS;
-  if (n < (int)sizeof window) return LPH_GUARD_WAIT;
-  /* Sixteen kilobytes of requests and no end: a request could hide behind the window's edge. */
-  lph_error_set(refusal, "protocol", "the server floods the client with authentication messages; refused");
-  return LPH_GUARD_REFUSE;
+  return wait_for_rest(hung_up, n, refusal);
 }
