@@ -74,7 +74,12 @@ int lcancel_start(lua_State *L) {
   double timeout = luaL_optnumber(L, 2, -1);
   lcancel *box = lbox_new(L, &cancel_class, sizeof *box);
   box->owner = getpid();
-  if (b->c.pg == NULL || b->c.owner != getpid()) {
+  if (b->c.owner != getpid()) {
+    lph_error_set(&b->c.error, "forked", "this connection belongs to process %ld; a forked child must not cancel there",
+                  (long)b->c.owner);
+    return lerror_push(L, &b->c.error, 0);
+  }
+  if (b->c.pg == NULL) {
     lph_error_set(&b->c.error, "closed", "there is nothing to cancel: the connection is closed");
     return lerror_push(L, &b->c.error, 0);
   }
