@@ -83,12 +83,14 @@ end
 function M.start(server, options)
   options = options or {}
   local account = assert(host.account())
-  local dir = assert(host.make_dir(account))
-  local self = setmetatable({ server = server, dir = dir, port = PORT, watchdog = watchdog.start(dir) }, pooler)
+  local dir, watcher = host.make_dir(account, watchdog.start)
+  assert(dir, watcher)
+  local self = setmetatable({ server = server, dir = dir, port = PORT, watchdog = watcher }, pooler)
   shell.write_file(dir .. "/users.txt", '"postgres" ""\n')
   shell.write_file(dir .. "/pgbouncer.ini", configuration(server, dir, options))
   assert(shell.run("mkdir " .. shell.quote(dir .. "/run")))
   host.give(account, dir)
+  watchdog.settle(dir)
   local program = M.program()
   if not program then
     self:stop()
