@@ -1,0 +1,26 @@
+-- The goals: client CPU, and wall time where it is the point, as ratios to the floor of the same question.
+--
+-- Contender and question are named as in contenders.lua and questions/. A goal is at or below what prototypes
+-- of the same technique reached; README.md says how ratios are made.
+-- SPDX-License-Identifier: MIT
+
+local function both(cpu_54, cpu_jit, wall)
+  return {
+    ["luphant-5.4"] = { cpu = cpu_54, wall = wall },
+    ["luphant-jit"] = { cpu = cpu_jit, wall = wall },
+  }
+end
+
+local goals = {
+  one_row_prepared = both(1.12, 1.12),
+  in_coroutine = both(1.20, 1.20),
+  same_text = both(1.05, 1.05, 0.55),
+  rows_named = both(3.0, 2.3),
+  rows_columns = both(2.3, 1.8),
+  values_iterator = both(1.85, 2.3),
+  inserts = both(1.15, 1.10),
+  int4_array = both(1.6, 1.6),
+}
+goals.rows_named["luphant-jit-untrimmed"] = { cpu = 1.9 }
+
+return goals

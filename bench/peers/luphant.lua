@@ -1,0 +1,190 @@
+-- luphant itself, on the Lua that runs this.
+-- SPDX-License-Identifier: MIT
+
+local luphant = require "luphant"
+local meter = require "bench.peers.meter"
+local poll = require("luphant.wait.poll").waiter()
+
+local questions = {}
+
+local function account_check(ask)
+  return function()
+    local sum = 0
+    for key = 1, 100 do
+      local row = assert(ask(key))
+      sum = sum + row.id + #row.name + #row.email
+    end
+    return ("%d"):format(sum)
+  end
+end
+
+function questions.one_row_prepared(url, sql)
+  local conn = assert(luphant.connect(url))
+  local statement = assert(conn:prepare(sql))
+  local key = meter.key
+  local function run(n)
+    local units = 0
+    for i = 1, n do
+      local row, err = statement:query_one(key(i, 10000))
+      if not row then error(err) end
+      units = units + 1
+    end
+    return units
+  end
+  return run, account_check(function(id) return statement:query_one(id) end)
+end
+
+function questions.same_text(url, sql)
+  local conn = assert(luphant.connect(url))
+  local key = meter.key
+  local function run(n)
+    local units = 0
+    for i = 1, n do
+      local row, err = conn:query_one(sql, key(i, 10000))
+      if not row then error(err) end
+      units = units + 1
+    end
+    return units
+  end
+  return run, account_check(function(id) return conn:query_one(sql, id) end)
+end
+
+-- As an event loop does it: the waiter gives way, somebody else polls and resumes.
+local yielding = {
+  name = "bench", now = poll.now, sleep = poll.sleep, park = poll.park, wake = poll.wake,
+  wait = function(fd, events, deadline) return coroutine.yield(fd, events, deadline) end,
+}
+
+local function in_coroutine(work, ...)
+  local thread = coroutine.create(work)
+  local resume, status, wait = coroutine.resume, coroutine.status, poll.wait
+  local ok, fd, events, deadline = resume(thread, ...)
+  while ok and status(thread) ~= "dead" do
+    ok, fd, events, deadline = resume(thread, wait(fd, events, deadline))
+  end
+  if not ok then error(fd) end
+  return fd, events
+end
+
+function questions.in_coroutine(url, sql)
+  local conn = in_coroutine(function() return assert(luphant.connect(url, { waiter = yielding })) end)
+  local statement = in_coroutine(function() return assert(conn:prepare(sql)) end)
+  local key = meter.key
+  local function run(n)
+    local units = 0
+    for i = 1, n do
+      local row, err = statement:query_one(key(i, 10000))
+      if not row then error(err) end
+      units = units + 1
+    end
+    return units
+  end
+  return function(n) return in_coroutine(run, n) end,
+    function() return in_coroutine(account_check(function(id) return statement:query_one(id) end)) end
+end
+
+function questions.rows_named(url, sql)
+  local conn = assert(luphant.connect(url))
+  local function run(n)
+    local units = 0
+    for _ = 1, n do units = units + #assert(conn:query(sql)) end
+    return units
+  end
+  return run, function()
+    local add, result = meter.items()
+    for _, r in ipairs(assert(conn:query(sql))) do
+      add(r.id, r.big, r.title, r.code, r.active, r.ratio, r.at, r.price)
+    end
+    return result()
+  end
+end
+
+function questions.rows_array(url, sql)
+  local conn = assert(luphant.connect(url, { rows = "array" }))
+  local function run(n)
+    local units = 0
+    for _ = 1, n do units = units + #assert(conn:query(sql)) end
+    return units
+  end
+  return run, function()
+    local add, result = meter.items()
+    for _, r in ipairs(assert(conn:query(sql))) do add(r[1], r[2], r[3], r[4], r[5], r[6], r[7], r[8]) end
+    return result()
+  end
+end
+
+function questions.rows_columns(url, sql)
+  local conn = assert(luphant.connect(url, { rows = "columns" }))
+  local function run(n)
+    local units = 0
+    for _ = 1, n do units = units + #assert(conn:query(sql)).id end
+    return units
+  end
+  return run, function()
+    local add, result = meter.items()
+    local c = assert(conn:query(sql))
+    for i = 1, #c.id do
+      add(c.id[i], c.big[i], c.title[i], c.code[i], c.active[i], c.ratio[i], c.at[i], c.price[i])
+    end
+    return result()
+  end
+end
+
+function questions.values_iterator(url, sql)
+  local conn = assert(luphant.connect(url))
+  local function run(n)
+    local units = 0
+    for _ = 1, n do
+      for id, big, title, code, active, ratio, at, price in conn:values(sql) do -- luacheck: ignore
+        units = units + 1
+      end
+    end
+    return units
+  end
+  return run, function()
+    local add, result = meter.items()
+    for id, big, title, code, active, ratio, at, price in conn:values(sql) do
+      add(id, big, title, code, active, ratio, at, price)
+    end
+    return result()
+  end
+end
+
+function questions.inserts(url, sql)
+  local conn = assert(luphant.connect(url))
+  local statement = assert(conn:prepare(sql))
+  local event = meter.event
+  return function(n)
+    assert(conn:execute "begin")
+    for i = 1, n do
+      local count, err = statement:execute(event(i))
+      if not count then error(err) end
+    end
+    assert(conn:execute "commit")
+    return n
+  end
+end
+
+function questions.int4_array(url, sql)
+  local conn = assert(luphant.connect(url))
+  local statement = assert(conn:prepare(sql))
+  local key = meter.key
+  local function run(n)
+    local units = 0
+    for i = 1, n do
+      local row, err = statement:query_one(key(i, 1000))
+      if not row then error(err) end
+      units = units + 1
+    end
+    return units
+  end
+  return run, function()
+    local sum = 0
+    for id = 1, 100 do
+      for _, value in ipairs(assert(statement:query_one(id)).samples) do sum = sum + value end
+    end
+    return ("%d"):format(sum)
+  end
+end
+
+meter.main(function() return ("luphant %s, %s"):format(luphant.version, meter.lua) end, questions)

@@ -1,0 +1,65 @@
+# psycopg 3. It prepares by itself after five executions; prepare=True asks for it at once.
+# SPDX-License-Identifier: MIT
+import re
+
+import py_meter as meter
+
+try:
+    import psycopg
+    from psycopg.rows import dict_row, tuple_row
+except ImportError:
+    meter.leave("psycopg 3 is not installed for this Python")
+
+question, n, url, sql = meter.arguments("psycopg %s (%s)" % (psycopg.__version__, psycopg.pq.__impl__))
+sql = re.sub(r"\$\d", "%s", sql)
+conn = psycopg.connect(url, autocommit=question != "inserts")
+cursor = conn.cursor(row_factory=dict_row if question == "rows_named" else tuple_row)
+
+
+def by_key(keys, prepare):
+    def ask(number):
+        cursor.execute(sql, (number,), prepare=prepare)
+        return cursor.fetchone()
+
+    def run(count):
+        return sum(ask(meter.key(i, keys)) is not None for i in range(1, count + 1))
+
+    return ask, run
+
+
+check = None
+if question in ("one_row_prepared", "same_text"):
+    ask, run = by_key(10000, True if question == "one_row_prepared" else None)
+
+    def check():
+        return sum(row[0] + len(row[1]) + len(row[2]) for row in map(ask, range(1, 101)))
+elif question == "int4_array":
+    ask, run = by_key(1000, True)
+
+    def check():
+        return sum(sum(ask(number)[1]) for number in range(1, 101))
+elif question in ("rows_named", "rows_array"):
+    def rows():
+        cursor.execute(sql, prepare=True)
+        return cursor.fetchall()
+
+    def run(count):
+        return sum(len(rows()) for _ in range(count))
+
+    def check():
+        return meter.items_check([list(row.values()) if question == "rows_named" else row for row in rows()])
+elif question == "inserts":
+    def run(count):
+        for i in range(1, count + 1):
+            cursor.execute(sql, meter.event(i), prepare=True)
+        conn.commit()
+        return count
+else:
+    meter.leave("does not do this")
+
+if question != "inserts":
+    run(n // 20 + 1)
+started = meter.start()
+units = run(n)
+line = meter.report(started, units, "%s")
+print(line % (check() if check else "-"))

@@ -1,0 +1,11 @@
+-- What do inserts cost that are made one by one inside a transaction?
+--
+-- Three parameters each: an integer, a short text, a float.
+-- SPDX-License-Identifier: MIT
+return {
+  order = 8,
+  unit = "statement",
+  operations = 10000,
+  sql = "insert into luphant_bench.event (id, name, amount) values ($1, $2, $3)",
+  floor = "PQexecPrepared for each row, three parameters formatted into a buffer",
+}

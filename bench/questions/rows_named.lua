@@ -1,0 +1,12 @@
+-- How dear are 1,000 rows of 8 mixed columns as tables keyed by column name?
+--
+-- The usual shape of a result, and the dearest: eight values, four strings and a table for each row.
+-- SPDX-License-Identifier: MIT
+return {
+  order = 4,
+  unit = "row",
+  operations = 150,
+  units = 1000, -- in one operation
+  sql = "select id, big, title, code, active, ratio, at, price from luphant_bench.item order by id",
+  floor = "PQexecPrepared, each value of each row touched",
+}
