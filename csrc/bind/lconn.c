@@ -180,8 +180,9 @@ static bool went_stale(lconn *b) {
   lph_stmts_distrust(&b->c.stmts, stmt, e->sqlstate);
   if (PQtransactionStatus(b->c.pg) == PQTRANS_IDLE) return true;
   lph_error_put(e, LPH_E_HINT,
-                "The prepared statement no longer fits the schema (or a pooler moved this session). It could not be "
-                "prepared anew inside the failed transaction: roll back and run the transaction again.");
+                "The prepared statement no longer fits the schema, or a pooler moved this session (behind one, connect "
+                "with pooler = \"transaction\"). It could not be prepared anew inside the failed transaction: roll back "
+                "and run the transaction again.");
   return false;
 }
 
@@ -232,6 +233,7 @@ static lph_stmt *find_stmt(lua_State *L, lconn *b, int sql, int last) {
     lph_error_set(&b->c.error, "parameter", "the SQL text contains a NUL byte");
     return NULL;
   }
+  if (lph_op_check_text(&b->c, text.len) != LPH_OK) return NULL;
   int count = read_forced(L, sql + 1, last, forced, (int)lph_countof(forced));
   lph_stmt *stmt = lph_stmts_get(&b->c.stmts, text, forced, count);
   if (stmt == NULL) lph_error_oom(&b->c.error);
@@ -261,7 +263,7 @@ static bool encode(lua_State *L, lconn *b, lph_stmt *stmt, int first, int given)
   for (int i = 0; i < given; i++)
     if (lvalue_put(L, &x, first + i, stmt->param_types[i], &b->c.params, i + 1) != LPH_OK) return false;
   lph_params_seal(&b->c.params);
-  return true;
+  return lph_op_check_params(&b->c, &b->c.params) == LPH_OK;
 }
 
 /* What the verb makes of the answer that has come. */
@@ -303,16 +305,6 @@ static bool take_description(lconn *b) {
   return ok;
 }
 
-static int push_description(lua_State *L, lconn *b, lph_stmt *stmt) {
-  lrows_push_info(L, b, 1, stmt);
-  lua_createtable(L, 0, 2);
-  lua_getfield(L, -2, "params");
-  lua_setfield(L, -2, "params");
-  lua_getfield(L, -2, "columns");
-  lua_setfield(L, -2, "columns");
-  return 1;
-}
-
 static int fail(lua_State *L, lconn *b, int sql) { return lerror_push(L, &b->c.error, sql); }
 
 static int prepare(lua_State *L, lconn *b, lph_stmt *stmt, lph_want *ended) {
@@ -343,7 +335,7 @@ static int run_statement(lua_State *L, lconn *b) {
     b->untyped = stmt;
     return push_pending(L, "types");
   }
-  if (LVERB_OF(b->verb) == LVERB_DESCRIBE) return push_description(L, b, stmt);
+  if (LVERB_OF(b->verb) == LVERB_DESCRIBE) return lrows_push_description(L, stmt), 1;
   if (!encode(L, b, stmt, 4, last - 3)) return fail(L, b, 3);
   lph_want want = (lph_want)lph_op_execute(&b->c, stmt, &b->c.params);
   lph_params_shrink(&b->c.params);
@@ -388,6 +380,7 @@ static int lconn_script(lua_State *L) {
     lph_error_set(&b->c.error, "parameter", "the SQL text contains a NUL byte");
     return fail(L, b, 2);
   }
+  if (lph_op_check_text(&b->c, len) != LPH_OK) return fail(L, b, 2);
   lph_want want = (lph_want)lph_op_script(&b->c, sql);
   if (want > LPH_DONE && b->blocking) want = wait_blocking(b, want);
   if (want > LPH_DONE) return push_pending(L, want_name(want));

@@ -1,6 +1,8 @@
 /* lerror.c - see lerror.h. SPDX-License-Identifier: MIT */
 #include "bind/lerror.h"
 
+#include <string.h>
+
 #include "core/sqlstate.h"
 
 static void set_text(lua_State *L, const char *key, const char *text) {
@@ -31,7 +33,11 @@ static void set_fields(lua_State *L, const lph_error *e) {
   set_number(L, "param", e->param);
 }
 
+/* A session that was lost before anything of the statement left can be replaced (kind.inc). */
 static bool is_retryable(const lph_error *e) {
+  if (e->sent == LPH_SENT_NO && e->kind != NULL &&
+      (strcmp(e->kind, "closed") == 0 || strcmp(e->kind, "shutdown") == 0))
+    return true;
   return e->sqlstate[0] != '\0' ? lph_sqlstate_retryable(e->sqlstate) : lph_kind_retryable(e->kind);
 }
 

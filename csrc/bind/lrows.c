@@ -87,8 +87,6 @@ static void fill_info(lua_State *L, int box, const lph_stmt *stmt) {
   }
   push_columns(L, stmt);
   lua_setfield(L, -2, "columns");
-  push_params(L, stmt);
-  lua_setfield(L, -2, "params");
   lua_createtable(L, 0, 1); /* info mt */
   lua_pushvalue(L, -2);
   lua_pushcclosure(L, rows__index, 1);
@@ -112,6 +110,15 @@ void lrows_push_info(lua_State *L, lconn *b, int box, lph_stmt *stmt) {
     stmt->info_stale = false;
   }
   lua_remove(L, -2);
+}
+
+void lrows_push_description(lua_State *L, const lph_stmt *stmt) {
+  luaL_checkstack(L, 8, "description");
+  lua_createtable(L, 0, 2);
+  push_params(L, stmt);
+  lua_setfield(L, -2, "params");
+  push_columns(L, stmt);
+  lua_setfield(L, -2, "columns");
 }
 
 void lrows_push_command(lua_State *L, const PGresult *res) {
@@ -279,7 +286,7 @@ static void dress_rows(lua_State *L, build *w) {
     lua_setfield(L, w->info, "command");
   }
   lua_settop(L, rows);
-  if (w->columns == 0) { /* no rows to count */
+  if (PQresultStatus(w->res) != PGRES_TUPLES_OK) { /* no rows to count */
     lua_pushinteger(L, affected_rows(w));
     lua_setfield(L, rows, "affected");
   }
@@ -290,9 +297,15 @@ static void dress_rows(lua_State *L, build *w) {
 static bool wrong_count(build *w, const char *wanted) {
   bool none = w->rows == 0;
   lph_error_set(&w->b->c.error, none ? "no_rows" : "too_many_rows", "%s expected, got %d", wanted, w->rows);
-  if (w->columns == 0)
+  if (PQresultStatus(w->res) != PGRES_TUPLES_OK)
     lph_error_set(&w->b->c.error, "no_rows", "%s expected, but %s returns no rows", wanted,
                   PQcmdStatus(w->res));
+  w->b->c.error.sent = LPH_SENT_YES;
+  return false;
+}
+
+static bool no_column(build *w) {
+  lph_error_set(&w->b->c.error, "usage", "the statement returns rows without a column: there is no value to take");
   w->b->c.error.sent = LPH_SENT_YES;
   return false;
 }
@@ -313,13 +326,15 @@ static bool push_verb(lua_State *L, build *w, int code) {
       if (w->rows == 0) return lua_pushnil(L), true;
       return push_one(L, w, 0, style);
     case LVERB_VALUE: {
-      if (w->rows != 1 || w->columns == 0) return wrong_count(w, "exactly one row");
+      if (w->rows != 1) return wrong_count(w, "exactly one row");
+      if (w->columns == 0) return no_column(w);
       int got = push_cell(L, w, 0, 0);
       if (got == 0) lua_pushnil(L);
       return got >= 0;
     }
     case LVERB_COLUMN:
-      if (w->columns == 0) return wrong_count(w, "a column");
+      if (PQresultStatus(w->res) != PGRES_TUPLES_OK) return wrong_count(w, "a column");
+      if (w->columns == 0) return no_column(w);
       return push_column(L, w, 0);
     default: lua_pushinteger(L, affected_rows(w)); return true;
   }

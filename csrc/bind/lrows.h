@@ -7,8 +7,11 @@
 
 /* Pushes the info table of the statement, made on first use and kept in the box's store:
  *   [1..n] column names   [0] metatable of its row arrays   [-1] row constructor (LuaJIT) or false
- *   columns = { { name =, type =, oid = }, ... }   params = { { type =, oid = }, ... } */
+ *   columns = { { name =, type =, oid = }, ... } */
 void lrows_push_info(lua_State *L, lconn *b, int box, lph_stmt *stmt);
+
+/* Pushes { params = { { type =, oid = }, ... }, columns = ... }, all of it the caller's own. */
+void lrows_push_description(lua_State *L, const lph_stmt *stmt);
 
 /* Pushes what `code` (verb and row style) makes of the result; answers the number of values, or
  * fills b->c.error and answers -1 with nothing pushed. May raise (memory, user codecs). */

@@ -81,6 +81,24 @@ static lph_want refuse(lph_conn *c) {
   return LPH_FAILED;
 }
 
+#define MESSAGE_MAX 0x3fffffff /* PQ_LARGE_MESSAGE_LIMIT of the server: 1 GB - 1 */
+
+static lph_err too_long(lph_conn *c, const char *what, size_t len) {
+  return lph_error_set(&c->error, "parameter", "%s %zu bytes; PostgreSQL takes messages of less than 1 GB", what, len);
+}
+
+lph_err lph_op_check_text(lph_conn *c, size_t len) {
+  /* Beside the text a Parse message has a name, and four bytes for each parameter. */
+  if (LPH_LIKELY(len <= MESSAGE_MAX - LPH_STMT_NAME - 4 * (size_t)LPH_PARAMS_MAX - 16)) return LPH_OK;
+  return too_long(c, "the SQL text has", len);
+}
+
+/* Bind: two names, and for each parameter its format (2 bytes) and length (4). */
+lph_err lph_op_check_params(lph_conn *c, const lph_params *p) {
+  if (LPH_LIKELY(p->bytes <= MESSAGE_MAX - LPH_STMT_NAME - 6 * (size_t)LPH_PARAMS_MAX - 16)) return LPH_OK;
+  return too_long(c, "the parameters have", p->bytes);
+}
+
 int lph_op_execute(lph_conn *c, struct lph_stmt *stmt, const struct lph_params *p) {
   if (lph_conn_check_idle(c) != LPH_OK) return LPH_FAILED;
   begin(c, LPH_OP_EXECUTE, stmt);
@@ -114,6 +132,7 @@ static bool send_goodbyes(lph_conn *c) {
 
 int lph_op_prepare(lph_conn *c, struct lph_stmt *stmt) {
   if (lph_conn_check_idle(c) != LPH_OK) return LPH_FAILED;
+  lph_op_reset(&c->op); /* a failure from here on is not the last operation's */
   if (stmt->name[0] != '\0' || !c->stmts.unnamed) {
     if (lph_stmts_rename(&c->stmts, stmt) != LPH_OK) {
       lph_error_oom(&c->error);

@@ -36,6 +36,11 @@ typedef struct lph_op {
   lph_error failure;     /* the first thing that went wrong; the rest of the answer is still read */
 } lph_op;
 
+/* Fail (kind "parameter") for a statement text, or parameters, that no message can hold: the server takes a
+ * longer one for a broken client and ends the session. */
+lph_err lph_op_check_text(struct lph_conn *c, size_t len);
+lph_err lph_op_check_params(struct lph_conn *c, const struct lph_params *params);
+
 /* IDLE -> BUSY. The statement must stay alive until the operation has ended. */
 int lph_op_prepare(struct lph_conn *c, struct lph_stmt *stmt);
 int lph_op_execute(struct lph_conn *c, struct lph_stmt *stmt, const struct lph_params *params);

@@ -28,6 +28,7 @@ static lph_err make_room(lph_params *p, int count) {
 lph_err lph_params_begin(lph_params *p, int count) {
   if (count > p->room && make_room(p, count) != LPH_OK) return LPH_ENOMEM;
   p->count = count;
+  p->bytes = 0;
   lph_buf_clear(&p->text);
   for (int i = 0; i < count; i++) {
     p->values[i] = NULL;
@@ -41,12 +42,14 @@ lph_err lph_params_begin(lph_params *p, int count) {
 lph_err lph_params_put(lph_params *p, int index, size_t start) {
   p->offsets[index] = start;
   p->lengths[index] = (int)(p->text.len - start);
+  p->bytes += p->text.len - start;
   return lph_buf_putc(&p->text, '\0'); /* libpq reads text parameters as C strings */
 }
 
 void lph_params_lend(lph_params *p, int index, const char *data, size_t len, bool binary) {
   p->values[index] = data;
   p->lengths[index] = (int)len;
+  p->bytes += len;
   p->formats[index] = binary;
 }
 

@@ -16,6 +16,7 @@ typedef struct lph_params {
   int count;
   const char **values; /* NULL = SQL NULL */
   int *lengths, *formats;
+  size_t bytes; /* of all values together; more than lengths can tell is refused before it is sent */
   lph_buf text;
   /* private */
   size_t *offsets; /* where a value starts in text; SIZE_MAX = lent or NULL */

@@ -222,6 +222,25 @@ function args.check(given, rules, what, level)
   return checked
 end
 
+-- Where luphant's files are, as the debug library names them; nil when that was stripped.
+local HOME = debug.getinfo(1, "S").source:match("^(@.*)args%.lua$")
+
+local function is_ours(source)
+  return source == "=[C]" or (HOME and source:sub(1, #HOME) == HOME)
+end
+
+--- Raises at the line of the nearest caller outside of luphant, however many calls (and tail calls) lie between.
+---@param message string
+function args.misuse(message)
+  local level = 2
+  local info = debug.getinfo(level, "S")
+  while info and is_ours(info.source) do
+    level = level + 1
+    info = debug.getinfo(level, "S")
+  end
+  error(message, level)
+end
+
 --- Raises unless `value` has the expected type; answers the value.
 ---@param value any
 ---@param expected string|string[]  Lua type name, or a list of them

@@ -38,7 +38,7 @@ local closed_box = setmetatable({}, {
   __index = function(_, name)
     if name == "state" then return function() return "closed" end end
     if name == "close" then return function() end end
-    return function() error("this connection has been closed with conn:close()", 3) end
+    return function() args.misuse("this connection has been closed with conn:close()") end
   end,
 })
 
@@ -104,13 +104,14 @@ local REQUEST_KEYS = {
 -- conn:query({ "select ...", rows = "array", timeout = 2 }, ...): the options of one call.
 local function run_request(self, verb, request, ...)
   if type(request) ~= "table" or type(request[1]) ~= "string" then
-    error("SQL text expected (or a table { sql, rows =, timeout = }), got a " .. type(request), 3)
+    args.misuse("SQL text expected (or a table { sql, rows =, timeout = }), got " .. args.show(request))
   end
   local given = {}
   for key, value in pairs(request) do
     if key ~= 1 then given[key] = value end
   end
-  local options = args.check(given, REQUEST_KEYS, "the request", 4)
+  local options, message = args.validate(given, REQUEST_KEYS, "request option")
+  if not options then args.misuse(message) end
   local style = options.rows and STYLES[options.rows] or self.style
   if request.timeout ~= nil then self.box:set_timeout(options.timeout) end
   local code = verb + style
@@ -175,7 +176,7 @@ end
 ---@return table|nil
 ---@return luphant.error|nil
 function methods:describe(sql)
-  if type(sql) ~= "string" then error("SQL text expected, got a " .. type(sql), 2) end
+  if type(sql) ~= "string" then args.misuse("SQL text expected, got " .. args.show(sql)) end
   local result, err, more = self.box:run(DESCRIBE, sql)
   return complete(self, DESCRIBE, result, err, more, sql)
 end
@@ -196,7 +197,7 @@ end
 ---@return table[]|nil
 ---@return luphant.error|nil
 function methods:script(text)
-  if type(text) ~= "string" then error("SQL text expected, got a " .. type(text), 2) end
+  if type(text) ~= "string" then args.misuse("SQL text expected, got " .. args.show(text)) end
   local box = self.box
   local result, err = box:script(text)
   if result == PENDING then
@@ -273,8 +274,8 @@ end
 ---@return true|nil
 ---@return luphant.error|nil
 function methods:register_type(name, codec)
-  args.argument(name, "string", 1, "name", 3)
-  args.argument(codec, "table", 2, "codec", 3)
+  args.argument(name, "string", 1, "register_type", 2)
+  args.argument(codec, "table", 2, "register_type", 2)
   local oid, err = types.oid(name, function(...) return self:query_value(...) end)
   if not oid then return nil, err end
   self.codecs = self.codecs or {}

@@ -159,6 +159,7 @@ end
 
 local MAX_CAUSES = 8
 local QUERY_SHOWN = 200
+local QUERY_READ = 65536 -- enough to find the end of any password that begins in what is shown
 
 -- Later lines of a text stand under its first line (libpq indents its own with a tab).
 local function indented(text, by)
@@ -172,7 +173,7 @@ end
 
 -- A query without position: its beginning in one line says which one it was.
 local function shortened(query)
-  local line = redact.sql(query):gsub("%s+", " "):gsub("^ ", ""):gsub(" $", "")
+  local line = redact.sql(query:sub(1, QUERY_READ)):gsub("%s+", " "):gsub("^ ", ""):gsub(" $", "")
   if #line <= QUERY_SHOWN then return line end
   -- Never cut within a UTF-8 character.
   return (line:sub(1, QUERY_SHOWN):gsub("[\192-\255][\128-\191]*$", "")) .. " ..."

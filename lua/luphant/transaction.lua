@@ -158,7 +158,7 @@ end
 ---@param options? { isolation?: string, read_only?: boolean, deferrable?: boolean }
 function transaction.run(conn, fn, options)
   check_function(fn)
-  options = args.check(options or {}, OPTIONS, "transaction", 3)
+  options = args.check(options or {}, OPTIONS, "transaction option", 2)
   if conn.tx then error("a transaction is open on this connection: use tx:transaction for a savepoint", 2) end
   if conn:transaction_status() == "intrans" or conn:transaction_status() == "inerror" then
     error("a transaction was begun on this connection by hand: end it before conn:transaction", 2)
