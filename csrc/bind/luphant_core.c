@@ -6,6 +6,7 @@
 #include "bind/ljson.h"
 #include "bind/lresult.h"
 #include "bind/lvalue.h"
+#include "crypto/crypto.h"
 
 static const luaL_Reg own_functions[] = {{"connection", lconn_new},
                                          {"typemap", ltypemap_new},
@@ -25,6 +26,7 @@ static void add_wrappers(lua_State *L) {
 LPH_EXPORT int luaopen_luphant_core(lua_State *L);
 
 int luaopen_luphant_core(lua_State *L) {
+  lph_crypto_prepare();
   lua_newtable(L);
   luaL_setfuncs(L, own_functions, 0);
   luaL_setfuncs(L, lpoll_functions, 0);

@@ -5,6 +5,8 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 
+void lph_crypto_prepare(void) { OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL); }
+
 int lph_tls_peek(void *ssl, char *buf, int size) {
   if (ssl == NULL) return -1;
   /* Our look must leave no entry behind that libpq would later read as its own failure. */

@@ -9,6 +9,9 @@
 
 #include "base/base.h"
 
+/* Once, before anybody else in the process uses OpenSSL if that can be. OpenSSL then does not clean up
+ * when the process exits: a helper thread may be inside it just then, and would crash. */
+void lph_crypto_prepare(void);
 /* Looks at decrypted bytes without taking them. > 0: that many; 0: none yet; -1: broken or closed. */
 int lph_tls_peek(void *ssl, char *buf, int size);
 /* Decrypted bytes that wait inside OpenSSL, where no poll(2) can see them. */
