@@ -194,6 +194,21 @@ describe("a password", function()
       assert.equal("connect_timeout", err.kind)
     end)
 
+    it("that goes on when the program ends does not crash it", function()
+      fake = assert(liar.start { { "startup" }, { "send", ASKS_SCRAM }, { "scram", iterations = 1000000 },
+        { "silence" } })
+      for _ = 1, 4 do
+        local printed, code = probe.script({}, ([[
+          for _ = 1, 6 do
+            local conn, err = require("luphant").connect { host = "127.0.0.1", port = %d, user = "app",
+              password = "x", sslmode = "disable", connect_timeout = 0.05 }
+            assert(conn == nil and err.kind == "connect_timeout", tostring(err))
+          end
+          io.write "end"]]):format(fake.port))
+        assert.same({ "end" }, { printed, code })
+      end
+    end)
+
     it("fails when the server cannot show that it knows the password", function()
       fake = assert(liar.start { { "startup" }, { "send", ASKS_SCRAM }, { "scram" }, { "send", liar.welcome },
         { "silence" } })

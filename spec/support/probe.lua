@@ -104,14 +104,29 @@ function probe.watching_waiter()
   return waiter, watch
 end
 
---- Runs Lua text in a second interpreter, with environment variables set; returns what it printed.
+-- The sanitizer's library, when this process runs under it: another interpreter needs it as well.
+local function sanitizer()
+  if not os.getenv "ASAN_OPTIONS" then return end
+  for line in io.lines "/proc/self/maps" do
+    local path = line:match "(/%S*/libasan%.so%S*)"
+    if path then return path end
+  end
+end
+
+--- Runs Lua text in a second interpreter, with environment variables set; returns what it printed, and
+--- its exit code when that is not 0.
 function probe.script(variables, text)
   local words = { "env" }
-  for name, value in pairs(variables) do words[#words + 1] = name .. "=" .. value end
+  local preload = { sanitizer() }
+  for name, value in pairs(variables) do
+    if name == "LD_PRELOAD" then preload[#preload + 1] = value
+    else words[#words + 1] = name .. "=" .. value end
+  end
+  if preload[1] then words[#words + 1] = "LD_PRELOAD=" .. table.concat(preload, ":") end
   local head = ("package.path, package.cpath = %q, %q "):format(package.path, package.cpath)
   for _, word in ipairs { env.lua(), "-e", head .. text } do words[#words + 1] = word end
-  local output, failure = shell.run(shell.line(words))
-  return output or failure
+  local output, failure, code = shell.run(shell.line(words))
+  return output or failure, code
 end
 
 --- A port of the loopback address where nobody listens.
