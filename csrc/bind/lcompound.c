@@ -115,31 +115,41 @@ static bool push_array(lua_State *L, lcell *x, const lph_type *type, lph_array_r
 
 /* ---- composites --------------------------------------------------------------------------------------- */
 
-static bool push_row(lua_State *L, lcell *x, const lph_type *type, lph_row_reader *r) {
-  bool named = type->kind == LPH_COMPOSITE;
+static bool push_record(lua_State *L, lcell *x, const lph_type *type, lph_row_reader *r) {
   lua_newtable(L);
-  int more, i = 0;
-  bool no_fields = named && type->field_count == 0 && !x->binary; /* its "()" reads like one NULL */
-  for (; (more = lph_row_next(r)) > 0; i++) {
-    if (no_fields && i == 0 && r->is_null) continue;
-    if (named && i >= type->field_count) return malformed(x, type);
+  int more;
+  for (int i = 1; (more = lph_row_next(r)) > 0; i++) {
     if (r->is_null) {
-      if (named) continue;
       lcell_push_null(L);
-    } else if (!push_item(L, x,
-                          r->field_type != 0 ? r->field_type
-                          : named            ? type->fields[i].type
-                                             : 0,
-                          r->item)) {
+    } else if (!push_item(L, x, r->field_type, r->item)) {
       return false;
     }
-    if (named) {
-      lua_setfield(L, -2, type->fields[i].name);
-    } else {
-      lua_rawseti(L, -2, i + 1);
-    }
+    lua_rawseti(L, -2, i);
   }
   return more < 0 ? malformed(x, type) : true;
+}
+
+/* A value that does not have the fields we know was made after the type was changed: what is in it must not end up
+ * under other names. */
+static bool changed(lcell *x, const lph_type *type) {
+  return fail(x, type, "this composite type was changed after this session had looked it up; connect anew");
+}
+
+static bool push_composite(lua_State *L, lcell *x, const lph_type *type, lph_row_reader *r) {
+  lua_newtable(L);
+  int more, i = 0;
+  for (; (more = lph_row_next(r)) > 0; i++) {
+    bool no_fields = type->field_count == 0 && !x->binary && i == 0 && r->is_null;
+    if (no_fields) return true; /* its "()" reads like one NULL */
+    if (i >= type->field_count) return changed(x, type);
+    const lph_field *field = &type->fields[i];
+    if (x->binary && r->field_type != field->type) return changed(x, type);
+    if (r->is_null) continue;
+    if (!push_item(L, x, field->type, r->item)) return false;
+    lua_setfield(L, -2, field->name);
+  }
+  if (more < 0) return malformed(x, type);
+  return i == type->field_count ? true : changed(x, type);
 }
 
 /* ---- ranges --------------------------------------------------------------------------------------------- */
@@ -211,8 +221,8 @@ static bool reader_open(reader *r, const lph_type *type, lph_bytes in, bool bina
 static bool push_value(lua_State *L, lcell *x, const lph_type *type, reader *r) {
   switch (r->kind) {
     case LPH_ARRAY: return push_array(L, x, type, &r->as.array);
-    case LPH_COMPOSITE:
-    case LPH_RECORD: return push_row(L, x, type, &r->as.row);
+    case LPH_COMPOSITE: return push_composite(L, x, type, &r->as.row);
+    case LPH_RECORD: return push_record(L, x, type, &r->as.row);
     case LPH_RANGE: return push_range(L, x, type, &r->as.range);
     case LPH_MULTIRANGE: return push_multirange(L, x, type, &r->as.multirange);
     default: return push_hstore(L, x, type, &r->as.hstore);

@@ -15,16 +15,17 @@ static const char *const field_names[FIELDS] = {"year", "month",  "day",    "hou
                                                 "us",   "offset", "months", "days", "infinity"};
 
 /* Whole numbers only; on LuaJIT the microseconds of a long interval are a decimal string, as they were read. */
-static bool read_whole(lua_State *L, int at, int64_t *to) {
-  lph_bytes text;
-  switch (lua_type(L, at)) {
-    case LUA_TNUMBER: break;
-    case LUA_TSTRING: text.data = lua_tolstring(L, at, &text.len); return lph_parse_int8(text, to);
-    default: return false;
+static bool read_whole(lua_State *L, int at, bool digits, int64_t *to) {
+  if (digits && lua_type(L, at) == LUA_TSTRING) {
+    lph_bytes text;
+    text.data = lua_tolstring(L, at, &text.len);
+    return lph_parse_int8(text, to);
   }
+  if (lua_type(L, at) != LUA_TNUMBER) return false;
   double number = lua_tonumber(L, at);
-  if (number != floor(number) || !(fabs(number) < 9.2e18)) return false;
-  *to = lua_isinteger(L, at) ? (int64_t)lua_tointeger(L, at) : (int64_t)number;
+  bool is_integer = lua_isinteger(L, at);
+  if (!is_integer && !(number == floor(number) && fabs(number) < 9.2e18)) return false;
+  *to = is_integer ? (int64_t)lua_tointeger(L, at) : (int64_t)number;
   return true;
 }
 
@@ -38,7 +39,7 @@ static lph_err read_fields(lua_State *L, lvalue *x, int at, int64_t value[FIELDS
     const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : luaL_typename(L, -2);
     int i = 0;
     while (i < FIELDS && strcmp(field_names[i], name) != 0) i++;
-    if (i < FIELDS && read_whole(L, lua_gettop(L), &value[i])) {
+    if (i < FIELDS && read_whole(L, lua_gettop(L), i == US, &value[i])) {
       *seen |= 1u << i;
       continue;
     }

@@ -110,7 +110,8 @@ end
 function types.load(box, map, query)
   local oids = box:unknown_types()
   local has_multirange = box:server_version() >= 140000
-  local sql = CATALOG:format(has_multirange and MULTIRANGE or "", has_multirange and MULTIRANGE_OF or "null::pg_catalog.oid")
+  local sql = CATALOG:format(has_multirange and MULTIRANGE or "",
+    has_multirange and MULTIRANGE_OF or "null::pg_catalog.oid")
   local rows, err = query(sql, oids)
   if not rows then return nil, err end
   define_all(map, rows)

@@ -44,7 +44,7 @@ end
 
 --- An int8 as this Lua shows it: an integer, on LuaJIT beyond 2^53 the digits.
 function values.int8(digits)
-  if not values.is_luajit then return assert(math.tointeger(digits)) end
+  if not values.is_luajit then return assert(rawget(math, "tointeger")(digits)) end
   local number = tonumber(digits)
   local is_exact = math.abs(number) <= 2 ^ 53 and ("%.0f"):format(number) == digits
   return is_exact and number or digits

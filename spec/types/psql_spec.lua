@@ -71,9 +71,11 @@ local RANDOM = {
   { "(time '00:00' + random() * interval '1 day')" },
   { "((time '00:00' + random() * interval '1 day')::text || '+' || (random() * 14)::int)::timetz" },
   { "make_interval(years => (random() * 400 - 200)::int, months => (random() * 30 - 15)::int," ..
-    " days => (random() * 90 - 45)::int, hours => (random() * 90 - 45)::int, secs => round((random() * 1e5 - 5e4)::numeric, 6))" },
+    " days => (random() * 90 - 45)::int, hours => (random() * 90 - 45)::int," ..
+    " secs => round((random() * 1e5 - 5e4)::numeric, 6))" },
   { "('10.' || (random() * 255)::int || '.' || (random() * 255)::int || '.1/' || (random() * 32)::int)::inet" },
-  { "(overlay(md5(random()::text) placing ':' from 5 for 0)::text)" }, { "substr(md5(random()::text), 1, 16)::macaddr8" },
+  { "(overlay(md5(random()::text) placing ':' from 5 for 0)::text)" },
+  { "substr(md5(random()::text), 1, 16)::macaddr8" },
   { "(random() * 1e9)::int8::bit(40)" }, { "((random() * 1e9)::int8 || '/' || (random() * 1e6)::int8)::text" },
   { "point(random() * 1e6, (random() - 0.5) / 1e6)" }, { "circle(point(random(), random()), random() * 100)" },
   { "box(point(random(), random()), point(random() * 10, random() * 10))" },
@@ -141,7 +143,8 @@ describe("what psql prints", function()
           from generate_series(1, n % 20)) as ints,
         (select array_agg(case when random() < 0.1 then null else (random() - 0.5) * 10 ^ (random() * 40 - 20) end)
           from generate_series(1, n % 20)) as floats,
-        (select array_agg(case when random() < 0.1 then null else timestamptz '2000-01-01' + random() * interval '90000 days' end)
+        (select array_agg(case when random() < 0.1 then null
+          else timestamptz '2000-01-01' + random() * interval '90000 days' end)
           from generate_series(1, n % 20)) as times,
         (select hstore(array_agg(i || chr(34 + (random() * 90)::int)), array_agg(case when random() < 0.2 then null
           else (array['"', '\', 'NULL', '', '=>', ',', 'é'])[1 + (random() * 6)::int] end))

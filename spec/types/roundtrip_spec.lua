@@ -80,7 +80,8 @@ local function timestamp(zone)
 end
 
 local function interval()
-  local months, days, us = random(4000) - 2000, random(4000) - 2000, (random(1073741824) - 536870912) * 1000 + random(1000)
+  local months, days, us = random(4000) - 2000, random(4000) - 2000,
+    (random(1073741824) - 536870912) * 1000 + random(1000)
   return { months = pick { 0, months }, days = pick { 0, days }, us = pick { 0, us } }
 end
 
@@ -91,7 +92,8 @@ local function json(depth)
   local kind = random(depth > 3 and 5 or 7)
   if kind == 0 then return NULL end
   if kind == 1 then return random(2) == 0 end
-  if kind == 2 then return pick { random(2 ^ 30), -random(2 ^ 30), 0.5, -1e-7, 1e300, values.is_luajit and 3 or 3.0 } end
+  if kind == 2 then return pick { random(2 ^ 30), -random(2 ^ 30), 0.5, -1e-7, 1e300,
+    values.is_luajit and 3 or 3.0 } end
   if kind <= 4 then return (text():gsub("%z", "")) end
   local value = {}
   if kind == 5 then
@@ -198,11 +200,13 @@ describe("a value of chance comes back as it was sent", function()
   end)
 
   it("as ranges and multiranges", function()
-    for _, case in ipairs { { "int8range", int8 }, { "numrange", numeric }, { "tsrange", function() return timestamp "" end } } do
+    for _, case in ipairs { { "int8range", int8 }, { "numrange", numeric }, { "tsrange",
+      function() return timestamp "" end } } do
       local made = 0
       while made < 60 do
         local low, high = case[2](), case[2]()
-        local range = { lower = low, upper = high, bounds = case[1] == "int8range" and "[)" or pick { "[)", "[]", "(]", "()" } }
+        local range = { lower = low, upper = high, bounds = case[1] == "int8range" and "[)" or pick { "[)", "[]",
+          "(]", "()" } }
         if random(5) == 0 then range.lower = nil end
         if random(5) == 0 then range.upper = nil end
         if range.lower == nil then range.bounds = "(" .. range.bounds:sub(2) end
@@ -211,7 +215,8 @@ describe("a value of chance comes back as it was sent", function()
         if not err and not value.empty then
           made = made + 1
           for format, conn in pairs(sessions) do
-            values.expect(range, conn:query_value(("select $1::%s"):format(case[1]), range), case[1] .. " as " .. format)
+            values.expect(range, conn:query_value(("select $1::%s"):format(case[1]), range),
+              case[1] .. " as " .. format)
             local multi = ("select $1::%s"):format((case[1]:gsub("range", "multirange")))
             values.expect({ range }, conn:query_value(multi, { range }), "multi" .. case[1] .. " as " .. format)
           end
@@ -303,7 +308,8 @@ describe("numbers", function()
         assert(conn:query_value("select $1::timestamptz", 1 + half) == "1970-01-01 00:00:01.5+00")
         assert(conn:query_value("select point(1.5, 2.5)") == "(1.5,2.5)")
         conn:close()
-        conn = assert(luphant.connect(os.getenv "LUPHANT_TEST_URL", { result_format = format, numeric = "number", datetime = "epoch" }))
+        conn = assert(luphant.connect(os.getenv "LUPHANT_TEST_URL", { result_format = format, numeric = "number",
+          datetime = "epoch" }))
         assert(conn:query_value("select 1.5::numeric") == 3 / 2)
         assert(conn:query_value("select to_timestamp(1.5)") == 3 / 2)
         conn:close()

@@ -40,7 +40,8 @@ local TABLE = {
   { "numeric", ("9"):rep(1000), ("9"):rep(1000) }, { "numeric", ("7"):rep(999) .. "." .. ("3"):rep(1000),
     ("7"):rep(999) .. "." .. ("3"):rep(1000) }, { "numeric", "10000", "10000" }, { "numeric", "0.0001", "0.0001" },
 
-  { "text", "", "" }, { "text", "naïve 😀", "naïve 😀" }, { "text", [[back\slash "quoted"]], [[back\slash "quoted"]] },
+  { "text", "", "" }, { "text", "naïve 😀", "naïve 😀" },
+  { "text", [[back\slash "quoted"]], [[back\slash "quoted"]] },
   { "text", "NULL", "NULL" }, { "text", "\1\9\10\13\127", "\1\9\10\13\127" }, { "text", " ", " " },
   { "character varying", "abc", "abc" }, { "character(5)", "ab", "ab   " }, { "name", "a_name", "a_name" },
   { '"char"', "x", "x" }, { '"char"', "", "" }, { "xml", "<a>b</a>", "<a>b</a>" }, { "refcursor", "c1", "c1" },
@@ -158,7 +159,8 @@ describe("a value of every built-in type", function()
     it("is a field of a record, a bound of nothing and a value in a script, read as " .. format, function()
       local conn = sessions[format]
       for _, case in ipairs(TABLE) do
-        assert(conn:script(("drop table if exists pg_temp.holder; create temp table holder (v %s, n int)"):format(case[1])))
+        assert(conn:script(("drop table if exists pg_temp.holder; create temp table holder (v %s, n int)")
+          :format(case[1])))
         assert(conn:execute(("insert into holder values (%s)"):format(literal(case))))
         local row = assert(conn:query_value "select holder from holder")
         values.expect({ v = case[3] }, row, "row of " .. literal(case))
@@ -193,7 +195,8 @@ describe("a value of every built-in type", function()
   it("is covered: there is no built-in type that the table leaves out", function()
     local covered = {}
     for _, case in ipairs(TABLE) do
-      local name = assert(sessions.auto:query_value("select typname::text from pg_type where oid = $1::regtype", case[1]))
+      local name = assert(sessions.auto:query_value("select typname::text from pg_type where oid = $1::regtype",
+        case[1]))
       covered[name] = true
     end
     local missing = {}

@@ -19,7 +19,8 @@ local VALUES = {
   { "'2024-02-03 04:05:06.789'", "timestamp" }, { "'0001-02-03 04:05:06 BC'", "timestamp" },
   { "'-infinity'", "timestamp" }, { "'2024-02-03 04:05:06.789+00'", "timestamptz" },
   { "'1883-11-18 12:00:00+00'", "timestamptz" }, { "'4714-11-24 00:00:00+00 BC'", "timestamptz" },
-  { "'294276-12-31 23:59:59.999999+00'", "timestamptz" }, { "'04:05:06.789'", "time" }, { "'04:05:06-03:30'", "timetz" },
+  { "'294276-12-31 23:59:59.999999+00'", "timestamptz" }, { "'04:05:06.789'", "time" },
+  { "'04:05:06-03:30'", "timetz" },
   { "'1 year 2 mons 3 days 04:05:06.7'", "interval" }, { "'-1 year -2 mons +3 days -04:05:06.7'", "interval" },
   { "'-1 days +02:03:04'", "interval" }, { "'1 mon -3 days -00:00:00.000001'", "interval" }, { "'0'", "interval" },
   { "'-04:05:06'", "interval" }, { "'-3 days'", "interval" }, { "'12:30:00'", "interval" }, { "'2 years'", "interval" },
@@ -180,7 +181,8 @@ describe("settings of the session", function()
     for _, format in ipairs(values.formats) do
       local conn = values.connect { result_format = format }
       for _, locale in ipairs { "C", "C.utf8", "POSIX", "en_US.utf8", "de_DE.utf8" } do
-        for _, name in ipairs { "lc_monetary", "lc_numeric" } do conn:query_value("select set_config($1, $2, false)", name, locale) end
+        for _, name in ipairs { "lc_monetary", "lc_numeric" } do conn:query_value("select set_config($1, $2, false)",
+          name, locale) end
         assert.equal((conn:query_value "select '-1234567.5'::numeric::money::text"),
           (conn:query_value "select '-1234567.5'::numeric::money"))
         values.expect("1234567.5", conn:query_value "select 1234567.5", locale)
