@@ -84,6 +84,26 @@ static void keep_bounds(lua_State *L, const lph_array_reader *r) {
   lua_setmetatable(L, -2);
 }
 
+/* The usual arrays of numbers without the detour over lcell_push: a loop body of a dozen instructions instead of
+ * two hundred. array -> array, filled when all its elements are such numbers; else as it was. */
+static void push_numbers(lua_State *L, const lcell *x, const lph_type *elem, lph_array_reader *r) {
+  int width = elem->kind == LPH_INT2 ? 2 : elem->kind == LPH_INT4 ? 4 : elem->kind == LPH_FLOAT8 ? 8 : 0;
+  int count;
+  const char *p = width == 0 || x->codecs != 0 ? NULL : lph_array_run(r, width, &count);
+  if (p == NULL) return;
+  for (int i = 1; i <= count; i++, p += width + 4) {
+    if (width == 8) {
+      uint64_t bits = lph_get_u64(p);
+      double v;
+      memcpy(&v, &bits, sizeof v);
+      lua_pushnumber(L, v);
+    } else {
+      lua_pushinteger(L, width == 4 ? (int32_t)lph_get_u32(p) : (int16_t)lph_get_u16(p));
+    }
+    lua_rawseti(L, -2, i);
+  }
+}
+
 static bool push_array(lua_State *L, lcell *x, const lph_type *type, lph_array_reader *r) {
   const lph_type *elem = lph_typemap_find(x->types, r->elem != 0 ? r->elem : type->elem);
   int depth = 0;
@@ -95,6 +115,7 @@ static bool push_array(lua_State *L, lcell *x, const lph_type *type, lph_array_r
         lua_createtable(
           L, depth < r->ndim && r->size[depth] > 0 && r->size[depth] < 65536 ? r->size[depth] : 0, 0);
         counts[depth++] = 0;
+        if (elem != NULL && x->binary) push_numbers(L, x, elem, r);
         break;
       case LPH_ARRAY_CLOSE:
         if (--depth > 0) lua_rawseti(L, -2, ++counts[depth - 1]);

@@ -87,6 +87,20 @@ static lph_array_event turn_binary(lph_array_reader *r) {
   return LPH_ARRAY_OPEN;
 }
 
+const char *lph_array_run(lph_array_reader *r, int width, int *count) {
+  *count = 0;
+  size_t stride = (size_t)width + 4;
+  if (r->run <= 0 || (size_t)(r->end - r->p) / stride < (size_t)r->run) return NULL;
+  uint32_t odd = 0;
+  for (int i = 0; i < r->run; i++) odd |= lph_get_u32(r->p + (size_t)i * stride) ^ (uint32_t)width;
+  if (odd != 0) return NULL; /* NULLs, or another type's elements */
+  const char *first = r->p + 4;
+  *count = r->run;
+  r->p += (size_t)r->run * stride;
+  r->run = 0;
+  return first;
+}
+
 /* ---- text: optional [lower:upper]...= , then nested braces -------------------------------------- */
 
 static bool read_bound(lph_array_reader *r, char stop, int64_t *bound) {

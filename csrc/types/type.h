@@ -221,6 +221,10 @@ typedef struct lph_array_reader {
 
 lph_err lph_array_open(lph_array_reader *r, lph_bytes in, bool binary, char delim);
 lph_array_event lph_array_next(lph_array_reader *r);
+/* Binary form, right after the OPEN of an innermost level: are its elements all `width` bytes long, none NULL? Then
+ * answers where the first one lies, the others follow at distances of width + 4, and next() gives the CLOSE. NULL
+ * otherwise: read them one by one. *count is their number (0 only with NULL). */
+const char *lph_array_run(lph_array_reader *r, int width, int *count);
 void lph_array_close(lph_array_reader *r); /* gives the scratch back; idempotent */
 
 /* Writers: append one element of a text literal, quoted as needed, or NULL (text.data NULL; an empty

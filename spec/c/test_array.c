@@ -201,6 +201,48 @@ static void binary_arrays_give_the_same_events(void **state) {
   check_trace(bytes_of(&w), true, ',', "[[[[[['x']]]]]].");
 }
 
+static void elements_of_one_width_are_had_at_once(void **state) {
+  (void)state;
+  wire w = head(1, (int32_t[]){3, 1});
+  item(&w, "abcd");
+  item(&w, "efgh");
+  item(&w, "ijkl");
+  lph_bytes copy = exact_copy(w.data, w.len);
+  lph_array_reader r;
+  int count;
+  assert_int_equal(lph_array_open(&r, copy, true, ','), LPH_OK);
+  assert_int_equal(lph_array_next(&r), LPH_ARRAY_OPEN);
+  assert_null(lph_array_run(&r, 2, &count)); /* and nothing is lost by having asked */
+  const char *p = lph_array_run(&r, 4, &count);
+  assert_non_null(p);
+  assert_int_equal(count, 3);
+  assert_memory_equal(p + 2 * (4 + 4), "ijkl", 4);
+  assert_int_equal(lph_array_next(&r), LPH_ARRAY_CLOSE);
+  assert_int_equal(lph_array_next(&r), LPH_ARRAY_END);
+  lph_array_close(&r);
+  free((char *)(uintptr_t)copy.data);
+}
+
+static void a_null_or_a_lie_among_them_leaves_them_to_be_read_one_by_one(void **state) {
+  (void)state;
+  for (int shortened = 0; shortened < 2; shortened++) {
+    wire w = head(1, (int32_t[]){2, 1});
+    item(&w, "abcd");
+    item(&w, shortened ? "efgh" : NULL);
+    lph_bytes copy = exact_copy(w.data, w.len - (shortened ? 1 : 0));
+    lph_array_reader r;
+    int count;
+    assert_int_equal(lph_array_open(&r, copy, true, ','), LPH_OK);
+    assert_int_equal(lph_array_next(&r), LPH_ARRAY_OPEN);
+    assert_null(lph_array_run(&r, 4, &count));
+    assert_int_equal(count, 0);
+    assert_int_equal(lph_array_next(&r), LPH_ARRAY_ITEM);
+    assert_int_equal(lph_array_next(&r), shortened ? LPH_ARRAY_BAD : LPH_ARRAY_NULL);
+    lph_array_close(&r);
+    free((char *)(uintptr_t)copy.data);
+  }
+}
+
 static void a_dimension_of_size_zero_is_an_empty_array(void **state) { /* int2vector, oidvector */
   (void)state;
   wire w = head(1, (int32_t[]){0, 0});
@@ -425,6 +467,8 @@ int main(void) {
     cmocka_unit_test(text_that_no_server_prints_is_refused),
     cmocka_unit_test(sizes_and_bounds_are_known_after_the_walk),
     cmocka_unit_test(binary_arrays_give_the_same_events),
+    cmocka_unit_test(elements_of_one_width_are_had_at_once),
+    cmocka_unit_test(a_null_or_a_lie_among_them_leaves_them_to_be_read_one_by_one),
     cmocka_unit_test(a_dimension_of_size_zero_is_an_empty_array),
     cmocka_unit_test(every_shortened_or_lengthened_value_is_refused),
     cmocka_unit_test(headers_that_lie_are_refused_before_anything_is_promised),
