@@ -75,8 +75,7 @@ return {
     meaning = "The call does not fit the transaction's state, such as the outer transaction while a "
       .. "nested one is open." },
   { kind = "commit_unknown", class = "transaction", retryable = false,
-    meaning = "The connection was lost during COMMIT. `err:resolve(db)` asks the server what became of "
-      .. "it." },
+    meaning = "The connection was lost during COMMIT: the transaction may or may not have been committed." },
   { kind = "pool_timeout", class = "pool", retryable = true,
     meaning = "No connection became free within `acquire_timeout`. `err.pool` shows who holds them." },
   { kind = "pool_overflow", class = "pool", retryable = true,
