@@ -11,6 +11,7 @@
 typedef struct lcancel {
   lph_cancel *cancel;
   pid_t owner;
+  lph_error error; /* its own: that of the connection may be in use while we start or end */
 } lcancel;
 
 static const lbox_class cancel_class;
@@ -33,15 +34,14 @@ static int lcancel_is_done(lua_State *L) {
 
 /* cancel:result() -> true | nil, err */
 static int lcancel_result(lua_State *L) {
-  lph_error e = {0};
-  bool sent = lph_cancel_was_sent(lcancel_open_job(L), &e);
-  if (sent) {
+  lph_cancel *cancel = lcancel_open_job(L);
+  lcancel *box = lua_touserdata(L, 1);
+  if (lph_cancel_was_sent(cancel, &box->error)) {
     lua_pushboolean(L, 1);
     return 1;
   }
   lua_pushnil(L);
-  lua_pushstring(L, lph_error_get(&e, LPH_E_MESSAGE));
-  lph_error_free(&e);
+  lua_pushstring(L, lph_error_get(&box->error, LPH_E_MESSAGE));
   return 2;
 }
 
@@ -58,12 +58,19 @@ static int lcancel_close(lua_State *L) {
   return 0;
 }
 
+static int lcancel__gc(lua_State *L) {
+  lcancel_close(L);
+  lcancel *box = lua_touserdata(L, 1);
+  lph_error_free(&box->error);
+  return 0;
+}
+
 static const luaL_Reg cancel_methods[] = {{"fd", lcancel_fd},
                                           {"is_done", lcancel_is_done},
                                           {"result", lcancel_result},
                                           {"close", lcancel_close},
                                           {NULL, NULL}};
-static const luaL_Reg cancel_meta[] = {{"__gc", lcancel_close}, {"__close", lcancel_close}, {NULL, NULL}};
+static const luaL_Reg cancel_meta[] = {{"__gc", lcancel__gc}, {"__close", lcancel_close}, {NULL, NULL}};
 static const lbox_class cancel_class = {"luphant.core.cancel", cancel_methods, cancel_meta};
 
 void lcancel_open(lua_State *L) { lbox_open(L, &cancel_class); }
@@ -75,14 +82,14 @@ int lcancel_start(lua_State *L) {
   lcancel *box = lbox_new(L, &cancel_class, sizeof *box);
   box->owner = getpid();
   if (b->c.owner != getpid()) {
-    lph_error_set(&b->c.error, "forked", "this connection belongs to process %ld; a forked child must not cancel there",
+    lph_error_set(&box->error, "forked", "this connection belongs to process %ld; a forked child must not cancel there",
                   (long)b->c.owner);
-    return lerror_push(L, &b->c.error, 0);
+    return lerror_push(L, &box->error, 0);
   }
   if (b->c.pg == NULL) {
-    lph_error_set(&b->c.error, "closed", "there is nothing to cancel: the connection is closed");
-    return lerror_push(L, &b->c.error, 0);
+    lph_error_set(&box->error, "closed", "there is nothing to cancel: the connection is closed");
+    return lerror_push(L, &box->error, 0);
   }
-  box->cancel = lph_cancel_start(b->c.pg, timeout, &b->c.error);
-  return box->cancel == NULL ? lerror_push(L, &b->c.error, 0) : 1;
+  box->cancel = lph_cancel_start(b->c.pg, timeout, &box->error);
+  return box->cancel == NULL ? lerror_push(L, &box->error, 0) : 1;
 }

@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "bind/bind.h"
+#include "bind/lenter.h"
 #include "bind/lerror.h"
 #include "bind/lrows.h"
 #include "bind/lsession.h"
@@ -28,6 +29,7 @@
 static const char pending_mark; /* its address is PENDING */
 
 static lconn *lconn_check(lua_State *L) { return lbox_self(L, 1, &lconn_class); }
+static lconn *inside(lua_State *L) { return lua_touserdata(L, 1); } /* lenter.c has checked it */
 
 /* ---- configuration -------------------------------------------------------------------------------------- */
 
@@ -71,6 +73,8 @@ static void store_function(lua_State *L, int options, int box, const char *key, 
 static void note_evicted(void *arg, unsigned long serial) {
   lconn *b = arg;
   lph_buf_add(&b->evicted, &serial, sizeof serial); /* without memory one table stays a little longer */
+  if (b->untyped != NULL && b->untyped->serial == serial) b->untyped = NULL;
+  if (b->c.op.stmt != NULL && b->c.op.stmt->serial == serial) b->c.op.stmt = NULL;
 }
 
 static void configure(lua_State *L, lconn *b, int options) {
@@ -116,6 +120,8 @@ int lconn_new(lua_State *L) {
 
 static int lconn__gc(lua_State *L) {
   lconn *b = lconn_check(L);
+  if (b->entered) return lenter_close(b), 0; /* called by hand; the collector comes again */
+  b->finalized = true;
   lph_conn_clear(&b->c);
   lph_buf_free(&b->scratch);
   lph_buf_free(&b->evicted);
@@ -344,10 +350,18 @@ static int run_statement(lua_State *L, lconn *b) {
   return want == LPH_FAILED ? push_failure(L, b, 3) : take_result(L, b);
 }
 
+/* An operation that has ended is not over while somebody has yet to take its result. */
+static bool is_free(lconn *b) {
+  if (lph_conn_check_idle(&b->c) != LPH_OK) return false;
+  if (LPH_LIKELY(!b->untaken && !b->held)) return true;
+  lph_error_set(&b->c.error, "busy", "another statement is under way on this connection");
+  return false;
+}
+
 static int checked_run(lua_State *L, lconn *b) {
   int code = (int)luaL_checkinteger(L, 2);
   if (lua_type(L, 3) != LUA_TSTRING) luaL_argerror(L, 3, "SQL text expected");
-  if (lph_conn_check_idle(&b->c) != LPH_OK) return fail(L, b, 3);
+  if (!is_free(b)) return fail(L, b, 3);
   b->verb = code;
   return run_statement(L, b);
 }
@@ -359,23 +373,23 @@ static void start_clock(lconn *b) {
 }
 
 static int lconn_run(lua_State *L) {
-  lconn *b = lconn_check(L);
+  lconn *b = inside(L);
   start_clock(b);
   return checked_run(L, b);
 }
 
 /* The same call goes on (after a preparation, a type lookup): its deadline stays. */
-static int lconn_rerun(lua_State *L) { return checked_run(L, lconn_check(L)); }
+static int lconn_rerun(lua_State *L) { return checked_run(L, inside(L)); }
 
 /* conn:script(text) -> PENDING, want | list | nil, err */
 static int push_script(lua_State *L, lconn *b);
 
 static int lconn_script(lua_State *L) {
-  lconn *b = lconn_check(L);
+  lconn *b = inside(L);
   size_t len;
   const char *sql = luaL_checklstring(L, 2, &len);
   start_clock(b);
-  if (lph_conn_check_idle(&b->c) != LPH_OK) return fail(L, b, 2);
+  if (!is_free(b)) return fail(L, b, 2);
   if (strlen(sql) != len) {
     lph_error_set(&b->c.error, "parameter", "the SQL text contains a NUL byte");
     return fail(L, b, 2);
@@ -402,16 +416,19 @@ static int push_script(lua_State *L, lconn *b) {
 /* ---- stepping ------------------------------------------------------------------------------------------------------------ */
 
 static int lconn_step(lua_State *L) {
-  lconn *b = lconn_check(L);
+  lconn *b = inside(L);
+  bool was_busy = b->c.state == LPH_BUSY;
   lph_want want = lph_conn_step(&b->c);
   if (want == LPH_FAILED) return push_failure(L, b, 0);
+  if (want == LPH_DONE && was_busy) b->untaken = true;
   lua_pushstring(L, want_name(want));
   return 1;
 }
 
 static int lconn_take(lua_State *L) {
-  lconn *b = lconn_check(L);
+  lconn *b = inside(L);
   lua_settop(L, 1);
+  b->untaken = false;
   if (b->c.state == LPH_BUSY || b->c.state == LPH_DIALING) return luaL_error(L, "the operation has not ended yet");
   switch (b->c.op.kind) {
     case LPH_OP_PREPARE: return take_description(b) ? push_pending(L, "again") : fail(L, b, 0);
@@ -453,7 +470,13 @@ static int lconn_discard(lua_State *L) {
 }
 
 static int lconn_close(lua_State *L) {
-  lph_conn_close(&lconn_check(L)->c);
+  lenter_close(lconn_check(L));
+  return 0;
+}
+
+/* conn:hold(on): refuses new statements while a cancel request is on its way. */
+static int lconn_hold(lua_State *L) {
+  lconn_check(L)->held = lua_toboolean(L, 2);
   return 0;
 }
 
@@ -539,29 +562,38 @@ static int lconn_unknown_types(lua_State *L) {
 }
 
 static const luaL_Reg conn_methods[] = {
-    {"run", lconn_run},
-    {"rerun", lconn_rerun},
-    {"script", lconn_script},
-    {"step", lconn_step},
-    {"take", lconn_take},
     {"fd", lconn_fd},
     {"set_timeout", lconn_set_timeout},
     {"deadline", lconn_deadline},
     {"set_deadline", lconn_set_deadline},
-    {"discard", lconn_discard},
     {"close", lconn_close},
-    {"dial", lconn_dial},
-    {"attempts", lconn_attempts},
-    {"start_cancel", lcancel_start},
+    {"hold", lconn_hold},
     {"set_codecs", lconn_set_codecs},
-    {"unknown_types", lconn_unknown_types},
     LSESSION_METHODS,
     {NULL, NULL}};
+/* Those that read memory Lua does not own while Lua may allocate, or change what is read so. */
+static const lenter_method entered_methods[] = {
+    {"run", lconn_run, false},
+    {"rerun", lconn_rerun, false},
+    {"script", lconn_script, false},
+    {"step", lconn_step, false},
+    {"take", lconn_take, false},
+    {"discard", lconn_discard, false},
+    {"dial", lconn_dial, false},
+    {"unknown_types", lconn_unknown_types, false},
+    {"next_notice", lsession_next_notice, false},
+    {"attempts", lsession_attempts, true},
+    {"start_cancel", lcancel_start, true},
+    {"parameter_status", lsession_parameter_status, true},
+    {"tls", lsession_tls, true},
+    {"target", lsession_target, true},
+    {NULL, NULL, false}};
 static const luaL_Reg conn_meta[] = {{"__gc", lconn__gc}, {"__close", lconn_close}, {NULL, NULL}};
 const lbox_class lconn_class = {"luphant.core.conn", conn_methods, conn_meta};
 
 void lconn_open(lua_State *L) {
   lbox_open(L, &lconn_class);
+  lenter_open(L, entered_methods);
   lua_pushlightuserdata(L, (void *)&pending_mark);
   lua_setfield(L, -2, "PENDING"); /* of the module table on top */
 }

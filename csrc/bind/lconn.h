@@ -32,6 +32,9 @@ typedef struct lconn {
   bool blocking;   /* the plain waiter: a call runs to its end inside C */
   bool has_codecs;
   bool keep_notices; /* somebody listens */
+  bool entered, close_wanted, finalized; /* see lenter.h */
+  bool untaken; /* an operation has ended and its result waits for take() */
+  bool held;    /* a cancel request is not through: a new statement could be hit by it */
   double timeout;  /* seconds for each call; negative = none */
   double deadline; /* of the call under way */
   int verb;        /* of the call under way */

@@ -12,6 +12,7 @@ typedef struct lresult {
   lcell_options options;
   int row, rows, columns;
   bool binary;
+  bool entered; /* a row is being converted; stays set when a conversion raises: the loop has ended then */
 } lresult;
 
 static void result_close(lresult *r) {
@@ -36,9 +37,10 @@ static const lbox_class result_class = {"luphant.core.result", NULL, result_meta
 
 void lresult_open(lua_State *L) { lbox_open(L, &result_class); }
 
-static int raise_decode(lua_State *L, const lresult *r, int column, const char *why) {
+static int raise_decode(lua_State *L, lresult *r, int column, const char *why) {
   char text[512];
   snprintf(text, sizeof text, "row %d, column \"%s\": %s", r->row + 1, PQfname(r->res, column), why);
+  result_close(r);
   lua_newtable(L);
   lua_pushliteral(L, "decode");
   lua_setfield(L, -2, "kind");
@@ -55,11 +57,16 @@ static int raise_decode(lua_State *L, const lresult *r, int column, const char *
 static int lresult_next(lua_State *L) {
   lresult *r = lua_touserdata(L, lua_upvalueindex(1));
   lua_settop(L, 0);
+  /* Code that runs during a conversion (a codec, a finalizer) must not move the row or free the result. */
+  if (r->entered)
+    return luaL_error(L, "this iterator is converting a row, or has failed: it cannot be called");
+  if (r->res == NULL) return 0; /* also after the state's end has finalized it */
   if (r->row >= r->rows) {
     result_close(r); /* kind to memory: a loop that ran to its end needs the result no more */
     return 0;
   }
   luaL_checkstack(L, r->columns + 16, "row");
+  r->entered = true;
   lcell x = {.options = r->options, .types = r->map, .scratch = &r->scratch, .binary = r->binary};
   int *slots[] = {&x.codecs, &x.json, &x.int64};
   int base = 0;
@@ -77,6 +84,7 @@ static int lresult_next(lua_State *L) {
     }
   }
   r->row++;
+  r->entered = false;
   return r->columns;
 }
 
@@ -87,6 +95,7 @@ int lresult_push(lua_State *L, lconn *b, int box, const lph_stmt *stmt) {
   r->types = lph_array((size_t)stmt->column_count + 1, sizeof *r->types);
   if (r->types == NULL) {
     lph_error_oom(&b->c.error);
+    b->c.error.sent = LPH_SENT_YES;
     return lua_settop(L, top), -1;
   }
   for (int i = 0; i < stmt->column_count; i++) r->types[i] = stmt->columns[i].type;

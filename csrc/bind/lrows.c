@@ -372,6 +372,7 @@ int lrows_push_script(lua_State *L, lconn *b, int box, PGresult *res) {
   lph_stmts_clear_description(&b->script);
   if (lph_stmts_describe(&b->c.stmts, &b->script, res) != LPH_OK) {
     lph_error_oom(&b->c.error);
+    b->c.error.sent = LPH_SENT_YES;
     return lua_settop(L, out - 1), -1;
   }
   lph_stmts_bind(&b->c.stmts, &b->script, b->c.types, NULL, 0);

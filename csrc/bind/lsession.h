@@ -12,17 +12,17 @@ int lsession_parameter_status(lua_State *L);
 int lsession_transaction_status(lua_State *L);
 int lsession_tls(lua_State *L);
 int lsession_target(lua_State *L);
+int lsession_attempts(lua_State *L);
 int lsession_next_notice(lua_State *L);
 int lsession_has_notices(lua_State *L);
 int lsession_notices_lost(lua_State *L);
 int lsession_statements(lua_State *L);
 
-#define LSESSION_METHODS                                                                              \
-  {"state", lsession_state}, {"backend_pid", lsession_backend_pid},                                   \
-      {"server_version", lsession_server_version}, {"parameter_status", lsession_parameter_status},   \
-      {"transaction_status", lsession_transaction_status}, {"tls", lsession_tls},                     \
-      {"target", lsession_target}, {"next_notice", lsession_next_notice},                             \
-      {"has_notices", lsession_has_notices},                                  \
-      {"notices_lost", lsession_notices_lost}, {"statements", lsession_statements}
+/* The others read memory that is libpq's or the connection's: they go through lenter.h. */
+#define LSESSION_METHODS                                                                                     \
+  {"state", lsession_state}, {"backend_pid", lsession_backend_pid},                                          \
+    {"server_version", lsession_server_version}, {"transaction_status", lsession_transaction_status},        \
+    {"has_notices", lsession_has_notices}, {"notices_lost", lsession_notices_lost},                          \
+    {"statements", lsession_statements}
 
 #endif

@@ -102,6 +102,7 @@ lph_want lph_conn_lost(lph_conn *c, lph_sent sent) {
 
 lph_err lph_conn_dial(lph_conn *c, const lph_dial_options *options) {
   if (c->state != LPH_CLOSED) return lph_error_set(&c->error, "usage", "this connection is open already");
+  drop_dial(c); /* one that failed, kept for its attempts */
   c->owner = getpid();
   c->dial = lph_dial_start(options, &c->error);
   if (c->dial == NULL) return LPH_EFAIL;

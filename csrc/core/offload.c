@@ -88,11 +88,16 @@ bool lph_job_is_done(lph_job *job) { return atomic_load(&job->done); }
 
 void lph_job_release(lph_job *job) {
   atomic_store(&job->stopped, true);
-  close(job->caller_fd); /* the thread's poll wakes with POLLHUP */
+  shutdown(job->caller_fd, SHUT_RDWR); /* wakes the thread, also where a forked child has a copy open */
+  close(job->caller_fd);
   drop_share(job);
 }
 
-void lph_job_forget(lph_job *job) { close(job->caller_fd); }
+/* The caller's share keeps the thread's descriptor open until here: it is the child's copy of that one. */
+void lph_job_forget(lph_job *job) {
+  close(job->caller_fd);
+  close(job->thread_fd);
+}
 
 int lph_job_wait(lph_job *job, int fd, short events, double deadline) {
   struct pollfd set[2] = {{job->thread_fd, POLLIN, 0}, {fd, events, 0}};

@@ -174,7 +174,10 @@ static void receive(lph_conn *c, PGresult *res) {
     case PGRES_EMPTY_QUERY:
       if (op->kind == LPH_OP_SCRIPT) {
         keep = !op->discarding && add_result(op, res);
-        if (!keep && !op->discarding && failure_slot(op) != NULL) lph_error_oom(&op->failure);
+        if (!keep && !op->discarding && failure_slot(op) != NULL) {
+          lph_error_oom(&op->failure);
+          op->failure.sent = LPH_SENT_YES;
+        }
       } else if (op->kind == LPH_OP_PREPARE) {
         /* In the last flight segment: first Parse, then Describe. */
         keep = op->syncs_left == 1 && ++op->answers == 2;

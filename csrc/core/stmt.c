@@ -181,6 +181,7 @@ lph_err lph_stmts_rename(lph_stmts *s, lph_stmt *stmt) {
 lph_err lph_stmts_describe(lph_stmts *s, lph_stmt *stmt, const PGresult *d) {
   int params = PQnparams(d), columns = PQnfields(d);
   lph_stmts_clear_description(stmt);
+  stmt->on_server = stmt->name[0] != '\0'; /* also when memory runs out below: it is to be deallocated */
   stmt->param_oids = lph_array((size_t)params, sizeof *stmt->param_oids);
   stmt->param_types = lph_array((size_t)params, sizeof *stmt->param_types);
   stmt->columns = lph_array((size_t)columns, sizeof *stmt->columns);
@@ -200,7 +201,6 @@ lph_err lph_stmts_describe(lph_stmts *s, lph_stmt *stmt, const PGresult *d) {
   stmt->described = true;
   stmt->bound = false;
   stmt->info_stale = true;
-  stmt->on_server = stmt->name[0] != '\0';
   stmt->generation = s->generation;
   return LPH_OK;
 }

@@ -57,6 +57,17 @@ local function deliver_notices(self)
   end
 end
 
+-- An error that leaves the step loop (a waiter's, or no memory) leaves an operation nobody will end.
+local function check_finished(self, ok, ...)
+  if ok then return ... end
+  self.box:close()
+  error((...), 0)
+end
+
+local function finish(self, want)
+  return check_finished(self, pcall(drive.finish, self, want))
+end
+
 local complete
 
 -- Runs a statement of our own (catalog look-ups) without touching the caller's deadline.
@@ -81,7 +92,7 @@ function complete(self, code, result, err, more, sql, ...)
       result, err, more = box:rerun(code, sql, ...)
     elseif result == PENDING then
       local ok
-      ok, err, more = drive.finish(self, err)
+      ok, err, more = finish(self, err)
       result = nil
       if ok then result, err, more = box:take() end
     elseif more == "stale" and not retried then
@@ -202,7 +213,7 @@ function methods:script(text)
   local result, err = box:script(text)
   if result == PENDING then
     local ok
-    ok, err = drive.finish(self, err)
+    ok, err = finish(self, err)
     result = nil
     if ok then result, err = box:take() end
     if err and not err.query then err.query = text end

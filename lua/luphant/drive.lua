@@ -47,10 +47,12 @@ local function stop(conn, want)
   local box, waiter = conn.box, conn.waiter
   local grace = conn.settings.cancel_grace
   local limit = waiter.now() + grace
+  box:hold(true) -- nobody may start a statement that the request could still hit
   local cancel = box:start_cancel(grace)
   local ended, err = steps(conn, want, limit)
   local through = cancel and settle(conn, cancel, limit)
   if cancel then cancel:close() end
+  box:hold(false)
   if box:state() == "idle" and through then
     if ended == "done" then return "done" end
     return "failed", err

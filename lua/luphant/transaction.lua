@@ -147,6 +147,21 @@ local function run(self, fn, sql)
   return conclude(self, compat.pack(pcall(fn, self)))
 end
 
+-- run, whose errors may also come from its own statements (no memory): then nobody knows what the server
+-- holds open, and the session ends.
+local function check_ended(self, ok, ...)
+  if ok then return ... end
+  if not self.ended then
+    ended(self)
+    self.conn.box:close()
+  end
+  error((...), 0)
+end
+
+local function attempt(self, fn, sql)
+  return check_ended(self, pcall(run, self, fn, sql))
+end
+
 local function check_function(fn)
   if type(fn) ~= "function" then error("transaction expects a function, got a " .. type(fn), 3) end
 end
@@ -164,8 +179,9 @@ function transaction.run(conn, fn, options)
     error("a transaction was begun on this connection by hand: end it before conn:transaction", 2)
   end
   local self = setmetatable({ conn = conn, depth = 1, ended = false }, metatable)
+  local sql = begin_text(options)
   conn.tx = self
-  return run(self, fn, begin_text(options))
+  return attempt(self, fn, sql)
 end
 
 --- tx:transaction(fn): a savepoint. Its failure leaves the outer transaction usable.
@@ -175,8 +191,9 @@ function methods:transaction(fn, options)
   check_usable(self)
   if options and next(options) then error("a savepoint takes no options; give them to the outer transaction", 2) end
   local inner = setmetatable({ conn = self.conn, depth = self.depth + 1, parent = self, ended = false }, metatable)
+  local sql = "savepoint luphant_" .. inner.depth
   self.child, self.conn.tx = inner, inner
-  return run(inner, fn, "savepoint luphant_" .. inner.depth)
+  return attempt(inner, fn, sql)
 end
 
 --- Is the transaction still open?

@@ -1,0 +1,31 @@
+/* lenter.h - one call at a time inside a connection's box.
+ *
+ * While a method reads a PGresult, a statement, an error record or parameters, Lua code of other people can
+ * run: a codec, a JSON function, a metamethod, and any finalizer, because every allocation may collect. If
+ * that code came back into the same box and ran another statement or closed the session, it would pull the
+ * memory away from under the method. So such methods are entered through here:
+ *
+ *   - what would change the session is refused meanwhile (nil and an error of kind "busy"),
+ *   - close() is remembered and done when the method ends,
+ *   - an error that leaves the method leaves an idle session idle and closes one that is in the middle
+ *     of something: nobody would know how to go on with it.
+ *
+ * SPDX-License-Identifier: MIT */
+#ifndef LPH_LENTER_H
+#define LPH_LENTER_H
+
+#include "bind/lconn.h"
+
+typedef struct lenter_method {
+  const char *name;
+  lua_CFunction body; /* first argument: the box; upvalue 1: its class */
+  bool shared;        /* only reads: allowed inside another method, too */
+} lenter_method;
+
+/* Adds methods to the class of connections. May raise (memory). */
+void lenter_open(lua_State *L, const lenter_method *list);
+
+/* Ends the session now, or when the method that is inside the box ends. */
+void lenter_close(lconn *b);
+
+#endif
