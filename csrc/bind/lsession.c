@@ -9,7 +9,7 @@
 
 static lconn *check(lua_State *L) { return lbox_self(L, 1, &lconn_class); }
 
-/* "closed" | "dialing" | "idle" | "busy" | "forked" */
+/* conn:state() -> "closed" | "dialing" | "idle" | "busy" | "forked" */
 int lsession_state(lua_State *L) {
   static const char *const names[] = {"closed", "dialing", "idle", "busy"};
   const lph_conn *c = &check(L)->c;
@@ -23,6 +23,8 @@ static PGconn *session(lua_State *L) {
   return c->owner == getpid() ? c->pg : NULL;
 }
 
+/* conn:backend_pid() -> integer | nil */
+/* conn:backend_pid() -> integer | nil */
 int lsession_backend_pid(lua_State *L) {
   PGconn *pg = session(L);
   if (pg == NULL) return 0;
@@ -30,6 +32,8 @@ int lsession_backend_pid(lua_State *L) {
   return 1;
 }
 
+/* conn:server_version() -> integer | nil */
+/* conn:server_version() -> integer | nil */
 int lsession_server_version(lua_State *L) {
   PGconn *pg = session(L);
   if (pg == NULL) return 0;
@@ -37,6 +41,8 @@ int lsession_server_version(lua_State *L) {
   return 1;
 }
 
+/* conn:parameter_status(name) -> string | nil */
+/* conn:parameter_status(name) -> string | nil */
 int lsession_parameter_status(lua_State *L) {
   PGconn *pg = session(L);
   const char *value = pg == NULL ? NULL : PQparameterStatus(pg, luaL_checkstring(L, 2));
@@ -45,7 +51,7 @@ int lsession_parameter_status(lua_State *L) {
   return 1;
 }
 
-/* "idle" | "active" | "intrans" | "inerror" | "unknown", in libpq's words */
+/* conn:transaction_status() -> "idle" | "active" | "intrans" | "inerror" | "unknown"; libpq's words */
 int lsession_transaction_status(lua_State *L) {
   static const char *const names[] = {"idle", "active", "intrans", "inerror", "unknown"};
   PGconn *pg = session(L);
@@ -53,7 +59,7 @@ int lsession_transaction_status(lua_State *L) {
   return 1;
 }
 
-/* { version =, cipher =, bits =, verified = } | false without TLS | nil without a session */
+/* conn:tls() -> { version =, cipher =, bits =, verified = } | false | nil; false: no TLS, nil: no session */
 int lsession_tls(lua_State *L) {
   static const struct { const char *attribute, *key; } texts[] = {
       {"protocol", "version"}, {"cipher", "cipher"}, {"key_bits", "bits"}};
@@ -72,7 +78,7 @@ int lsession_tls(lua_State *L) {
   return 1;
 }
 
-/* { host =, address =, port =, dbname =, user = }: where the session goes; never the password */
+/* conn:target() -> { host =, address =, port =, dbname =, user = } | nil; never the password */
 int lsession_target(lua_State *L) {
   PGconn *pg = session(L);
   if (pg == NULL) return 0;
@@ -90,7 +96,31 @@ int lsession_target(lua_State *L) {
   return 1;
 }
 
-/* The oldest notice as an error object (kind by its SQLSTATE), or nil */
+/* conn:attempts() -> list; after a failed dial: { host =, address =, port =, kind =, message = } each */
+int lsession_attempts(lua_State *L) {
+  lconn *b = check(L);
+  lua_newtable(L);
+  if (b->c.dial == NULL || !lph_dial_is_done(b->c.dial)) return 1;
+  const lph_attempt *list;
+  int n = lph_dial_attempts(b->c.dial, &list);
+  for (int i = 0; i < n; i++) {
+    lua_createtable(L, 0, 5);
+    struct { const char *key, *value; } texts[] = {{"host", list[i].host},
+                                                   {"address", list[i].address},
+                                                   {"port", list[i].port},
+                                                   {"kind", list[i].error.kind},
+                                                   {"message", lph_error_get(&list[i].error, LPH_E_MESSAGE)}};
+    for (size_t t = 0; t < lph_countof(texts); t++) {
+      if (texts[t].value == NULL) continue;
+      lua_pushstring(L, texts[t].value);
+      lua_setfield(L, -2, texts[t].key);
+    }
+    lua_rawseti(L, -2, i + 1);
+  }
+  return 1;
+}
+
+/* conn:next_notice() -> err | nil; the oldest notice, kind by its SQLSTATE */
 int lsession_next_notice(lua_State *L) {
   lph_conn *c = &check(L)->c;
   if (c->notice_count == 0) return 0;
@@ -102,17 +132,21 @@ int lsession_next_notice(lua_State *L) {
   return 1;
 }
 
+/* conn:has_notices() -> boolean */
+/* conn:has_notices() -> boolean */
 int lsession_has_notices(lua_State *L) {
   lua_pushboolean(L, check(L)->c.notice_count > 0);
   return 1;
 }
 
+/* conn:notices_lost() -> number */
+/* conn:notices_lost() -> number */
 int lsession_notices_lost(lua_State *L) {
   lua_pushnumber(L, (lua_Number)check(L)->c.notices_lost);
   return 1;
 }
 
-/* { count =, bytes =, hits =, misses =, evictions = } of the statement cache */
+/* conn:statements() -> { count =, bytes =, hits =, misses =, evictions = }; of the statement cache */
 int lsession_statements(lua_State *L) {
   const lph_stmts *s = &check(L)->c.stmts;
   struct { const char *key; double value; } numbers[] = {{"count", (double)lph_lru_count(&s->lru)},

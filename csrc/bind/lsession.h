@@ -19,10 +19,11 @@ int lsession_notices_lost(lua_State *L);
 int lsession_statements(lua_State *L);
 
 /* The others read memory that is libpq's or the connection's: they go through lenter.h. */
-#define LSESSION_METHODS                                                                                     \
-  {"state", lsession_state}, {"backend_pid", lsession_backend_pid},                                          \
-    {"server_version", lsession_server_version}, {"transaction_status", lsession_transaction_status},        \
-    {"has_notices", lsession_has_notices}, {"notices_lost", lsession_notices_lost},                          \
-    {"statements", lsession_statements}
+#define LSESSION_METHODS                                                                              \
+  {"state", lsession_state}, {"backend_pid", lsession_backend_pid},                                   \
+    {"server_version", lsession_server_version}, {"transaction_status", lsession_transaction_status}, \
+    {"has_notices", lsession_has_notices}, {"notices_lost", lsession_notices_lost}, {                 \
+    "statements", lsession_statements                                                                 \
+  }
 
 #endif
