@@ -130,6 +130,8 @@ local function run_request(self, verb, request, ...)
   return complete(self, code, result, err, more, request[1], ...)
 end
 
+-- On a prepared statement the same without passing through the connection's verb: handing a list of arguments on
+-- a second time is a twentieth of what a short query costs on Lua 5.4.
 local function define(name, verb)
   methods[name] = function(self, sql, ...)
     local code = verb + self.style
@@ -138,6 +140,13 @@ local function define(name, verb)
     if err == nil and more == nil then return result end
     return complete(self, code, result, err, more, sql, ...)
   end
+  statement.define(name, function(self, ...)
+    local conn, sql = self.conn, self.sql
+    local code = verb + conn.style
+    local result, err, more = conn.box:run(code, sql, ...)
+    if err == nil and more == nil then return result end
+    return complete(conn, code, result, err, more, sql, ...)
+  end)
 end
 
 ------------------------------------------------------------------------------------------- verbs

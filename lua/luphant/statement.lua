@@ -14,10 +14,17 @@ local statement = {}
 local methods = {}
 local metatable = { __name = "luphant.statement", __index = methods }
 
-for _, verb in ipairs { "query", "query_one", "query_opt", "query_value", "query_column", "execute", "values" } do
-  methods[verb] = function(self, ...)
-    return self.conn[verb](self.conn, self.sql, ...)
-  end
+--- connection.lua gives the verbs, which are its own; one that needs no more than another verb is here.
+---@param name string
+---@param verb function
+function statement.define(name, verb)
+  methods[name] = verb
+end
+
+--- `for id, name in statement:values(...)`; see luphant.connection.
+---@return fun(): any ...
+function methods:values(...)
+  return self.conn:values(self.sql, ...)
 end
 
 function metatable:__tostring()
