@@ -372,18 +372,20 @@ static void start_clock(lconn *b) {
   b->deadline = LPH_LIKELY(seconds < 0) ? LPH_NEVER : lph_deadline(seconds);
 }
 
+/* conn:run(code, sql, ...) -> result | PENDING, want | nil, err, stale; see the head of lconn.c */
 static int lconn_run(lua_State *L) {
   lconn *b = inside(L);
   start_clock(b);
   return checked_run(L, b);
 }
 
-/* The same call goes on (after a preparation, a type lookup): its deadline stays. */
+/* The same call goes on (after a preparation, a type lookup): its deadline stays.
+ * conn:rerun(code, sql, ...) -> result | PENDING, want | nil, err, stale */
 static int lconn_rerun(lua_State *L) { return checked_run(L, inside(L)); }
 
-/* conn:script(text) -> PENDING, want | list | nil, err */
 static int push_script(lua_State *L, lconn *b);
 
+/* conn:script(text) -> PENDING, want | list | nil, err */
 static int lconn_script(lua_State *L) {
   lconn *b = inside(L);
   size_t len;
@@ -415,6 +417,7 @@ static int push_script(lua_State *L, lconn *b) {
 
 /* ---- stepping ------------------------------------------------------------------------------------------------------------ */
 
+/* conn:step() -> "r" | "w" | "rw" | "done" | nil, err, stale */
 static int lconn_step(lua_State *L) {
   lconn *b = inside(L);
   bool was_busy = b->c.state == LPH_BUSY;
@@ -425,6 +428,7 @@ static int lconn_step(lua_State *L) {
   return 1;
 }
 
+/* conn:take() -> result | PENDING, want | nil, err */
 static int lconn_take(lua_State *L) {
   lconn *b = inside(L);
   lua_settop(L, 1);
@@ -437,12 +441,13 @@ static int lconn_take(lua_State *L) {
   }
 }
 
+/* conn:fd() -> fd; may change from step to step, -1 = none */
 static int lconn_fd(lua_State *L) {
   lua_pushinteger(L, lph_conn_fd(&lconn_check(L)->c));
   return 1;
 }
 
-/* The next call's time limit, in seconds; nil = none, in spite of the default. */
+/* conn:set_timeout([seconds]); the next call's time limit, nil = none, in spite of the default */
 static int lconn_set_timeout(lua_State *L) {
   lconn *b = lconn_check(L);
   b->next_timeout = lua_isnoneornil(L, 2) ? -1 : luaL_checknumber(L, 2);
@@ -450,7 +455,7 @@ static int lconn_set_timeout(lua_State *L) {
   return 0;
 }
 
-/* The deadline of the call under way on core.now()'s clock; nil = none. */
+/* conn:deadline() -> number | nil; of the call under way, on core.now()'s clock */
 static int lconn_deadline(lua_State *L) {
   lconn *b = lconn_check(L);
   if (b->deadline < 0) return 0;
@@ -458,23 +463,25 @@ static int lconn_deadline(lua_State *L) {
   return 1;
 }
 
+/* conn:set_deadline([at]) */
 static int lconn_set_deadline(lua_State *L) {
   lconn_check(L)->deadline = lua_isnoneornil(L, 2) ? LPH_NEVER : luaL_checknumber(L, 2);
   return 0;
 }
 
-/* The answer under way is of no interest any more. */
+/* conn:discard(); the answer under way is of no interest any more */
 static int lconn_discard(lua_State *L) {
   lph_op_discard(&lconn_check(L)->c);
   return 0;
 }
 
+/* conn:close(); idempotent, never waits */
 static int lconn_close(lua_State *L) {
   lenter_close(lconn_check(L));
   return 0;
 }
 
-/* conn:hold(on): refuses new statements while a cancel request is on its way. */
+/* conn:hold(on); refuses new statements while a cancel request is on its way */
 static int lconn_hold(lua_State *L) {
   lconn_check(L)->held = lua_toboolean(L, 2);
   return 0;
@@ -482,7 +489,8 @@ static int lconn_hold(lua_State *L) {
 
 /* ---- dialling ---------------------------------------------------------------------------------------------------------------- */
 
-/* conn:dial({ k1, v1, k2, v2, ... }, connect_timeout, attempt_timeout, allow_plaintext) -> true | nil, err */
+/* { keyword1, value1, keyword2, value2, ... }; a negative time limit is none:
+ * conn:dial(parameters [, connect_timeout, attempt_timeout, allow_plaintext]) -> true | nil, err */
 static int lconn_dial(lua_State *L) {
   lconn *b = lconn_check(L);
   luaL_checktype(L, 2, LUA_TTABLE);
@@ -508,7 +516,7 @@ static int lconn_dial(lua_State *L) {
   return 1;
 }
 
-/* conn:attempts() -> { { host =, address =, port =, error = err }, ... } after a failed dial */
+/* conn:attempts() -> list; after a failed dial: { host =, address =, port =, kind =, message = } each */
 static int lconn_attempts(lua_State *L) {
   lconn *b = lconn_check(L);
   lua_newtable(L);
@@ -534,7 +542,7 @@ static int lconn_attempts(lua_State *L) {
 
 /* ---- codecs of the user ------------------------------------------------------------------------------------------------------- */
 
-/* conn:set_codecs(table: OID -> { decode =, encode = } | nil) */
+/* conn:set_codecs([codecs]); OID -> { decode =, encode = } */
 static int lconn_set_codecs(lua_State *L) {
   lconn *b = lconn_check(L);
   lua_settop(L, 2);
@@ -545,7 +553,7 @@ static int lconn_set_codecs(lua_State *L) {
   return 0;
 }
 
-/* conn:unknown_types() -> { oid, ... } of the statement that waits for types; right after run said so */
+/* conn:unknown_types() -> { oid, ... }; of the statement that waits for types, right after run said so */
 static int lconn_unknown_types(lua_State *L) {
   lconn *b = lconn_check(L);
   lph_oid unknown[64];

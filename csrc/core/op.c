@@ -159,7 +159,7 @@ static void refuse_copy(lph_conn *c) {
   lph_error *slot = failure_slot(&c->op);
   if (slot == NULL) return;
   lph_error_set(slot, "usage", "COPY ... FROM STDIN and COPY ... TO STDOUT cannot run through this verb");
-  lph_error_put(slot, LPH_E_HINT, "Use copy_in or copy_out.");
+  lph_error_put(slot, LPH_E_HINT, "Send rows as arrays (insert ... select from unnest($1, $2)), or use psql's \\copy.");
   slot->sent = LPH_SENT_YES;
 }
 
