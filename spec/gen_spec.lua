@@ -19,7 +19,7 @@ local function lines_of(command)
 end
 
 describe("the generators", function()
-  for _, name in ipairs { "pg_type", "sqlstate", "docs_kinds", "lua_kinds" } do
+  for _, name in ipairs { "pg_type", "sqlstate", "docs_kinds", "lua_kinds", "meta_core" } do
     it(name .. " gives the bytes that are committed", function()
       local outputs = dofile("csrc/gen/" .. name .. ".lua").outputs()
       assert.is_truthy(next(outputs))
@@ -36,6 +36,51 @@ describe("the generators", function()
     local ok, message = pcall(function() return chunk().outputs() end)
     assert.is_false(ok)
     assert.is_truthy(message:find("choose a kind for the type jsonpath", 1, true))
+  end)
+end)
+
+-- The generator reads C with patterns: what it found is compared with what the built module has.
+describe("the description of luphant.core", function()
+  local text = read "lua/luphant/meta/core.lua"
+  local core = require "luphant.core"
+
+  local function described(prefix)
+    local found = {}
+    for name in text:gmatch("\nfunction " .. prefix .. "[.:]([%w_]+)%(") do found[name] = "function" end
+    return found
+  end
+
+  local function functions_in(object)
+    local found = {}
+    for name, value in pairs(object) do
+      if type(value) == "function" then found[name] = "function" end
+    end
+    return found
+  end
+
+  it("has every function of the module, and no other", function()
+    assert.same(functions_in(core), described "core")
+  end)
+
+  it("has every other field of the module", function()
+    for name, value in pairs(core) do
+      assert.is_true(type(value) == "function" or text:find("\n---@field " .. name .. " ", 1, true) ~= nil, name)
+    end
+  end)
+
+  it("has every method of connections and type maps, and no other", function()
+    assert.same(functions_in(debug.getmetatable(core.connection {}).__index), described "conn")
+    assert.same(functions_in(debug.getmetatable(core.typemap()).__index), described "map")
+  end)
+
+  it("is refused when a function has no signature, and when a signature has no function", function()
+    local source = read("csrc/gen/meta_core.lua"):gsub("emit%.read%(path%)",
+      '(emit.read(path):gsub("core%%.poll%%(", "core.pool("))')
+    local chunk = assert((loadstring or load)(source)) -- luacheck: ignore
+    local ok, message = pcall(function() return chunk().outputs() end)
+    assert.is_false(ok)
+    assert.is_truthy(message:find("core.poll has no comment with its signature", 1, true), message)
+    assert.is_truthy(message:find("core.pool is described but does not exist", 1, true), message)
   end)
 end)
 

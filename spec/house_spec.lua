@@ -36,7 +36,7 @@ local STOREYS = {
   {
     name = "ground",
     sisters = "none",
-    rooms = { "args", "caret", "compat", "deadline", "kinds", "redact", "sqltext" },
+    rooms = { "args", "caret", "compat", "deadline", "kinds", "meta", "redact", "sqltext" },
   },
   {
     name = "runtime",

@@ -22,17 +22,19 @@ static lph_cancel *lcancel_open_job(lua_State *L) {
   return box->cancel;
 }
 
+/* cancel:fd() -> integer; readable when it has ended */
 static int lcancel_fd(lua_State *L) {
   lua_pushinteger(L, lph_cancel_fd(lcancel_open_job(L)));
   return 1;
 }
 
+/* cancel:is_done() -> boolean */
 static int lcancel_is_done(lua_State *L) {
   lua_pushboolean(L, lph_cancel_is_done(lcancel_open_job(L)));
   return 1;
 }
 
-/* cancel:result() -> true | nil, err */
+/* cancel:result() -> true | nil, message; after the end */
 static int lcancel_result(lua_State *L) {
   lph_cancel *cancel = lcancel_open_job(L);
   lcancel *box = lua_touserdata(L, 1);
@@ -45,6 +47,7 @@ static int lcancel_result(lua_State *L) {
   return 2;
 }
 
+/* cancel:close() */
 static int lcancel_close(lua_State *L) {
   lcancel *box = lbox_self(L, 1, &cancel_class);
   lph_cancel *cancel = box->cancel;
@@ -75,7 +78,7 @@ static const lbox_class cancel_class = {"luphant.core.cancel", cancel_methods, c
 
 void lcancel_open(lua_State *L) { lbox_open(L, &cancel_class); }
 
-/* conn:start_cancel(timeout) -> cancel | nil, err */
+/* conn:start_cancel([timeout]) -> cancel | nil, err */
 int lcancel_start(lua_State *L) {
   lconn *b = lbox_self(L, 1, &lconn_class);
   double timeout = luaL_optnumber(L, 2, -1);

@@ -12,7 +12,7 @@
 void lerror_object(lua_State *L, const lph_error *e, int sql_index);
 /* Pushes nil and the error object; answers 2. May raise (memory). */
 int lerror_push(lua_State *L, const lph_error *e, int sql_index);
-/* core.set_error_metatable(mt) */
+/* core.set_error_metatable(metatable) */
 int lerror_set_metatable(lua_State *L);
 
 #endif

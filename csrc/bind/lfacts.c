@@ -3,8 +3,8 @@
  *   core.conninfo_parse(text) -> { keyword = value } | nil, message
  *   core.conninfo_keywords()  -> { { keyword =, envvar =, compiled =, value =, label =, dispchar = }, ... }
  *   core.features()           -> { libpq =, openssl =, require_auth =, sslrootcert_system =, ... }
- *   core.file_mode(path)      -> permission bits as a number | nil, message
- *   core.type_oid(name)       -> integer | nil
+ *   core.file_mode(path)      -> mode | nil, message; the permission bits
+ *   core.type_oid(name)       -> oid | nil; built-in types, also by their SQL names
  *
  * SPDX-License-Identifier: MIT */
 #include <errno.h>

@@ -41,9 +41,9 @@ lph_err ljson_push(lua_State *L, lph_bytes text, ljson_fault *fault);
  *   LPH_ENOMEM */
 lph_err ljson_encode(lua_State *L, int index, lph_buf *out, const char **why);
 
-/* json_decode(text) -> value | nil, message, offset
- * json_encode(value) -> text | nil, message
- * json_array(table) -> the same table, marked as an array */
+/* core.json_decode(text) -> value | nil, message, offset
+ * core.json_encode(value) -> text | nil, message
+ * core.json_array(array) -> array; the same table, marked as an array */
 extern const luaL_Reg ljson_functions[];
 
 #endif

@@ -1,7 +1,7 @@
 /* lpoll.c - poll(2) and the clock, for the plain waiter.
  *
- *   core.poll(fd, events, seconds) -> "r" | "w" | "rw" | nil
- *   core.now() -> seconds on the monotonic clock
+ *   core.poll(fd, events [, seconds]) -> "r" | "w" | "rw" | nil
+ *   core.now() -> seconds; on the monotonic clock
  *
  * SPDX-License-Identifier: MIT */
 #include <poll.h>

@@ -24,7 +24,6 @@ static PGconn *session(lua_State *L) {
 }
 
 /* conn:backend_pid() -> integer | nil */
-/* conn:backend_pid() -> integer | nil */
 int lsession_backend_pid(lua_State *L) {
   PGconn *pg = session(L);
   if (pg == NULL) return 0;
@@ -33,7 +32,6 @@ int lsession_backend_pid(lua_State *L) {
 }
 
 /* conn:server_version() -> integer | nil */
-/* conn:server_version() -> integer | nil */
 int lsession_server_version(lua_State *L) {
   PGconn *pg = session(L);
   if (pg == NULL) return 0;
@@ -41,7 +39,6 @@ int lsession_server_version(lua_State *L) {
   return 1;
 }
 
-/* conn:parameter_status(name) -> string | nil */
 /* conn:parameter_status(name) -> string | nil */
 int lsession_parameter_status(lua_State *L) {
   PGconn *pg = session(L);
@@ -133,13 +130,11 @@ int lsession_next_notice(lua_State *L) {
 }
 
 /* conn:has_notices() -> boolean */
-/* conn:has_notices() -> boolean */
 int lsession_has_notices(lua_State *L) {
   lua_pushboolean(L, check(L)->c.notice_count > 0);
   return 1;
 }
 
-/* conn:notices_lost() -> number */
 /* conn:notices_lost() -> number */
 int lsession_notices_lost(lua_State *L) {
   lua_pushnumber(L, (lua_Number)check(L)->c.notices_lost);

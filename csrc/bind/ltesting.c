@@ -1,8 +1,8 @@
 /* ltesting.c - hooks for the project's own tests: counting and failing allocations.
  *
- *   core.mem_live()             -> number of blocks the core owns
- *   core.mem_fail_at(n, forever) -> false where the build cannot do it (LPH_FAULT_ALLOC)
- *   core.mem_failed()           -> was an allocation refused since?
+ *   core.mem_live()              -> integer; blocks the core owns
+ *   core.mem_fail_at(n [, forever]) -> boolean; false where the build cannot do it (LPH_FAULT_ALLOC)
+ *   core.mem_failed()            -> boolean; was an allocation refused since?
  *
  * SPDX-License-Identifier: MIT */
 #include "base/mem.h"

@@ -1,9 +1,9 @@
 /* ltypemap.c - the map of user types, filled from the catalog by luphant.types.
  *
  *   core.typemap() -> map
- *   map:define{ oid =, name =, kind =, elem =, delim =, fields = { { name =, oid = }, ... } }
- *   map:name(oid) -> string | nil     map:forget()
- *   core.type_oid(name) -> integer | nil   (built-in types, also SQL names)
+ *   map:define(type); { oid =, name =, kind =, elem =, delim =, fields = { { name =, oid = }, ... } }
+ *   map:name(oid) -> string | nil
+ *   map:forget()
  *
  * SPDX-License-Identifier: MIT */
 #include "base/mem.h"

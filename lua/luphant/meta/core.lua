@@ -1,0 +1,240 @@
+---@meta luphant.core
+-- core.lua - what LuaLS knows about luphant.core, the C half. Never loaded by a program.
+--
+-- Made by csrc/gen/meta_core.lua from csrc/bind: edit the comments there and run the generator.
+--
+-- SPDX-License-Identifier: MIT
+-- luacheck: ignore
+
+---@class luphant.core
+---@field NULL lightuserdata
+---@field PENDING lightuserdata
+---@field wrappers { typed: table, json: table }
+local core = {}
+
+---@param options table
+---@return luphant.core.conn
+function core.connection(options) end
+
+---@return table
+function core.conninfo_keywords() end
+
+---@param text string
+---@return table|nil
+---@return nil|string
+function core.conninfo_parse(text) end
+
+---@return table
+function core.features() end
+
+--- the permission bits
+---@param path string
+---@return integer|nil
+---@return nil|string
+function core.file_mode(path) end
+
+--- the same table, marked as an array
+---@param array table
+---@return table
+function core.json_array(array) end
+
+---@param text string
+---@return any|nil
+---@return nil|string
+---@return nil|integer
+function core.json_decode(text) end
+
+---@param value any
+---@return string|nil
+---@return nil|string
+function core.json_encode(value) end
+
+--- false where the build cannot do it (LPH_FAULT_ALLOC)
+---@param n integer
+---@param forever? boolean
+---@return boolean
+function core.mem_fail_at(n, forever) end
+
+--- was an allocation refused since?
+---@return boolean
+function core.mem_failed() end
+
+--- blocks the core owns
+---@return integer
+function core.mem_live() end
+
+--- on the monotonic clock
+---@return number
+function core.now() end
+
+---@param fd integer
+---@param events "r"|"w"|"rw"
+---@param seconds? number
+---@return "r"|"w"|"rw"|nil
+function core.poll(fd, events, seconds) end
+
+---@param metatable table
+function core.set_error_metatable(metatable) end
+
+--- built-in types, also by their SQL names
+---@param name string
+---@return integer|nil
+function core.type_oid(name) end
+
+---@return luphant.core.typemap
+function core.typemap() end
+
+---@class luphant.core.conn: userdata
+local conn = {}
+
+--- after a failed dial: { host =, address =, port =, kind =, message = } each
+---@return table[]
+function conn:attempts() end
+
+---@return integer|nil
+function conn:backend_pid() end
+
+--- idempotent, never waits
+function conn:close() end
+
+--- of the call under way, on core.now()'s clock
+---@return number|nil
+function conn:deadline() end
+
+---@param parameters string[]
+---@param connect_timeout? number
+---@param attempt_timeout? number
+---@param allow_plaintext? boolean
+---@return true|nil
+---@return nil|luphant.error
+function conn:dial(parameters, connect_timeout, attempt_timeout, allow_plaintext) end
+
+--- the answer under way is of no interest any more
+function conn:discard() end
+
+--- may change from step to step, -1 = none
+---@return integer
+function conn:fd() end
+
+---@return boolean
+function conn:has_notices() end
+
+--- refuses new statements while a cancel request is on its way
+---@param on boolean
+function conn:hold(on) end
+
+--- the oldest notice, kind by its SQLSTATE
+---@return luphant.error|nil
+function conn:next_notice() end
+
+---@return number
+function conn:notices_lost() end
+
+---@param name string
+---@return string|nil
+function conn:parameter_status(name) end
+
+---@param code integer
+---@param sql string
+---@param ... any
+---@return any|lightuserdata|nil
+---@return nil|"r"|"w"|"rw"|luphant.error
+---@return nil|"stale"?
+function conn:rerun(code, sql, ...) end
+
+--- see the head of lconn.c
+---@param code integer
+---@param sql string
+---@param ... any
+---@return any|lightuserdata|nil
+---@return nil|"r"|"w"|"rw"|luphant.error
+---@return nil|"stale"?
+function conn:run(code, sql, ...) end
+
+---@param text string
+---@return lightuserdata|table[]|nil
+---@return "r"|"w"|"rw"|nil|luphant.error
+function conn:script(text) end
+
+---@return integer|nil
+function conn:server_version() end
+
+--- OID -> { decode =, encode = }
+---@param codecs? table
+function conn:set_codecs(codecs) end
+
+---@param at? number
+function conn:set_deadline(at) end
+
+--- the next call's time limit, nil = none, in spite of the default
+---@param seconds? number
+function conn:set_timeout(seconds) end
+
+---@param timeout? number
+---@return luphant.core.cancel|nil
+---@return nil|luphant.error
+function conn:start_cancel(timeout) end
+
+---@return "closed"|"dialing"|"idle"|"busy"|"forked"
+function conn:state() end
+
+--- of the statement cache
+---@return table
+function conn:statements() end
+
+---@return "r"|"w"|"rw"|"done"|nil
+---@return nil|luphant.error
+---@return nil|"stale"?
+function conn:step() end
+
+---@return any|lightuserdata|nil
+---@return nil|"r"|"w"|"rw"|luphant.error
+function conn:take() end
+
+--- never the password
+---@return table|nil
+function conn:target() end
+
+--- false: no TLS, nil: no session
+---@return table|false|nil
+function conn:tls() end
+
+--- libpq's words
+---@return "idle"|"active"|"intrans"|"inerror"|"unknown"
+function conn:transaction_status() end
+
+--- of the statement that waits for types, right after run said so
+---@return table
+function conn:unknown_types() end
+
+---@class luphant.core.cancel: userdata
+local cancel = {}
+
+function cancel:close() end
+
+--- readable when it has ended
+---@return integer
+function cancel:fd() end
+
+---@return boolean
+function cancel:is_done() end
+
+--- after the end
+---@return true|nil
+---@return nil|string
+function cancel:result() end
+
+---@class luphant.core.typemap: userdata
+local map = {}
+
+--- { oid =, name =, kind =, elem =, delim =, fields = { { name =, oid = }, ... } }
+---@param type table
+function map:define(type) end
+
+function map:forget() end
+
+---@param oid integer
+---@return string|nil
+function map:name(oid) end
+
+return core
