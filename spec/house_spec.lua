@@ -42,8 +42,9 @@ local STOREYS = {
     name = "runtime",
     sisters = "all",
     rooms = {
-      "init", "connection", "conninfo", "copy", "crypto", "cursor", "dial", "drive", "errors", "hooks", "notify", "pipeline",
-      "pool", "result", "settings", "shape", "statement", "tls", "transaction", "types", "values", "wait",
+      "init", "connection", "conninfo", "copy", "crypto", "cursor", "dial", "drive", "errors", "hooks",
+      "notify", "pipeline", "pool", "result", "settings", "shape", "statement", "tls", "transaction", "types",
+      "values", "wait",
     },
   },
   {
