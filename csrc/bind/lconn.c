@@ -7,6 +7,7 @@
  *   conn:run(code, sql, ...)  -> what the verb returns
  *                             |  PENDING, want      an operation is under way: wait, step, then take
  *                             |  PENDING, "types"   user types must be looked up first, then rerun
+ *                             |  PENDING, "request" `sql` is no text: a table with options, or misuse
  *                             |  nil, err [, "stale"]   "stale": nothing ran and the statement was
  *                                                       forgotten; running it again may help
  *   conn:step()               -> want | "done" | nil, err [, "stale"]
@@ -360,7 +361,7 @@ static bool is_free(lconn *b) {
 
 static int checked_run(lua_State *L, lconn *b) {
   int code = (int)luaL_checkinteger(L, 2);
-  if (lua_type(L, 3) != LUA_TSTRING) luaL_argerror(L, 3, "SQL text expected");
+  if (LPH_UNLIKELY(lua_type(L, 3) != LUA_TSTRING)) return push_pending(L, "request");
   if (!is_free(b)) return fail(L, b, 3);
   b->verb = code;
   return run_statement(L, b);

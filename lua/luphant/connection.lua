@@ -68,7 +68,11 @@ local function finish(self, want)
   return check_finished(self, pcall(drive.finish, self, want))
 end
 
-local complete
+local function abandon(self)
+  return check_finished(self, pcall(drive.abandon, self))
+end
+
+local complete, run_request
 
 -- Runs a statement of our own (catalog look-ups) without touching the caller's deadline.
 local function run_inner(self, sql, ...)
@@ -82,6 +86,7 @@ end
 
 -- A call that did not end in one go. `result, err, more` are what the core answered; see lconn.c.
 function complete(self, code, result, err, more, sql, ...)
+  if err == "request" then return run_request(self, code % 16, sql, ...) end
   local box, retried = self.box, false
   while true do
     if result == PENDING and err == "types" then
@@ -113,7 +118,7 @@ local REQUEST_KEYS = {
 }
 
 -- conn:query({ "select ...", rows = "array", timeout = 2 }, ...): the options of one call.
-local function run_request(self, verb, request, ...)
+function run_request(self, verb, request, ...)
   if type(request) ~= "table" or type(request[1]) ~= "string" then
     args.misuse("SQL text expected (or a table { sql, rows =, timeout = }), got " .. args.show(request))
   end
@@ -135,7 +140,6 @@ end
 local function define(name, verb)
   methods[name] = function(self, sql, ...)
     local code = verb + self.style
-    if type(sql) ~= "string" then return run_request(self, verb, sql, ...) end
     local result, err, more = self.box:run(code, sql, ...)
     if err == nil and more == nil then return result end
     return complete(self, code, result, err, more, sql, ...)
