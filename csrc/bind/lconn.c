@@ -10,7 +10,8 @@
  *                             |  PENDING, "request" `sql` is no text: a table with options, or misuse
  *                             |  nil, err [, "stale"]   "stale": nothing ran and the statement was
  *                                                       forgotten; running it again may help
- *   conn:step()               -> want | "done" | nil, err [, "stale"]
+ *                                       "unread": failed in the middle; cancel, then step to the end
+ *   conn:step()               -> want | "done" | nil, err [, "stale" | "unread"]
  *   conn:take()               -> as run; PENDING, "again" after a preparation: rerun
  *
  * SPDX-License-Identifier: MIT */
@@ -201,8 +202,9 @@ static int push_failure(lua_State *L, lconn *b, int sql) {
     b->c.op.stmt = NULL;
   }
   lerror_push(L, &b->c.error, sql);
-  if (!stale) return 2;
-  lua_pushliteral(L, "stale");
+  bool unread = b->c.state == LPH_BUSY;
+  if (!stale && !unread) return 2;
+  lua_pushstring(L, unread ? "unread" : "stale");
   return 3;
 }
 
@@ -424,7 +426,7 @@ static int lconn_step(lua_State *L) {
   bool was_busy = b->c.state == LPH_BUSY;
   lph_want want = lph_conn_step(&b->c);
   if (want == LPH_FAILED) return push_failure(L, b, 0);
-  if (want == LPH_DONE && was_busy) b->untaken = true;
+  if (want == LPH_DONE && was_busy) b->untaken = !b->c.op.discarding;
   lua_pushstring(L, want_name(want));
   return 1;
 }
@@ -514,30 +516,6 @@ static int lconn_dial(lua_State *L) {
   lph_stmts_forget_names(&b->c.stmts);
   if (lph_conn_dial(&b->c, &o) != LPH_OK) return fail(L, b, 0);
   lua_pushboolean(L, 1);
-  return 1;
-}
-
-/* conn:attempts() -> list; after a failed dial: { host =, address =, port =, kind =, message = } each */
-static int lconn_attempts(lua_State *L) {
-  lconn *b = lconn_check(L);
-  lua_newtable(L);
-  if (b->c.dial == NULL || !lph_dial_is_done(b->c.dial)) return 1;
-  const lph_attempt *list;
-  int n = lph_dial_attempts(b->c.dial, &list);
-  for (int i = 0; i < n; i++) {
-    lua_createtable(L, 0, 5);
-    struct { const char *key, *value; } texts[] = {{"host", list[i].host},
-                                                   {"address", list[i].address},
-                                                   {"port", list[i].port},
-                                                   {"kind", list[i].error.kind},
-                                                   {"message", lph_error_get(&list[i].error, LPH_E_MESSAGE)}};
-    for (size_t t = 0; t < lph_countof(texts); t++) {
-      if (texts[t].value == NULL) continue;
-      lua_pushstring(L, texts[t].value);
-      lua_setfield(L, -2, texts[t].key);
-    }
-    lua_rawseti(L, -2, i + 1);
-  }
   return 1;
 }
 

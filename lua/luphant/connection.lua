@@ -72,6 +72,10 @@ local function abandon(self)
   return check_finished(self, pcall(drive.abandon, self))
 end
 
+local function abandon(self)
+  return check_finished(self, pcall(drive.abandon, self))
+end
+
 local complete, run_request
 
 -- Runs a statement of our own (catalog look-ups) without touching the caller's deadline.
@@ -104,6 +108,7 @@ function complete(self, code, result, err, more, sql, ...)
       retried = true
       result, err, more = box:rerun(code, sql, ...)
     else
+      if more == "unread" and box:state() == "busy" then abandon(self) end
       break
     end
   end
@@ -223,7 +228,8 @@ end
 function methods:script(text)
   if type(text) ~= "string" then args.misuse("SQL text expected, got " .. args.show(text)) end
   local box = self.box
-  local result, err = box:script(text)
+  local result, err, more = box:script(text)
+  if more == "unread" then abandon(self) end
   if result == PENDING then
     local ok
     ok, err = finish(self, err)

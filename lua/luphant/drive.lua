@@ -90,10 +90,15 @@ function drive.finish(conn, want)
   local ended, err, more = steps(conn, want, on_waiters_clock(conn.waiter, conn.box:deadline()))
   if ended == "done" then return true end
   if ended then return expire(conn, ended) end
-  if conn.box:state() == "busy" then -- failed in the middle (result too big): the rest is unread
-    stop(conn, "r")
-  end
+  if more == "unread" then stop(conn, "r") end
   return nil, err, more
+end
+
+--- After a failure in the middle of an answer (result too big): the rest of it is of no use.
+---@param conn luphant.connection
+function drive.abandon(conn)
+  stop(conn, "r")
+  return true
 end
 
 -- How much longer than its own deadline the dialling thread may take to report. It overstays only
