@@ -6,6 +6,7 @@
 --   lua        "lua5.4" or "luajit": gets the module paths of that build
 --   env        more environment
 --   questions  only these (a variant that would tell nothing elsewhere)
+--   share      part of the operations: enough for the slow ones, whose figures are larger
 --
 -- SPDX-License-Identifier: MIT
 
@@ -24,8 +25,8 @@ return {
   { key = "luasql-5.4", programs = { "lua5.4" }, script = "peers/luasql.lua", lua = "lua5.4" },
   { key = "luasql-jit", programs = { "luajit" }, script = "peers/luasql.lua", lua = "luajit" },
   { key = "luadbi-5.4", programs = { "lua5.4" }, script = "peers/luadbi.lua", lua = "lua5.4" },
-  { key = "psycopg2", programs = pythons, script = "peers/py_psycopg2.py" },
-  { key = "psycopg", programs = pythons, script = "peers/py_psycopg.py" },
-  { key = "asyncpg", programs = pythons, script = "peers/py_asyncpg.py" },
-  { key = "node-pg", programs = { "node" }, script = "peers/node_pg.js" },
+  { key = "psycopg2", programs = pythons, script = "peers/py_psycopg2.py", share = 0.5 },
+  { key = "psycopg", programs = pythons, script = "peers/py_psycopg.py", share = 0.3 },
+  { key = "asyncpg", programs = pythons, script = "peers/py_asyncpg.py", share = 0.3 },
+  { key = "node-pg", programs = { "node" }, script = "peers/node_pg.js", share = 0.3 },
 }

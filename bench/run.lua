@@ -112,26 +112,39 @@ local function takes_part(contender, question)
   return contender.version and (not contender.questions or contender.questions[question.name])
 end
 
+local function operations_for(contender, question, o)
+  local share = not question.whole and contender.share or 1
+  return math.ceil((o.operations or question.operations) * share)
+end
+
+-- Results that are not what the floor saw count for nothing.
+local function sift(round, question, list, o, remarks)
+  for _, contender in ipairs(list) do
+    local result = round[contender.key]
+    local units = operations_for(contender, question, o) * (question.units or 1)
+    if result and (result.units ~= units or result.check ~= round.floor.check) then
+      remarks[contender.key] = ("wrong values: %d units, %s; expected %d units, %s"):format(result.units,
+        result.check, units, round.floor.check)
+      round[contender.key] = nil
+    end
+  end
+end
+
 -- Answers the rounds, and why contenders have no figures.
 local function ask(question, list, here, o)
-  local rounds, remarks, operations = {}, {}, o.operations or question.operations
+  local rounds, remarks = {}, {}
   for r = 1, o.rounds do
     local round = {}
     rounds[r] = round
     for _, contender in ipairs(rotated(list, r)) do
       if takes_part(contender, question) and not remarks[contender.key] then
-        local why, expected
-        round[contender.key], why, expected = field.measure(contender, question, operations, here)
+        local result, why, expected = field.measure(contender, question, operations_for(contender, question, o), here)
+        round[contender.key] = result
         if why and not expected then remarks[contender.key] = "failed: " .. why end
       end
     end
     if not round.floor then fail("the floor failed: " .. tostring(remarks.floor)) end
-    for key, result in pairs(round) do
-      if result.units ~= round.floor.units or result.check ~= round.floor.check then
-        remarks[key] = ("wrong values: %s, expected %s"):format(result.check, round.floor.check)
-        round[key] = nil
-      end
-    end
+    sift(round, question, list, o, remarks)
   end
   return rounds, remarks
 end
@@ -158,7 +171,7 @@ local function show(results, keys)
 end
 
 local function write_json(machine, here, list, results)
-  local out = { machine = machine, server = here.version, pinned = here.pinned or false, contenders = {}, questions = {} }
+  local out = { machine = machine, server = here.version, pinned = here.pinned, contenders = {}, questions = {} }
   for _, contender in ipairs(list) do
     out.contenders[contender.key] = contender.version or "left out, " .. contender.absent
   end

@@ -7,13 +7,15 @@ local place = require "bench.harness.place"
 local field = {}
 
 local quote = place.quote
+local searchpath = rawget(package, "searchpath") -- Lua 5.4 and LuaJIT have it
 
 -- Module paths for a Lua. For the Lua we run on: our own, so that an installed luphant can be measured too. For the
 -- other one: the build directory.
 local function lua_env(lua)
   local ours = rawget(_G, "jit") and "luajit" or "lua5.4"
   if lua == ours then return { LUA_PATH = "./?.lua;" .. package.path, LUA_CPATH = package.cpath } end
-  local build = (package.searchpath("luphant.core", package.cpath) or ""):match("^(.*)/" .. ours:gsub("%p", "%%%0") .. "/")
+  local core = searchpath("luphant.core", package.cpath) or ""
+  local build = core:match("^(.*)/" .. ours:gsub("%p", "%%%0") .. "/")
   return {
     LUA_PATH = "./?.lua;./lua/?.lua;./lua/?/init.lua;;",
     LUA_CPATH = ("%s/%s/?.so;;"):format(build or "build", lua),

@@ -25,7 +25,8 @@ function report.summarize(rounds, keys)
     for _, round in ipairs(rounds) do
       local mine, floor = round[key], round.floor
       if mine and floor then
-        cpu[#cpu + 1], wall[#wall + 1] = mine.cpu / floor.cpu, mine.wall / floor.wall
+        local more = floor.units / mine.units -- slow contenders do a part of the operations
+        cpu[#cpu + 1], wall[#wall + 1] = more * mine.cpu / floor.cpu, more * mine.wall / floor.wall
         cpu_us[#cpu_us + 1] = mine.cpu / mine.units * 1e6
         wall_us[#wall_us + 1] = mine.wall / mine.units * 1e6
       end
