@@ -7,15 +7,12 @@
 #include "bind/lcompound.h"
 #include "bind/ljson.h"
 
-static bool bad(lcell *x, const lph_type *type, const char *why) {
+static bool bad(lcell *x, const char *why) {
   x->why = why;
-  x->culprit = type == NULL ? 0 : type->oid;
   return false;
 }
 
-static bool malformed(lcell *x, const lph_type *type) {
-  return bad(x, type, "the bytes from the server are not a value of this type");
-}
+static bool malformed(lcell *x) { return bad(x, "the bytes from the server are not a value of this type"); }
 
 /* ---- integers -------------------------------------------------------------------------------------- */
 
@@ -50,24 +47,24 @@ static bool push_integer(lua_State *L, lcell *x, const lph_type *type, const cha
   if (x->binary) {
     switch (type->kind) {
       case LPH_INT2:
-        if (n != 2) return malformed(x, type);
+        if (n != 2) return malformed(x);
         v = (int16_t)lph_get_u16(p);
         break;
       case LPH_INT4:
-        if (n != 4) return malformed(x, type);
+        if (n != 4) return malformed(x);
         v = (int32_t)lph_get_u32(p);
         break;
       case LPH_UINT4:
-        if (n != 4) return malformed(x, type);
+        if (n != 4) return malformed(x);
         v = lph_get_u32(p);
         break;
       default:
-        if (n != 8) return malformed(x, type);
+        if (n != 8) return malformed(x);
         v = (int64_t)lph_get_u64(p);
         break;
     }
   } else if (!lph_parse_int8((lph_bytes){p, n}, &v)) {
-    return malformed(x, type);
+    return malformed(x);
   }
   if (type->kind == LPH_INT8) {
     push_int8(L, x, v);
@@ -82,17 +79,17 @@ static bool push_integer(lua_State *L, lcell *x, const lph_type *type, const cha
 static bool push_float(lua_State *L, lcell *x, const lph_type *type, const char *p, size_t n) {
   double v;
   if (!x->binary) {
-    if (!lph_parse_float8((lph_bytes){p, n}, &v)) return malformed(x, type);
+    if (!lph_parse_float8((lph_bytes){p, n}, &v)) return malformed(x);
     /* float4's text is short for the float4, not for the double next to it. */
     if (type->kind == LPH_FLOAT4) v = (double)(float)v;
   } else if (type->kind == LPH_FLOAT4) {
-    if (n != 4) return malformed(x, type);
+    if (n != 4) return malformed(x);
     uint32_t bits = lph_get_u32(p);
     float f;
     memcpy(&f, &bits, sizeof f);
     v = f;
   } else {
-    if (n != 8) return malformed(x, type);
+    if (n != 8) return malformed(x);
     uint64_t bits = lph_get_u64(p);
     memcpy(&v, &bits, sizeof v);
   }
@@ -100,8 +97,8 @@ static bool push_float(lua_State *L, lcell *x, const lph_type *type, const char 
   return true;
 }
 
-static bool push_bool(lua_State *L, lcell *x, const lph_type *type, const char *p, size_t n) {
-  if (n != 1) return malformed(x, type);
+static bool push_bool(lua_State *L, lcell *x, const char *p, size_t n) {
+  if (n != 1) return malformed(x);
   lua_pushboolean(L, x->binary ? p[0] != 0 : p[0] == 't');
   return true;
 }
@@ -116,7 +113,7 @@ static bool render(lua_State *L, lcell *x, const lph_type *type, const char *p, 
   lph_err rc = lph_render(type, (lph_bytes){p, n}, x->scratch);
   if (rc == LPH_OK) return true;
   x->scratch->len = *start;
-  return rc == LPH_ENOMEM ? no_memory(L) : malformed(x, type);
+  return rc == LPH_ENOMEM ? no_memory(L) : malformed(x);
 }
 
 static void push_scratch(lua_State *L, lcell *x, size_t start) {
@@ -143,14 +140,14 @@ static bool push_numeric(lua_State *L, lcell *x, const lph_type *type, const cha
   text.data = lua_tolstring(L, -1, &text.len);
   if (!lph_parse_float8(text, &v)) {
     lua_pop(L, 1);
-    return malformed(x, type);
+    return malformed(x);
   }
   lua_pop(L, 1);
   lua_pushnumber(L, v);
   return true;
 }
 
-static bool push_bytea(lua_State *L, lcell *x, const lph_type *type, const char *p, size_t n) {
+static bool push_bytea(lua_State *L, lcell *x, const char *p, size_t n) {
   if (x->binary) {
     lua_pushlstring(L, p, n);
     return true;
@@ -160,7 +157,7 @@ static bool push_bytea(lua_State *L, lcell *x, const lph_type *type, const char 
   if (rc == LPH_ENOMEM) return no_memory(L);
   if (rc != LPH_OK) {
     x->scratch->len = start;
-    return malformed(x, type);
+    return malformed(x);
   }
   if (x->scratch->len == start) {
     lua_pushliteral(L, "");
@@ -174,7 +171,7 @@ static bool push_bytea(lua_State *L, lcell *x, const lph_type *type, const char 
 
 static bool push_json(lua_State *L, lcell *x, const lph_type *type, const char *p, size_t n) {
   if (x->binary && type->kind == LPH_JSONB) { /* version byte */
-    if (n < 1 || p[0] != 1) return malformed(x, type);
+    if (n < 1 || p[0] != 1) return malformed(x);
     p++;
     n--;
   }
@@ -190,7 +187,7 @@ static bool push_json(lua_State *L, lcell *x, const lph_type *type, const char *
   }
   ljson_fault fault;
   if (ljson_push(L, (lph_bytes){p, n}, &fault) == LPH_OK) return true;
-  return bad(x, type, fault.why);
+  return bad(x, fault.why);
 }
 
 /* ---- dates and times -------------------------------------------------------------------------------------------- */
@@ -253,10 +250,9 @@ static bool push_datetime(lua_State *L, lcell *x, const lph_type *type, const ch
   if (mode == LDATETIME_TEXT && x->binary) return push_rendered(L, x, type, p, n);
   lph_datetime d;
   if (lph_datetime_read(type, (lph_bytes){p, n}, x->binary, &d) != LPH_OK)
-    return x->binary ? malformed(x, type)
-                     : bad(x, type,
-                           "this text form of a date or time is not understood: DateStyle must be ISO and "
-                           "IntervalStyle postgres where a result cannot be read in binary");
+    return x->binary ? malformed(x)
+                     : bad(x, "this text form of a date or time is not understood: DateStyle must be ISO and "
+                              "IntervalStyle postgres where a result cannot be read in binary");
   if (mode == LDATETIME_TABLE) {
     push_datetime_table(L, type, &d);
   } else if (mode == LDATETIME_EPOCH) {
@@ -278,11 +274,11 @@ static bool push_plain(lua_State *L, lcell *x, const lph_type *type, const char 
     case LPH_INT8:
     case LPH_UINT4: return push_integer(L, x, type, p, n);
     case LPH_TEXT: lua_pushlstring(L, p, n); return true;
-    case LPH_BOOL: return push_bool(L, x, type, p, n);
+    case LPH_BOOL: return push_bool(L, x, p, n);
     case LPH_FLOAT4:
     case LPH_FLOAT8: return push_float(L, x, type, p, n);
     case LPH_NUMERIC: return push_numeric(L, x, type, p, n);
-    case LPH_BYTEA: return push_bytea(L, x, type, p, n);
+    case LPH_BYTEA: return push_bytea(L, x, p, n);
     case LPH_JSON:
     case LPH_JSONB: return push_json(L, x, type, p, n);
     case LPH_DATE:
@@ -299,7 +295,7 @@ static bool push_plain(lua_State *L, lcell *x, const lph_type *type, const char 
     case LPH_HSTORE: return lcompound_push(L, x, type, p, n);
     case LPH_VOID: lcell_push_null(L); return true;
     case LPH_OPAQUE:
-      if (x->binary) return bad(x, type, "this type can only be read in text form");
+      if (x->binary) return bad(x, "this type can only be read in text form");
       lua_pushlstring(L, p, n);
       return true;
     default: return push_rendered(L, x, type, p, n);
@@ -325,7 +321,7 @@ static void apply_codec(lua_State *L, const lcell *x, lph_oid oid) {
 
 bool lcell_push(lua_State *L, lcell *x, const lph_type *type, const char *data, size_t len) {
   if (LPH_UNLIKELY(type == NULL)) {
-    if (x->binary) return bad(x, NULL, "this type is not known here and came in binary form");
+    if (x->binary) return bad(x, "this type is not known here and came in binary form");
     lua_pushlstring(L, data, len);
     return true;
   }

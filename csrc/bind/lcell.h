@@ -29,7 +29,7 @@ typedef struct lcell {
   int int64;  /* function (high, low) -> cdata (int8 = "cdata") */
   /* After a failure: */
   const char *why;
-  lph_oid culprit;
+  bool outdated; /* a user type is not what it was when it was looked up */
 } lcell;
 
 /* NULL as it stands where nil cannot: light userdata NULL, the same as cjson.null and ngx.null. */

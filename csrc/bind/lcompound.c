@@ -51,15 +51,12 @@ static const lbox_class reader_class = {"luphant.core.reader", NULL, reader_meta
 
 void lcompound_open(lua_State *L) { lbox_open(L, &reader_class); }
 
-static bool fail(lcell *x, const lph_type *type, const char *why) {
+static bool fail(lcell *x, const char *why) {
   x->why = why;
-  x->culprit = type->oid;
   return false;
 }
 
-static bool malformed(lcell *x, const lph_type *type) {
-  return fail(x, type, "the bytes from the server are not a value of this type");
-}
+static bool malformed(lcell *x) { return fail(x, "the bytes from the server are not a value of this type"); }
 
 static bool push_item(lua_State *L, lcell *x, lph_oid oid, lph_bytes item) {
   return lcell_push(L, x, lph_typemap_find(x->types, oid), item.data, item.len);
@@ -111,7 +108,7 @@ static bool push_array(lua_State *L, lcell *x, const lph_type *type, lph_array_r
   for (;;) {
     switch (lph_array_next(r)) {
       case LPH_ARRAY_OPEN:
-        if (depth == LPH_ARRAY_MAX_DIM) return malformed(x, type);
+        if (depth == LPH_ARRAY_MAX_DIM) return malformed(x);
         lua_createtable(
           L, depth < r->ndim && r->size[depth] > 0 && r->size[depth] < 65536 ? r->size[depth] : 0, 0);
         counts[depth++] = 0;
@@ -129,31 +126,40 @@ static bool push_array(lua_State *L, lcell *x, const lph_type *type, lph_array_r
         lua_rawseti(L, -2, ++counts[depth - 1]);
         break;
       case LPH_ARRAY_END: keep_bounds(L, r); return true;
-      case LPH_ARRAY_BAD: return malformed(x, type);
+      case LPH_ARRAY_BAD: return malformed(x);
     }
   }
 }
 
 /* ---- composites --------------------------------------------------------------------------------------- */
 
-static bool push_record(lua_State *L, lcell *x, const lph_type *type, lph_row_reader *r) {
+static bool push_record(lua_State *L, lcell *x, lph_row_reader *r) {
   lua_newtable(L);
   int more;
   for (int i = 1; (more = lph_row_next(r)) > 0; i++) {
     if (r->is_null) {
       lcell_push_null(L);
-    } else if (!push_item(L, x, r->field_type, r->item)) {
-      return false;
+    } else {
+      const lph_type *field = lph_typemap_find(x->types, r->field_type);
+      /* Nobody could say so beforehand: what a record is made of is in the value alone. */
+      if (field == NULL || !lph_type_has_binary(x->types, field))
+        return fail(
+          x, "a field of this record has a type that is not built in or known as text only; cast the row to "
+             "a composite type, or the field to text");
+      if (!lcell_push(L, x, field, r->item.data, r->item.len)) return false;
     }
     lua_rawseti(L, -2, i);
   }
-  return more < 0 ? malformed(x, type) : true;
+  return more < 0 ? malformed(x) : true;
 }
 
 /* A value that does not have the fields we know was made after the type was changed: what is in it must not end up
  * under other names. */
-static bool changed(lcell *x, const lph_type *type) {
-  return fail(x, type, "this composite type was changed after this session had looked it up; connect anew");
+static bool changed(lcell *x) {
+  x->outdated = true;
+  return fail(
+    x, "this composite type was changed after it had been looked up; it will be looked up anew: run the "
+       "statement again");
 }
 
 static bool push_composite(lua_State *L, lcell *x, const lph_type *type, lph_row_reader *r) {
@@ -162,15 +168,15 @@ static bool push_composite(lua_State *L, lcell *x, const lph_type *type, lph_row
   for (; (more = lph_row_next(r)) > 0; i++) {
     bool no_fields = type->field_count == 0 && !x->binary && i == 0 && r->is_null;
     if (no_fields) return true; /* its "()" reads like one NULL */
-    if (i >= type->field_count) return changed(x, type);
+    if (i >= type->field_count) return changed(x);
     const lph_field *field = &type->fields[i];
-    if (x->binary && r->field_type != field->type) return changed(x, type);
+    if (x->binary && r->field_type != field->type) return changed(x);
     if (r->is_null) continue;
     if (!push_item(L, x, field->type, r->item)) return false;
     lua_setfield(L, -2, field->name);
   }
-  if (more < 0) return malformed(x, type);
-  return i == type->field_count ? true : changed(x, type);
+  if (more < 0) return malformed(x);
+  return i == type->field_count ? true : changed(x);
 }
 
 /* ---- ranges --------------------------------------------------------------------------------------------- */
@@ -205,12 +211,12 @@ static bool push_multirange(lua_State *L, lcell *x, const lph_type *type, lph_mu
     if (!push_item(L, x, type->elem, r->item)) return false;
     lua_rawseti(L, -2, i);
   }
-  return more < 0 ? malformed(x, type) : true;
+  return more < 0 ? malformed(x) : true;
 }
 
 /* ---- hstore ----------------------------------------------------------------------------------------------- */
 
-static bool push_hstore(lua_State *L, lcell *x, const lph_type *type, lph_hstore_reader *r) {
+static bool push_hstore(lua_State *L, lcell *x, lph_hstore_reader *r) {
   lua_newtable(L);
   int more;
   while ((more = lph_hstore_next(r)) > 0) {
@@ -222,7 +228,7 @@ static bool push_hstore(lua_State *L, lcell *x, const lph_type *type, lph_hstore
     }
     lua_rawset(L, -3);
   }
-  return more < 0 ? malformed(x, type) : true;
+  return more < 0 ? malformed(x) : true;
 }
 
 /* ---- all ------------------------------------------------------------------------------------------------------ */
@@ -243,10 +249,10 @@ static bool push_value(lua_State *L, lcell *x, const lph_type *type, reader *r) 
   switch (r->kind) {
     case LPH_ARRAY: return push_array(L, x, type, &r->as.array);
     case LPH_COMPOSITE: return push_composite(L, x, type, &r->as.row);
-    case LPH_RECORD: return push_record(L, x, type, &r->as.row);
+    case LPH_RECORD: return push_record(L, x, &r->as.row);
     case LPH_RANGE: return push_range(L, x, type, &r->as.range);
     case LPH_MULTIRANGE: return push_multirange(L, x, type, &r->as.multirange);
-    default: return push_hstore(L, x, type, &r->as.hstore);
+    default: return push_hstore(L, x, &r->as.hstore);
   }
 }
 
@@ -255,14 +261,14 @@ bool lcompound_push(lua_State *L, lcell *x, const lph_type *type, const char *da
     lua_pushlstring(L, data, len);
     return true;
   }
-  if (x->depth == LCOMPOUND_DEPTH) return fail(x, type, "the value is nested too deeply");
+  if (x->depth == LCOMPOUND_DEPTH) return fail(x, "the value is nested too deeply");
   luaL_checkstack(L, 16, "nested value");
   int top = lua_gettop(L);
   reader on_stack = {0};
   reader *r = x->binary ? &on_stack : lbox_new(L, &reader_class, sizeof *r);
   x->depth++;
   bool ok = reader_open(r, type, (lph_bytes){data, len}, x->binary) ? push_value(L, x, type, r)
-                                                                    : malformed(x, type);
+                                                                    : malformed(x);
   x->depth--;
   reader_close(r);
   if (!ok) {

@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "bind/lerror.h"
+#include "bind/lrows.h"
 
 typedef struct lresult {
   PGresult *res;
@@ -53,7 +54,8 @@ static int raise_decode(lua_State *L, lresult *r, int column, const char *why) {
   return lua_error(L);
 }
 
-/* Upvalues: the result's box, and what lcell needs (codecs, json, int64; nil where there is none). */
+/* Upvalues: the result's box, what lcell needs (codecs, json, int64; nil where there is none), and the connection's
+ * box. */
 static int lresult_next(lua_State *L) {
   lresult *r = lua_touserdata(L, lua_upvalueindex(1));
   lua_settop(L, 0);
@@ -80,6 +82,8 @@ static int lresult_next(lua_State *L) {
     if (len == 0 && PQgetisnull(r->res, r->row, i)) {
       lcell_push_null(L);
     } else if (!lcell_push(L, &x, r->types[i], PQgetvalue(r->res, r->row, i), (size_t)len)) {
+      lconn *b = lua_touserdata(L, lua_upvalueindex(5));
+      if (x.outdated && !b->finalized) lrows_forget_types(b);
       return raise_decode(L, r, i, x.why);
     }
   }
@@ -116,7 +120,8 @@ int lresult_push(lua_State *L, lconn *b, int box, const lph_stmt *stmt) {
       lua_pushnil(L);
     }
   }
-  lua_pushcclosure(L, lresult_next, 4);
+  lua_pushvalue(L, box);
+  lua_pushcclosure(L, lresult_next, 5);
   lua_replace(L, top + 1);
   lua_settop(L, top + 1);
   return 1;

@@ -140,11 +140,17 @@ typedef struct build {
   int first_name; /* stack slot of the first name, or 0 */
 } build;
 
+void lrows_forget_types(lconn *b) {
+  lph_typemap_forget(b->c.types);
+  lph_stmts_invalidate(&b->c.stmts);
+}
+
 static bool fail_cell(build *w, int row, int column) {
   const lph_column *c = &w->stmt->columns[column];
   lph_error_set(&w->b->c.error, "decode", "row %d, column \"%s\" (%s): %s", row + 1, c->name,
                 c->type == NULL ? "unknown type" : c->type->name, w->cell.why);
   w->b->c.error.sent = LPH_SENT_YES;
+  if (w->cell.outdated) lrows_forget_types(w->b);
   return false;
 }
 
@@ -305,7 +311,8 @@ static bool wrong_count(build *w, const char *wanted) {
 }
 
 static bool no_column(build *w) {
-  lph_error_set(&w->b->c.error, "usage", "the statement returns rows without a column: there is no value to take");
+  lph_error_set(&w->b->c.error, "usage",
+                "the statement returns rows without a column: there is no value to take");
   w->b->c.error.sent = LPH_SENT_YES;
   return false;
 }
