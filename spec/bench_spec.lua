@@ -10,7 +10,8 @@ local function quoted(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
 local function run(arguments)
   local url = env.url():gsub("(//[^/]*/)[^?]*", "%1luphant_bench_spec")
   local command = "env DATABASE_URL=%s LUA_PATH=%s LUA_CPATH=%s %s bench/run.lua %s 2>&1; echo \"exit $?\""
-  local pipe = assert(io.popen(command:format(quoted(url), quoted(package.path), quoted(package.cpath), env.lua(), arguments)))
+  command = command:format(quoted(url), quoted(package.path), quoted(package.cpath), env.lua(), arguments)
+  local pipe = assert(io.popen(command))
   local output = pipe:read "*a"
   pipe:close()
   local text, status = output:match "^(.*)exit (%d+)\n$"
