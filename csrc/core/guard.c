@@ -101,28 +101,25 @@ static void take_error(lph_bytes body, lph_error *e) {
   }
 }
 
-lph_verdict lph_guard_read(lph_bytes in, bool allow_plaintext, lph_error *refusal, lph_error *server_error) {
+lph_verdict lph_guard_read(lph_bytes in, bool allow_plaintext, lph_error *refusal, lph_error *server_error,
+                           size_t *judged) {
   const char *p = in.data;
   size_t left = in.len;
+  *judged = in.len;
   while (left >= 5) {
     char type = p[0];
     uint32_t len = lph_get_u32(p + 1);
-    if (len < 4) return LPH_GUARD_PASS;                    /* nonsense: libpq will say so */
-    if (len > WINDOW - 1) return LPH_GUARD_PASS;           /* too long for any request we judge */
-    if (type != 'R' && type != 'E' && type != 'N' && type != 'v') return LPH_GUARD_PASS;
-    if (left < (size_t)len + 1) return LPH_GUARD_WAIT;
+    if (len < 4 || len > WINDOW - 1) return LPH_GUARD_PASS; /* nonsense, or no request: libpq will say so */
+    if (left < (size_t)len + 1) break;
     lph_bytes body = {p + 5, len - 4};
-    if (type == 'R') {
-      lph_verdict verdict = check_request(body, allow_plaintext, refusal);
-      if (verdict != LPH_GUARD_PASS) return verdict;
-    } else if (type == 'E') {
-      take_error(body, server_error);
-      return LPH_GUARD_PASS;
-    }
+    if (type == 'E') take_error(body, server_error);
+    lph_verdict verdict = type == 'R' ? check_request(body, allow_plaintext, refusal) : LPH_GUARD_PASS;
+    if (verdict != LPH_GUARD_PASS) return verdict;
     p += (size_t)len + 1;
     left -= (size_t)len + 1;
   }
-  return left == 0 ? LPH_GUARD_PASS : LPH_GUARD_WAIT;
+  *judged = in.len - left;
+  return *judged > 0 ? LPH_GUARD_PASS : LPH_GUARD_WAIT;
 }
 
 /* The answer to SSLRequest or GSSENCRequest is one byte. libpq would keep whatever else came with it
@@ -145,16 +142,15 @@ static bool has_hung_up(PGconn *pg) {
 #endif
 }
 
-/* A message that is there in part only is not libpq's to read: its rest would be judged without its
- * head. */
-static lph_verdict wait_for_rest(bool hung_up, int n, lph_error *refusal) {
+/* A message that is there in part only. */
+static lph_verdict wait_for_rest(bool hung_up, size_t n, lph_error *refusal) {
   if (hung_up) {
     lph_error_set(refusal, "closed", "the server closed the connection in the middle of a message");
     return LPH_GUARD_REFUSE;
   }
   if (n < WINDOW) return LPH_GUARD_WAIT;
-  /* Sixteen kilobytes of requests and no end: a request could hide behind the window's edge. */
-  lph_error_set(refusal, "protocol", "the server floods the client with authentication messages; refused");
+  /* Sixteen kilobytes and no end: a request could hide behind the window's edge. */
+  lph_error_set(refusal, "protocol", "the server floods the client while it lets it in; refused");
   return LPH_GUARD_REFUSE;
 }
 
@@ -169,13 +165,18 @@ lph_verdict lph_guard_look(PGconn *pg, bool allow_plaintext, lph_error *refusal,
   int n = peek(pg, window, (int)sizeof window);
   if (n <= 0) return n == 0 ? LPH_GUARD_WAIT : LPH_GUARD_PASS;
   bool allow = allow_plaintext || lph_guard_is_proven(pg);
-  lph_verdict verdict = lph_guard_read((lph_bytes){window, (size_t)n}, allow, refusal, server_error);
-  /* Once accepted (AUTH_OK) libpq no longer answers requests: only errors are of interest then. */
-  bool may_ask = status == CONNECTION_AWAITING_RESPONSE;
-  if (verdict == LPH_GUARD_PASS && may_ask && !PQsslInUse(pg)) *judged = (size_t)n;
-  if (verdict != LPH_GUARD_WAIT) return verdict;
-  /* SSL_peek shows one record. A server sends each request in a record of its own; only a very
-   * long ErrorResponse may go on in the next one, and that is libpq's to collect. */
-  if (PQsslInUse(pg) && window[0] != 'R') return LPH_GUARD_PASS;
-  return wait_for_rest(hung_up, n, refusal);
+  size_t whole = 0; /* bytes of complete messages */
+  lph_verdict verdict = lph_guard_read((lph_bytes){window, (size_t)n}, allow, refusal, server_error, &whole);
+  if (verdict == LPH_GUARD_REFUSE) return verdict;
+  if (PQsslInUse(pg)) {
+    /* SSL_peek shows one record, and libpq will take all of it. A request that goes on in the next record
+     * would be judged there without its head; a server sends each in a record of its own. The long
+     * answer after the last request may well go on. */
+    bool cut = whole < (size_t)n && window[whole] == 'R';
+    return cut ? wait_for_rest(hung_up, (size_t)n, refusal) : LPH_GUARD_PASS;
+  }
+  /* libpq gets complete messages: what is peeked next time begins with the head of one. */
+  if (verdict == LPH_GUARD_WAIT) return wait_for_rest(hung_up, (size_t)n, refusal);
+  *judged = whole;
+  return LPH_GUARD_PASS;
 }

@@ -31,7 +31,9 @@ bool lph_guard_is_proven(PGconn *pg);
 lph_verdict lph_guard_look(PGconn *pg, bool allow_plaintext, lph_error *refusal, lph_error *server_error,
                            size_t *judged);
 
-/* The reading of one buffer, apart for tests: bytes as they came, complete messages first. */
-lph_verdict lph_guard_read(lph_bytes in, bool allow_plaintext, lph_error *refusal, lph_error *server_error);
+/* The reading of one buffer, apart for tests: bytes as they came, from the head of a message on. `*judged` =
+ * how many of them are complete messages (all, when they are no messages at all); WAIT: none is complete. */
+lph_verdict lph_guard_read(lph_bytes in, bool allow_plaintext, lph_error *refusal, lph_error *server_error,
+                           size_t *judged);
 
 #endif
