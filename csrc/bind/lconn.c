@@ -217,6 +217,8 @@ static lph_want wait_blocking(lconn *b, lph_want want) {
     p.events = (short)((want & LPH_WANT_READ ? POLLIN : 0) | (want & LPH_WANT_WRITE ? POLLOUT : 0));
     if (poll(&p, 1, lph_poll_ms(b->deadline)) <= 0) return want;
     want = lph_conn_step(&b->c);
+    /* A server that never stops sending keeps the socket ready: poll alone would see no deadline. */
+    if (want > LPH_DONE && lph_is_past(b->deadline)) return want;
   }
   return want;
 }

@@ -308,12 +308,20 @@ static lph_want check_size(lph_conn *c, lph_want want) {
   return LPH_FAILED; /* still BUSY: the caller cancels and drains */
 }
 
+/* libpq keeps every notification until somebody takes it. Nobody listens on a connection that runs
+ * statements, so a server (or a LISTEN in a script) must not fill our memory with them. */
+static void drop_notifications(PGconn *pg) {
+  PGnotify *notification;
+  while ((notification = PQnotifies(pg)) != NULL) PQfreemem(notification);
+}
+
 int lph_op_step(lph_conn *c) {
   for (;;) {
     /* Reading first: a server that cannot get rid of its answer does not take our bytes. */
     if (!consume(c)) return broken(c);
     if (c->op.unflushed && flush(c) == LPH_FAILED) return LPH_FAILED;
     lph_want want = collect(c);
+    if (c->pg != NULL) drop_notifications(c->pg);
     /* TLS may hold decrypted bytes that no poll will ever report. */
     if (want > LPH_DONE && c->ssl != NULL && lph_tls_pending(c->ssl) > 0) continue;
     return check_size(c, want);
