@@ -9,6 +9,8 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local shell = require "luphant.testing.shell"
+
 local M = {}
 
 local START_SECONDS = 10 -- for the interpreter to start, and for the parent to call back
@@ -53,10 +55,6 @@ local function unpack_word(word)
 end
 
 -- ---- the parent's side --------------------------------------------------------------------------
-
-local function shell_quote(text)
-  return "'" .. text:gsub("'", "'\\''") .. "'"
-end
 
 -- Our own process id and interpreter: the shell knows both. Inside another program (a web server
 -- with Lua in it) the running binary is no interpreter, so the usual names are the fallback.
@@ -110,7 +108,7 @@ function M.start(module, settings)
   local code = string.format("package.path, package.cpath = %q, %q; require(%q).serve(%q, %q, %q)",
     package.path, package.cpath, "luphant.testing.child", module, pack(settings or {}), pid)
   -- In the background of a shell that ends at once: closing the pipe never waits for the service.
-  local pipe = io.popen(exe .. " -e " .. shell_quote(code) .. " </dev/null &")
+  local pipe = io.popen(exe .. " -e " .. shell.quote(code) .. " </dev/null &")
   local line = pipe:read("*l")
   pipe:close()
   local status, word = (line or ""):match("^(%w+) (.*)$")

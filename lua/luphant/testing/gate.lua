@@ -9,6 +9,7 @@
 -- SPDX-License-Identifier: MIT
 
 local child = require "luphant.testing.child"
+local flow = require "luphant.testing.flow"
 
 local socket = child.socket()
 
@@ -19,43 +20,6 @@ local PIECE_BYTES = 8192
 local GOODBYE_SECONDS = 1 -- after a cut: for the other side to take what was sent and hang up
 
 local other = { client = "server", server = "client" }
-
--- ---- one direction of one connection ------------------------------------------------------------
-
-local function new_flow(rule)
-  -- `cut` = bytes that may still pass
-  return { queue = {}, first = 1, queued = 0, free_at = 0, cut = rule.cut, ended = false, closed = false }
-end
-
-local function push(flow, data, due)
-  flow.queue[#flow.queue + 1] = { data = data, due = due }
-  flow.queued = flow.queued + #data
-end
-
--- How much of the next piece may pass now; nil and the time of the next look when nothing may.
-local function allowance(flow, rule, now)
-  local piece = flow.queue[flow.first]
-  if not piece or rule.stall then return nil end
-  local due = math.max(piece.due, flow.free_at)
-  if due > now then return nil, due end
-  local size = #piece.data
-  if rule.rate then size = math.min(size, math.max(1, math.floor(rule.rate / 20))) end
-  if rule.split then size = 1 end
-  if flow.cut then size = math.min(size, flow.cut) end
-  return size
-end
-
-local function take(flow, count)
-  local piece = flow.queue[flow.first]
-  flow.queued = flow.queued - count
-  if count < #piece.data then
-    piece.data = piece.data:sub(count + 1)
-    return
-  end
-  flow.queue[flow.first] = nil
-  flow.first = flow.first + 1
-  if flow.queued == 0 then flow.queue, flow.first = {}, 1 end
-end
 
 -- ---- the gate -------------------------------------------------------------------------------------
 
@@ -117,7 +81,6 @@ function gate:cut_pair(pair, reset)
   pair.client:shutdown("send")
   pair.server:shutdown("send")
   pair.goodbye = socket.gettime() + GOODBYE_SECONDS
-  pair.left = 2
 end
 
 function gate:accept()
@@ -131,7 +94,7 @@ function gate:accept()
   local pair = {
     client = client,
     server = server,
-    flows = { client = new_flow(self.rules.client), server = new_flow(self.rules.server) },
+    flows = { client = flow.new(self.rules.client), server = flow.new(self.rules.server) },
     turn = "server", -- who spoke last
   }
   self.links[pair] = true
@@ -141,8 +104,8 @@ end
 
 -- Cuts when a direction has let through all it may. True when the pair is gone.
 function gate:check_cut(pair)
-  for from, flow in pairs(pair.flows) do
-    if flow.cut == 0 then
+  for from, stream in pairs(pair.flows) do
+    if stream.cut == 0 then
       local rule = self.rules[from]
       self:cut_pair(pair, rule.reset)
       if rule.once then
@@ -158,30 +121,28 @@ function gate:check_cut(pair)
 end
 
 function gate:receive(pair, from, now)
-  local flow = pair.flows[from]
+  local stream = pair.flows[from]
   local data, err, partial = pair[from]:receive(PIECE_BYTES)
   data = data or partial or ""
   if #data > 0 then
-    push(flow, data, now + (self.rules[from].delay or 0))
+    flow.push(stream, data, now + (self.rules[from].delay or 0))
     if from == "client" and pair.turn == "server" then self.counts.round_trips = self.counts.round_trips + 1 end
     pair.turn = from
   end
-  if err and err ~= "timeout" then flow.ended = true end
+  if err and err ~= "timeout" then stream.ended = true end
 end
 
 -- Passes what may pass from one side; true when the pair is gone.
 function gate:forward(pair, from, now)
-  local flow, rule = pair.flows[from], self.rules[from]
+  local stream, rule = pair.flows[from], self.rules[from]
   local to = pair[other[from]]
-  local size = allowance(flow, rule, now)
+  local size = flow.allowance(stream, rule, now)
   if size then
-    local sent, err, partial = to:send(flow.queue[flow.first].data, 1, size)
+    local sent, err, partial = to:send(flow.peek(stream), 1, size)
     local count = sent or partial or 0
     if count > 0 then
-      take(flow, count)
+      flow.take(stream, rule, count, now)
       self.counts["from_" .. from] = self.counts["from_" .. from] + count
-      if flow.cut then flow.cut = flow.cut - count end
-      if rule.rate then flow.free_at = math.max(flow.free_at, now) + count / rule.rate end
       if self:check_cut(pair) then return true end
     end
     if err and err ~= "timeout" then
@@ -191,8 +152,8 @@ function gate:forward(pair, from, now)
       return true
     end
   end
-  if flow.ended and flow.queued == 0 and not flow.closed and not rule.stall then
-    flow.closed = true
+  if stream.ended and stream.queued == 0 and not stream.closed and not rule.stall then
+    stream.closed = true
     to:shutdown("send")
     if pair.flows[other[from]].closed then
       pair.client:close()
@@ -227,17 +188,17 @@ function gate:interest(now)
   local reading, writing, next_look = {}, {}, now + 60
   if self.listener then reading[1] = self.listener end
   for pair in pairs(self.links) do
-    for from, flow in pairs(pair.flows) do
+    for from, stream in pairs(pair.flows) do
       local rule = self.rules[from]
       if pair.goodbye then
         reading[#reading + 1] = pair[from]
         next_look = math.min(next_look, pair.goodbye)
       elseif not rule.stall then
-        if not flow.ended and flow.queued < QUEUE_BYTES then reading[#reading + 1] = pair[from] end
-        local size, due = allowance(flow, rule, now)
+        if not stream.ended and stream.queued < QUEUE_BYTES then reading[#reading + 1] = pair[from] end
+        local size, due = flow.allowance(stream, rule, now)
         if size then writing[#writing + 1] = pair[other[from]] end
         if due then next_look = math.min(next_look, due) end
-        if flow.ended and flow.queued == 0 and not flow.closed then next_look = now end
+        if stream.ended and stream.queued == 0 and not stream.closed then next_look = now end
       end
     end
   end
@@ -286,7 +247,7 @@ end
 function commands.pass(self)
   self.rules = { client = {}, server = {} }
   for pair in pairs(self.links) do
-    for _, flow in pairs(pair.flows) do flow.cut, flow.free_at = nil, 0 end
+    for _, stream in pairs(pair.flows) do stream.cut, stream.free_at = nil, 0 end
   end
   return commands.accept(self)
 end
