@@ -84,7 +84,8 @@ static lph_want refuse(lph_conn *c) {
 #define MESSAGE_MAX 0x3fffffff /* PQ_LARGE_MESSAGE_LIMIT of the server: 1 GB - 1 */
 
 static lph_err too_long(lph_conn *c, const char *what, size_t len) {
-  return lph_error_set(&c->error, "parameter", "%s %zu bytes; PostgreSQL takes messages of less than 1 GB", what, len);
+  return lph_error_set(&c->error, "parameter", "%s %zu bytes; PostgreSQL takes messages of less than 1 GB",
+                       what, len);
 }
 
 lph_err lph_op_check_text(lph_conn *c, size_t len) {
@@ -102,10 +103,10 @@ lph_err lph_op_check_params(lph_conn *c, const lph_params *p) {
 int lph_op_execute(lph_conn *c, struct lph_stmt *stmt, const struct lph_params *p) {
   if (lph_conn_check_idle(c) != LPH_OK) return LPH_FAILED;
   begin(c, LPH_OP_EXECUTE, stmt);
-  int sent = stmt->name[0] != '\0'
-                 ? PQsendQueryPrepared(c->pg, stmt->name, p->count, p->values, p->lengths, p->formats, stmt->binary)
-                 : PQsendQueryParams(c->pg, stmt->sql, p->count, stmt->param_oids, p->values, p->lengths,
-                                     p->formats, stmt->binary);
+  int sent = stmt->name[0] != '\0' ? PQsendQueryPrepared(c->pg, stmt->name, p->count, p->values, p->lengths,
+                                                         p->formats, stmt->binary)
+                                   : PQsendQueryParams(c->pg, stmt->sql, p->count, stmt->param_oids,
+                                                       p->values, p->lengths, p->formats, stmt->binary);
   return LPH_LIKELY(sent) ? (int)flush(c) : (int)refuse(c);
 }
 
@@ -159,8 +160,16 @@ static void refuse_copy(lph_conn *c) {
   lph_error *slot = failure_slot(&c->op);
   if (slot == NULL) return;
   lph_error_set(slot, "usage", "COPY ... FROM STDIN and COPY ... TO STDOUT cannot run through this verb");
-  lph_error_put(slot, LPH_E_HINT, "Send rows as arrays (insert ... select from unnest($1, $2)), or use psql's \\copy.");
+  lph_error_put(slot, LPH_E_HINT,
+                "Send rows as arrays (insert ... select from unnest($1, $2)), or use psql's \\copy.");
   slot->sent = LPH_SENT_YES;
+}
+
+/* What the statement cache and the map of user types learn from a command tag. A type that was altered or dropped
+ * is looked up anew; which one it was the tag does not tell. */
+static void observe(lph_conn *c, const char *tag) {
+  lph_stmts_observe(&c->stmts, c->op.stmt, tag, PQtransactionStatus(c->pg) != PQTRANS_IDLE);
+  if (strncmp(tag, "ALTER ", 6) == 0 || strncmp(tag, "DROP ", 5) == 0) lph_typemap_forget(c->types);
 }
 
 /* One result that PQgetResult gave; takes it over. */
@@ -206,8 +215,7 @@ static void receive(lph_conn *c, PGresult *res) {
       break;
   }
   if (op->kind == LPH_OP_SCRIPT || op->kind == LPH_OP_EXECUTE) {
-    if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK)
-      lph_stmts_observe(&c->stmts, op->stmt, PQcmdStatus(res), PQtransactionStatus(c->pg) != PQTRANS_IDLE);
+    if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK) observe(c, PQcmdStatus(res));
   }
   if (!keep) {
     PQclear(res);
@@ -238,8 +246,8 @@ static lph_want finish(lph_conn *c) {
   }
   c->state = LPH_IDLE;
   if (PQtransactionStatus(c->pg) == PQTRANS_IDLE) c->stmts.ddl_in_transaction = false;
-  if (c->max_result_bytes != 0 && op->result != NULL && PQresultMemorySize(op->result) > c->max_result_bytes &&
-      failure_slot(op) != NULL) {
+  if (c->max_result_bytes != 0 && op->result != NULL &&
+      PQresultMemorySize(op->result) > c->max_result_bytes && failure_slot(op) != NULL) {
     lph_error_set(&op->failure, "result_too_big", "the result takes %zu bytes; max_result_bytes is %zu",
                   PQresultMemorySize(op->result), c->max_result_bytes);
     op->failure.sent = LPH_SENT_YES;
@@ -302,7 +310,8 @@ static lph_want check_size(lph_conn *c, lph_want want) {
   /* Twice the limit: what arrives is not the same as what it takes in memory. */
   if (c->max_result_bytes == 0 || op->discarding || want <= LPH_DONE) return want;
   if (op->received / 2 <= c->max_result_bytes) return want;
-  lph_error_set(&c->error, "result_too_big", "the result is larger than max_result_bytes (%zu)", c->max_result_bytes);
+  lph_error_set(&c->error, "result_too_big", "the result is larger than max_result_bytes (%zu)",
+                c->max_result_bytes);
   c->error.sent = LPH_SENT_YES;
   lph_op_discard(c);
   return LPH_FAILED; /* still BUSY: the caller cancels and drains */
