@@ -44,15 +44,14 @@ local closed_box = setmetatable({}, {
 
 ---------------------------------------------------------------------------------------- completing
 
+-- Without a hook they stay where they are: the core keeps the latest few.
 local function deliver_notices(self)
   local box, hook = self.box, self.settings.on_notice
   local notice = box:next_notice()
   while notice do
-    if hook then
-      -- A hook that fails must not turn a statement that worked into a failure.
-      local ok, why = pcall(hook, notice)
-      if not ok then self.hook_error = why end
-    end
+    -- A hook that fails must not turn a statement that worked into a failure.
+    local ok, why = pcall(hook, notice)
+    if not ok then self.hook_error = why end
     notice = box:next_notice()
   end
 end
@@ -66,10 +65,6 @@ end
 
 local function finish(self, want)
   return check_finished(self, pcall(drive.finish, self, want))
-end
-
-local function abandon(self)
-  return check_finished(self, pcall(drive.abandon, self))
 end
 
 local function abandon(self)
@@ -112,7 +107,7 @@ function complete(self, code, result, err, more, sql, ...)
       break
     end
   end
-  if box:has_notices() then deliver_notices(self) end
+  if self.settings.on_notice and box:has_notices() then deliver_notices(self) end
   if result == nil and err and err.query == nil then err.query = sql end
   return result, err
 end
@@ -140,6 +135,8 @@ function run_request(self, verb, request, ...)
   return complete(self, code, result, err, more, request[1], ...)
 end
 
+-- Whether `sql` is a text the core sees by itself; asking here as well would be dear.
+--
 -- On a prepared statement the same without passing through the connection's verb: handing a list of arguments on
 -- a second time is a twentieth of what a short query costs on Lua 5.4.
 local function define(name, verb)
@@ -237,7 +234,7 @@ function methods:script(text)
     if ok then result, err = box:take() end
     if err and not err.query then err.query = text end
   end
-  if box:has_notices() then deliver_notices(self) end
+  if self.settings.on_notice and box:has_notices() then deliver_notices(self) end
   return result, err
 end
 
