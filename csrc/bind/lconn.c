@@ -14,6 +14,8 @@
  *   conn:step()               -> want | "done" | nil, err [, "stale" | "unread"]
  *   conn:take()               -> as run; PENDING, "again" after a preparation: rerun
  *
+ * run, too, answers PENDING, "again": when a value does not fit the description it was given some calls ago.
+ *
  * SPDX-License-Identifier: MIT */
 #include "bind/lconn.h"
 
@@ -162,10 +164,14 @@ void lconn_cell(lua_State *L, lconn *b, int box, bool binary, lcell *x) {
   lph_buf_clear(&b->scratch);
   bool plain = !b->has_codecs && b->options.json != LJSON_CJSON && b->options.int8 != LINT8_CDATA;
   if (LPH_LIKELY(plain)) return;
-  struct { int key; int *slot; bool wanted; } fetch[] = {
-      {LSTORE_CODECS, &x->codecs, b->has_codecs},
-      {LSTORE_JSON_DECODE, &x->json, b->options.json == LJSON_CJSON},
-      {LSTORE_INT64, &x->int64, b->options.int8 == LINT8_CDATA},
+  struct {
+    int key;
+    int *slot;
+    bool wanted;
+  } fetch[] = {
+    {LSTORE_CODECS, &x->codecs, b->has_codecs},
+    {LSTORE_JSON_DECODE, &x->json, b->options.json == LJSON_CJSON},
+    {LSTORE_INT64, &x->int64, b->options.int8 == LINT8_CDATA},
   };
   lcompat_getstore(L, box);
   int store = lua_gettop(L);
@@ -180,17 +186,14 @@ static bool went_stale(lconn *b) {
   lph_error *e = &b->c.error;
   lph_stmt *stmt = b->c.op.stmt;
   if (stmt == NULL || b->c.state != LPH_IDLE) return false;
-  const char *routine = lph_error_get(e, LPH_E_ROUTINE);
-  bool replan = strcmp(e->sqlstate, "0A000") == 0 && routine != NULL && strcmp(routine, "RevalidateCachedQuery") == 0;
-  bool missing = strcmp(e->sqlstate, "26000") == 0 && stmt->name[0] != '\0' && b->c.op.kind == LPH_OP_EXECUTE;
-  bool twice = strcmp(e->sqlstate, "42P05") == 0 && b->c.op.kind == LPH_OP_PREPARE;
-  if (!replan && !missing && !twice) return false;
+  if (!lph_stmt_is_stale(stmt, b->c.op.kind == LPH_OP_PREPARE, e)) return false;
   lph_stmts_distrust(&b->c.stmts, stmt, e->sqlstate);
   if (PQtransactionStatus(b->c.pg) == PQTRANS_IDLE) return true;
-  lph_error_put(e, LPH_E_HINT,
-                "The prepared statement no longer fits the schema, or a pooler moved this session (behind one, connect "
-                "with pooler = \"transaction\"). It could not be prepared anew inside the failed transaction: roll back "
-                "and run the transaction again.");
+  lph_error_put(
+    e, LPH_E_HINT,
+    "The prepared statement no longer fits the schema, or a pooler moved this session (behind one, connect "
+    "with pooler = \"transaction\"). It could not be prepared anew inside the failed transaction: roll back "
+    "and run the transaction again.");
   return false;
 }
 
@@ -226,9 +229,9 @@ static lph_want wait_blocking(lconn *b, lph_want want) {
 /* ---- running a statement ------------------------------------------------------------------------------------------- */
 
 /* Types that luphant.typed wrappers among the arguments force on the statement. */
-static int read_forced(lua_State *L, int first, int last, lph_oid *forced, int room) {
+static int read_forced(lua_State *L, int first, int last, lph_oid *forced) {
   int count = 0;
-  for (int i = first; i <= last && i - first < room; i++) {
+  for (int i = first; i <= last; i++) {
     lph_oid oid = 0;
     if (lua_type(L, i) == LUA_TTABLE && lvalue_typed_oid(L, i, &oid)) count = i - first + 1;
     forced[i - first] = oid;
@@ -237,7 +240,7 @@ static int read_forced(lua_State *L, int first, int last, lph_oid *forced, int r
 }
 
 static lph_stmt *find_stmt(lua_State *L, lconn *b, int sql, int last) {
-  lph_oid forced[64];
+  lph_oid few[64], *forced = few;
   lph_bytes text;
   text.data = lua_tolstring(L, sql, &text.len);
   if (memchr(text.data, '\0', text.len) != NULL) {
@@ -245,7 +248,9 @@ static lph_stmt *find_stmt(lua_State *L, lconn *b, int sql, int last) {
     return NULL;
   }
   if (lph_op_check_text(&b->c, text.len) != LPH_OK) return NULL;
-  int count = read_forced(L, sql + 1, last, forced, (int)lph_countof(forced));
+  if ((size_t)(last - sql) > lph_countof(few))
+    forced = lua_newuserdata(L, sizeof *forced * (size_t)(last - sql));
+  int count = read_forced(L, sql + 1, last, forced);
   lph_stmt *stmt = lph_stmts_get(&b->c.stmts, text, forced, count);
   if (stmt == NULL) lph_error_oom(&b->c.error);
   if (b->evicted.len > 0) forget_evicted(L, b, 1);
@@ -285,15 +290,12 @@ static int take_result(lua_State *L, lconn *b) {
     lph_error_set(&b->c.error, "protocol", "the server gave no answer");
     return lerror_push(L, &b->c.error, 0);
   }
-  int n;
-  bool changed = stmt->name[0] == '\0' && PQnfields(res) != stmt->column_count;
-  for (int i = 0; !changed && stmt->name[0] == '\0' && i < stmt->column_count; i++)
-    changed = PQftype(res, i) != stmt->columns[i].oid;
-  if (LPH_UNLIKELY(changed)) { /* unnamed: parsed anew each time, so the answer may have changed */
+  int n = -1;
+  if (LPH_UNLIKELY(stmt->name[0] == '\0' && !lph_stmts_follow(&b->c.stmts, stmt, b->c.types, res))) {
     stmt->described = false;
-    lph_error_set(&b->c.error, "decode", "the columns of this statement changed while it ran; run it again");
+    lph_error_set(&b->c.error, "decode",
+                  "the columns of this statement changed to types not known yet; run it again");
     b->c.error.sent = LPH_SENT_YES;
-    n = -1;
   } else {
     n = lrows_push(L, b, 1, stmt, res, b->verb);
   }
@@ -327,27 +329,44 @@ static int prepare(lua_State *L, lconn *b, lph_stmt *stmt, lph_want *ended) {
   return take_description(b) ? 0 : fail(L, b, 3);
 }
 
-/* 1: self  2: code  3: sql  4...: parameters */
-static int run_statement(lua_State *L, lconn *b) {
+/* A value was refused for a type that was described some calls ago: it may be another one by now. Not inside a
+ * transaction, which a preparation that fails would end. */
+static bool may_have_changed(lconn *b, lph_stmt *stmt) {
+  const lph_error *e = &b->c.error;
+  if (stmt->fresh || e->param < 1 || e->param > stmt->param_count) return false;
+  if (PQtransactionStatus(b->c.pg) != PQTRANS_IDLE) return false;
+  if (stmt->param_oids[e->param - 1] >= LPH_FIRST_USER_OID) lph_typemap_doubt(b->c.types);
+  stmt->described = false;
+  return true;
+}
+
+/* 1: self  2: code  3: sql  4...: parameters. `first`: not a rerun */
+static int run_statement(lua_State *L, lconn *b, bool first) {
   int last = lua_gettop(L);
   if (last - 3 > LPH_PARAMS_MAX) {
-    lph_error_set(&b->c.error, "parameter", "%d parameters; PostgreSQL takes at most 65535 (send an array instead)", last - 3);
+    lph_error_set(&b->c.error, "parameter",
+                  "%d parameters; PostgreSQL takes at most 65535 (send an array instead)", last - 3);
     return fail(L, b, 3);
   }
   luaL_checkstack(L, 24, "statement");
   lph_stmt *stmt = find_stmt(L, b, 3, last);
   if (stmt == NULL) return fail(L, b, 3);
+  if (LPH_LIKELY(first)) stmt->fresh = false;
+  if (LVERB_OF(b->verb) == LVERB_DESCRIBE && !stmt->fresh)
+    stmt->described = false; /* who asks wants to know */
   if (LPH_UNLIKELY(!lph_stmts_is_ready(&b->c.stmts, stmt))) {
     lph_want ended;
     int n = prepare(L, b, stmt, &ended);
     if (n > 0) return n;
   }
-  if (LPH_UNLIKELY(!stmt->bound) && lph_stmts_bind(&b->c.stmts, stmt, b->c.types, NULL, 0) > 0) {
+  bool bound = stmt->bound && stmt->types_version == lph_typemap_version(b->c.types);
+  if (LPH_UNLIKELY(!bound) && lph_stmts_bind(&b->c.stmts, stmt, b->c.types, NULL, 0) > 0) {
     b->untyped = stmt;
     return push_pending(L, "types");
   }
   if (LVERB_OF(b->verb) == LVERB_DESCRIBE) return lrows_push_description(L, stmt), 1;
-  if (!encode(L, b, stmt, 4, last - 3)) return fail(L, b, 3);
+  if (!encode(L, b, stmt, 4, last - 3))
+    return may_have_changed(b, stmt) ? push_pending(L, "again") : fail(L, b, 3);
   lph_want want = (lph_want)lph_op_execute(&b->c, stmt, &b->c.params);
   lph_params_shrink(&b->c.params);
   if (LPH_LIKELY(want > LPH_DONE && b->blocking)) want = wait_blocking(b, want);
@@ -363,12 +382,12 @@ static bool is_free(lconn *b) {
   return false;
 }
 
-static int checked_run(lua_State *L, lconn *b) {
+static int checked_run(lua_State *L, lconn *b, bool first) {
   int code = (int)luaL_checkinteger(L, 2);
   if (LPH_UNLIKELY(lua_type(L, 3) != LUA_TSTRING)) return push_pending(L, "request");
   if (!is_free(b)) return fail(L, b, 3);
   b->verb = code;
-  return run_statement(L, b);
+  return run_statement(L, b, first);
 }
 
 static void start_clock(lconn *b) {
@@ -381,12 +400,12 @@ static void start_clock(lconn *b) {
 static int lconn_run(lua_State *L) {
   lconn *b = inside(L);
   start_clock(b);
-  return checked_run(L, b);
+  return checked_run(L, b, true);
 }
 
 /* The same call goes on (after a preparation, a type lookup): its deadline stays.
  * conn:rerun(code, sql, ...) -> result | PENDING, want | nil, err, stale */
-static int lconn_rerun(lua_State *L) { return checked_run(L, inside(L)); }
+static int lconn_rerun(lua_State *L) { return checked_run(L, inside(L), false); }
 
 static int push_script(lua_State *L, lconn *b);
 
@@ -438,7 +457,8 @@ static int lconn_take(lua_State *L) {
   lconn *b = inside(L);
   lua_settop(L, 1);
   b->untaken = false;
-  if (b->c.state == LPH_BUSY || b->c.state == LPH_DIALING) return luaL_error(L, "the operation has not ended yet");
+  if (b->c.state == LPH_BUSY || b->c.state == LPH_DIALING)
+    return luaL_error(L, "the operation has not ended yet");
   switch (b->c.op.kind) {
     case LPH_OP_PREPARE: return take_description(b) ? push_pending(L, "again") : fail(L, b, 0);
     case LPH_OP_SCRIPT: return push_script(L, b);
@@ -550,33 +570,31 @@ static int lconn_unknown_types(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg conn_methods[] = {
-    {"fd", lconn_fd},
-    {"set_timeout", lconn_set_timeout},
-    {"deadline", lconn_deadline},
-    {"set_deadline", lconn_set_deadline},
-    {"close", lconn_close},
-    {"hold", lconn_hold},
-    {"set_codecs", lconn_set_codecs},
-    LSESSION_METHODS,
-    {NULL, NULL}};
+static const luaL_Reg conn_methods[] = {{"fd", lconn_fd},
+                                        {"set_timeout", lconn_set_timeout},
+                                        {"deadline", lconn_deadline},
+                                        {"set_deadline", lconn_set_deadline},
+                                        {"close", lconn_close},
+                                        {"hold", lconn_hold},
+                                        {"set_codecs", lconn_set_codecs},
+                                        LSESSION_METHODS,
+                                        {NULL, NULL}};
 /* Those that read memory Lua does not own while Lua may allocate, or change what is read so. */
-static const lenter_method entered_methods[] = {
-    {"run", lconn_run, false},
-    {"rerun", lconn_rerun, false},
-    {"script", lconn_script, false},
-    {"step", lconn_step, false},
-    {"take", lconn_take, false},
-    {"discard", lconn_discard, false},
-    {"dial", lconn_dial, false},
-    {"unknown_types", lconn_unknown_types, false},
-    {"next_notice", lsession_next_notice, false},
-    {"attempts", lsession_attempts, true},
-    {"start_cancel", lcancel_start, true},
-    {"parameter_status", lsession_parameter_status, true},
-    {"tls", lsession_tls, true},
-    {"target", lsession_target, true},
-    {NULL, NULL, false}};
+static const lenter_method entered_methods[] = {{"run", lconn_run, false},
+                                                {"rerun", lconn_rerun, false},
+                                                {"script", lconn_script, false},
+                                                {"step", lconn_step, false},
+                                                {"take", lconn_take, false},
+                                                {"discard", lconn_discard, false},
+                                                {"dial", lconn_dial, false},
+                                                {"unknown_types", lconn_unknown_types, false},
+                                                {"next_notice", lsession_next_notice, false},
+                                                {"attempts", lsession_attempts, true},
+                                                {"start_cancel", lcancel_start, true},
+                                                {"parameter_status", lsession_parameter_status, true},
+                                                {"tls", lsession_tls, true},
+                                                {"target", lsession_target, true},
+                                                {NULL, NULL, false}};
 static const luaL_Reg conn_meta[] = {{"__gc", lconn__gc}, {"__close", lconn_close}, {NULL, NULL}};
 const lbox_class lconn_class = {"luphant.core.conn", conn_methods, conn_meta};
 

@@ -83,7 +83,7 @@ static int lresult_next(lua_State *L) {
       lcell_push_null(L);
     } else if (!lcell_push(L, &x, r->types[i], PQgetvalue(r->res, r->row, i), (size_t)len)) {
       lconn *b = lua_touserdata(L, lua_upvalueindex(5));
-      if (x.outdated && !b->finalized) lrows_forget_types(b);
+      if (x.outdated && !b->finalized) lrows_doubt_types(b);
       return raise_decode(L, r, i, x.why);
     }
   }

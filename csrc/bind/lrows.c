@@ -140,8 +140,8 @@ typedef struct build {
   int first_name; /* stack slot of the first name, or 0 */
 } build;
 
-void lrows_forget_types(lconn *b) {
-  lph_typemap_forget(b->c.types);
+void lrows_doubt_types(lconn *b) {
+  lph_typemap_doubt(b->c.types);
   lph_stmts_invalidate(&b->c.stmts);
 }
 
@@ -150,7 +150,7 @@ static bool fail_cell(build *w, int row, int column) {
   lph_error_set(&w->b->c.error, "decode", "row %d, column \"%s\" (%s): %s", row + 1, c->name,
                 c->type == NULL ? "unknown type" : c->type->name, w->cell.why);
   w->b->c.error.sent = LPH_SENT_YES;
-  if (w->cell.outdated) lrows_forget_types(w->b);
+  if (w->cell.outdated) lrows_doubt_types(w->b);
   return false;
 }
 

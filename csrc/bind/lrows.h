@@ -21,7 +21,7 @@ int lrows_push(lua_State *L, lconn *b, int box, lph_stmt *stmt, PGresult *res, i
 int lrows_push_script(lua_State *L, lconn *b, int box, PGresult *res);
 
 /* A value has shown that a user type is not what it was: all are looked up anew when next they are met. */
-void lrows_forget_types(lconn *b);
+void lrows_doubt_types(lconn *b);
 
 /* "INSERT 0 5" -> pushes "INSERT" */
 void lrows_push_command(lua_State *L, const PGresult *res);

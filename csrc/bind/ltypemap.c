@@ -2,8 +2,8 @@
  *
  *   core.typemap() -> map
  *   map:define(type); { oid =, name =, kind =, elem =, delim =, fields = { { name =, oid = }, ... } }
- *   map:name(oid) -> string | nil
- *   map:forget()
+ *   map:name(oid) -> string | nil; nil also for a type in doubt
+ *   map:doubt()
  *
  * SPDX-License-Identifier: MIT */
 #include "base/mem.h"
@@ -108,19 +108,20 @@ static int ltypemap_define(lua_State *L) {
 }
 
 static int ltypemap_name(lua_State *L) {
-  const lph_type *type = lph_typemap_find(ltypemap_check(L)->map, (lph_oid)luaL_checknumber(L, 2));
-  if (type == NULL) return 0;
+  const lph_typemap *map = ltypemap_check(L)->map;
+  const lph_type *type = lph_typemap_find(map, (lph_oid)luaL_checknumber(L, 2));
+  if (type == NULL || !lph_typemap_is_current(map, type)) return 0;
   lua_pushstring(L, type->name);
   return 1;
 }
 
-static int ltypemap_forget(lua_State *L) {
-  lph_typemap_forget(ltypemap_check(L)->map);
+static int ltypemap_doubt(lua_State *L) {
+  lph_typemap_doubt(ltypemap_check(L)->map);
   return 0;
 }
 
 static const luaL_Reg typemap_methods[] = {
-    {"define", ltypemap_define}, {"name", ltypemap_name}, {"forget", ltypemap_forget}, {NULL, NULL}};
+    {"define", ltypemap_define}, {"name", ltypemap_name}, {"doubt", ltypemap_doubt}, {NULL, NULL}};
 static const luaL_Reg typemap_meta[] = {{"__gc", ltypemap__gc}, {NULL, NULL}};
 static const lbox_class typemap_class = {"luphant.core.typemap", typemap_methods, typemap_meta};
 

@@ -165,11 +165,11 @@ static void refuse_copy(lph_conn *c) {
   slot->sent = LPH_SENT_YES;
 }
 
-/* What the statement cache and the map of user types learn from a command tag. A type that was altered or dropped
- * is looked up anew; which one it was the tag does not tell. */
+/* What the statement cache and the map of user types learn from a command tag. A type that was altered is looked
+ * up anew; which one it was the tag does not tell. */
 static void observe(lph_conn *c, const char *tag) {
-  lph_stmts_observe(&c->stmts, c->op.stmt, tag, PQtransactionStatus(c->pg) != PQTRANS_IDLE);
-  if (strncmp(tag, "ALTER ", 6) == 0 || strncmp(tag, "DROP ", 5) == 0) lph_typemap_forget(c->types);
+  bool in_transaction = PQtransactionStatus(c->pg) != PQTRANS_IDLE;
+  if (lph_stmts_observe(&c->stmts, c->op.stmt, tag, in_transaction)) lph_typemap_doubt(c->types);
 }
 
 /* One result that PQgetResult gave; takes it over. */

@@ -12,15 +12,20 @@
 
 /* ---- one statement ---------------------------------------------------------------------------------- */
 
-void lph_stmts_clear_description(lph_stmt *stmt) {
+static void clear_columns(lph_stmt *stmt) {
   for (int i = 0; i < stmt->column_count; i++) lph_free(stmt->columns[i].name);
   lph_free(stmt->columns);
+  stmt->columns = NULL;
+  stmt->column_count = 0;
+}
+
+void lph_stmts_clear_description(lph_stmt *stmt) {
+  clear_columns(stmt);
   lph_free(stmt->param_oids);
   lph_free(stmt->param_types);
-  stmt->columns = NULL;
   stmt->param_oids = NULL;
   stmt->param_types = NULL;
-  stmt->column_count = stmt->param_count = 0;
+  stmt->param_count = 0;
   stmt->described = false;
 }
 
@@ -157,7 +162,8 @@ lph_stmt *lph_stmts_get(lph_stmts *s, lph_bytes sql, const lph_oid *forced, int 
     stmt = new_stmt(s, sql, forced, forced_count);
     if (stmt != NULL) stmt = keep_new(s, stmt, key);
   }
-  if (stmt != NULL && stmt != s->transient && forced_count == 0) lph_lru_set_alias(&s->lru, &stmt->entry, sql.data);
+  if (stmt != NULL && stmt != s->transient && forced_count == 0)
+    lph_lru_set_alias(&s->lru, &stmt->entry, sql.data);
   lph_buf_free(&buf);
   return stmt;
 }
@@ -178,16 +184,10 @@ lph_err lph_stmts_rename(lph_stmts *s, lph_stmt *stmt) {
   return LPH_OK;
 }
 
-lph_err lph_stmts_describe(lph_stmts *s, lph_stmt *stmt, const PGresult *d) {
-  int params = PQnparams(d), columns = PQnfields(d);
-  lph_stmts_clear_description(stmt);
-  stmt->on_server = stmt->name[0] != '\0'; /* also when memory runs out below: it is to be deallocated */
-  stmt->param_oids = lph_array((size_t)params, sizeof *stmt->param_oids);
-  stmt->param_types = lph_array((size_t)params, sizeof *stmt->param_types);
+static lph_err describe_columns(lph_stmt *stmt, const PGresult *d) {
+  int columns = PQnfields(d);
   stmt->columns = lph_array((size_t)columns, sizeof *stmt->columns);
-  if (stmt->param_oids == NULL || stmt->param_types == NULL || stmt->columns == NULL) return LPH_ENOMEM;
-  stmt->param_count = params;
-  for (int i = 0; i < params; i++) stmt->param_oids[i] = PQparamtype(d, i);
+  if (stmt->columns == NULL) return LPH_ENOMEM;
   for (int i = 0; i < columns; i++) {
     const char *name = PQfname(d, i);
     lph_column *column = &stmt->columns[i];
@@ -198,9 +198,23 @@ lph_err lph_stmts_describe(lph_stmts *s, lph_stmt *stmt, const PGresult *d) {
     column->table = PQftable(d, i);
     column->table_column = PQftablecol(d, i);
   }
-  stmt->described = true;
   stmt->bound = false;
   stmt->info_stale = true;
+  return LPH_OK;
+}
+
+lph_err lph_stmts_describe(lph_stmts *s, lph_stmt *stmt, const PGresult *d) {
+  int params = PQnparams(d);
+  lph_stmts_clear_description(stmt);
+  stmt->on_server = stmt->name[0] != '\0'; /* also when memory runs out below: it is to be deallocated */
+  stmt->param_oids = lph_array((size_t)params, sizeof *stmt->param_oids);
+  stmt->param_types = lph_array((size_t)params, sizeof *stmt->param_types);
+  if (stmt->param_oids == NULL || stmt->param_types == NULL) return LPH_ENOMEM;
+  stmt->param_count = params;
+  for (int i = 0; i < params; i++) stmt->param_oids[i] = PQparamtype(d, i);
+  if (describe_columns(stmt, d) != LPH_OK) return LPH_ENOMEM;
+  stmt->described = true;
+  stmt->fresh = true;
   stmt->generation = s->generation;
   return LPH_OK;
 }
@@ -213,7 +227,8 @@ int lph_stmts_bind(lph_stmts *s, lph_stmt *stmt, const lph_typemap *types, lph_o
     lph_column *column = is_param ? NULL : &stmt->columns[i - stmt->param_count];
     lph_oid oid = is_param ? stmt->param_oids[i] : column->oid;
     const lph_type *type = lph_typemap_find(types, oid);
-    if (type == NULL && missing++ < room) unknown[missing - 1] = oid;
+    if ((type == NULL || !lph_typemap_is_current(types, type)) && missing++ < room)
+      unknown[missing - 1] = oid;
     if (is_param) {
       stmt->param_types[i] = type;
     } else {
@@ -223,15 +238,53 @@ int lph_stmts_bind(lph_stmts *s, lph_stmt *stmt, const lph_typemap *types, lph_o
   }
   stmt->binary = binary;
   stmt->bound = missing == 0;
+  stmt->types_version = lph_typemap_version(types);
   return missing;
+}
+
+static bool follows(const lph_stmt *stmt, const PGresult *res) {
+  if (PQnfields(res) != stmt->column_count) return false;
+  for (int i = 0; i < stmt->column_count; i++)
+    if (PQftype(res, i) != stmt->columns[i].oid || strcmp(PQfname(res, i), stmt->columns[i].name) != 0)
+      return false;
+  return true;
+}
+
+bool lph_stmts_follow(lph_stmts *s, lph_stmt *stmt, const lph_typemap *types, const PGresult *res) {
+  if (LPH_LIKELY(follows(stmt, res))) return true;
+  clear_columns(stmt);
+  return describe_columns(stmt, res) == LPH_OK && lph_stmts_bind(s, stmt, types, NULL, 0) == 0;
 }
 
 /* ---- doubt and forgetting ------------------------------------------------------------------------------- */
 
+static bool is_state(const lph_error *e, const char *sqlstate) { return strcmp(e->sqlstate, sqlstate) == 0; }
+
+/* Parse analysis fails when the plan is made anew and an operator for the old parameter type, a column, a type is
+ * gone. It points into the statement; errors from within functions do not, and are left alone: the function has
+ * run. Two of the plan cache's own failures have no position. */
+static bool lost_its_meaning(const lph_error *e) {
+  if (is_state(e, "42704")) return true; /* type with OID ... does not exist */
+  if (strncmp(e->sqlstate, "42", 2) == 0) return e->position > 0 && lph_error_get(e, LPH_E_CONTEXT) == NULL;
+  /* An internal error, which the server never translates. */
+  const char *message = lph_error_get(e, LPH_E_MESSAGE);
+  return is_state(e, "XX000") && strncmp(message, "cache lookup failed for type", 28) == 0;
+}
+
+bool lph_stmt_is_stale(const lph_stmt *stmt, bool preparing, const lph_error *e) {
+  const char *routine = lph_error_get(e, LPH_E_ROUTINE);
+  if (preparing) return is_state(e, "42P05");
+  if (is_state(e, "26000")) return stmt->name[0] != '\0';
+  if (is_state(e, "0A000")) return routine != NULL && strcmp(routine, "RevalidateCachedQuery") == 0;
+  return !stmt->fresh && lost_its_meaning(e);
+}
+
 void lph_stmts_distrust(lph_stmts *s, lph_stmt *stmt, const char *sqlstate) {
+  bool taken = strcmp(sqlstate, "42P05") == 0;
   stmt->described = false;
-  if (strcmp(sqlstate, "0A000") != 0) stmt->on_server = false; /* nothing of this name is ours to deallocate */
-  if (strcmp(sqlstate, "42P05") == 0) make_prefix(s);
+  if (taken || strcmp(sqlstate, "26000") == 0)
+    stmt->on_server = false; /* nothing of this name is ours to deallocate */
+  if (taken) make_prefix(s);
 }
 
 void lph_stmts_drop(lph_stmts *s, lph_stmt *stmt) {
@@ -254,22 +307,26 @@ void lph_stmts_forget_names(lph_stmts *s) {
 
 static bool begins(const char *tag, const char *word) { return strncmp(tag, word, strlen(word)) == 0; }
 
-void lph_stmts_observe(lph_stmts *s, const lph_stmt *stmt, const char *tag, bool in_transaction) {
+bool lph_stmts_observe(lph_stmts *s, const lph_stmt *stmt, const char *tag, bool in_transaction) {
   if (stmt != NULL && !stmt->names_search_path) { /* SELECT, INSERT, UPDATE, BEGIN ...: a glance and out */
-    if (strchr("ACDR", tag[0]) == NULL) return;
+    if (strchr("ACDR", tag[0]) == NULL) return false;
   }
   if (stmt != NULL && stmt->names_search_path) {
     lph_stmts_invalidate(s);
   } else if (begins(tag, "ALTER") || begins(tag, "DROP")) {
     lph_stmts_invalidate(s);
     s->ddl_in_transaction = in_transaction;
+    return true;
   } else if (begins(tag, "CREATE")) {
     s->ddl_in_transaction = in_transaction;
+    return begins(tag, "CREATE VIEW"); /* OR REPLACE: its row type may have grown */
   } else if (begins(tag, "ROLLBACK")) {
     if (s->ddl_in_transaction) lph_stmts_invalidate(s);
+    return s->ddl_in_transaction;
   } else if (begins(tag, "DISCARD") || begins(tag, "DEALLOCATE")) {
     lph_stmts_forget_names(s);
   } else if (stmt == NULL && (begins(tag, "SET") || begins(tag, "RESET"))) {
     lph_stmts_invalidate(s); /* in a script: it may have been search_path */
   }
+  return false;
 }

@@ -11,6 +11,7 @@
 
 #include <libpq-fe.h>
 
+#include "base/error.h"
 #include "base/lru.h"
 #include "types/type.h"
 
@@ -29,15 +30,17 @@ typedef struct lph_stmt {
   char *sql;           /* NUL-terminated copy of the text */
   int forced_count;    /* parameter types given by luphant.typed; 0 = the server infers all */
   lph_oid *forced;
-  char name[LPH_STMT_NAME]; /* "" = unnamed (pooler mode, describe) */
-  unsigned long serial;     /* unique per connection: the Lua side keeps names and constructors under it */
-  bool described;           /* parameter and column lists are valid */
-  bool bound;               /* every type of them was found in the type map */
-  bool on_server;           /* `name` exists in the session, as far as we know */
-  bool names_search_path;   /* the text speaks of search_path: running it may change what names mean */
-  bool binary;              /* results are asked for in binary */
-  unsigned long generation; /* of the cache when it was described */
-  bool info_stale;          /* the Lua side has to read the description anew */
+  char name[LPH_STMT_NAME];    /* "" = unnamed (pooler mode, describe) */
+  unsigned long serial;        /* unique per connection: the Lua side keeps names and constructors under it */
+  bool described;              /* parameter and column lists are valid */
+  bool fresh;                  /* described in the call under way: describing it again would not help */
+  bool bound;                  /* every type of them was found in the type map, */
+  unsigned long types_version; /* which was at this version */
+  bool on_server;              /* `name` exists in the session, as far as we know */
+  bool names_search_path;      /* the text speaks of search_path: running it may change what names mean */
+  bool binary;                 /* results are asked for in binary */
+  unsigned long generation;    /* of the cache when it was described */
+  bool info_stale;             /* the Lua side has to read the description anew */
   int param_count;
   lph_oid *param_oids;
   const lph_type **param_types;
@@ -49,7 +52,7 @@ typedef enum lph_format_choice { LPH_FORMAT_AUTO, LPH_FORMAT_TEXT, LPH_FORMAT_BI
 
 typedef struct lph_stmts {
   lph_lru lru;
-  lph_stmt *transient; /* one that the cache would not take; lives until the next one */
+  lph_stmt *transient;      /* one that the cache would not take; lives until the next one */
   unsigned long generation; /* raised when descriptions may be out of date */
   unsigned long next_serial;
   char prefix[12];
@@ -81,7 +84,11 @@ void lph_stmts_clear_description(lph_stmt *stmt);
 /* Looks the types up (again) and chooses the result format. Returns the number of OIDs the map does not
  * know; the first `room` of them go to `unknown`. */
 int lph_stmts_bind(lph_stmts *s, lph_stmt *stmt, const lph_typemap *types, lph_oid *unknown, int room);
-/* A statement that turned out not to exist (26000), to exist twice (42P05) or to be outdated (0A000). */
+/* Does the server's error mean that the cached statement has had its day, and a new one may do better? Either it is
+ * not there (26000), or its name is taken (42P05, while preparing), or what it was made for has changed: the columns
+ * (0A000 of the plan cache), or what operators, types and names in it mean. */
+bool lph_stmt_is_stale(const lph_stmt *stmt, bool preparing, const lph_error *e);
+/* The statement is prepared anew before its next use. */
 void lph_stmts_distrust(lph_stmts *s, lph_stmt *stmt, const char *sqlstate);
 /* Takes a statement out and frees it (its preparation failed). */
 void lph_stmts_drop(lph_stmts *s, lph_stmt *stmt);
@@ -89,8 +96,11 @@ void lph_stmts_drop(lph_stmts *s, lph_stmt *stmt);
 void lph_stmts_invalidate(lph_stmts *s);
 /* The session's named statements are gone (DISCARD ALL, DEALLOCATE ALL, new session). */
 void lph_stmts_forget_names(lph_stmts *s);
+/* An unnamed statement is parsed at each execution: where the columns of its result are others than described, takes
+ * them over. False: out of memory, or a type that the map does not know. */
+bool lph_stmts_follow(lph_stmts *s, lph_stmt *stmt, const lph_typemap *types, const PGresult *res);
 /* What a finished statement means for the cache: `tag` as PQcmdStatus gives it, `stmt` may be NULL
- * (script), `in_transaction` after it. */
-void lph_stmts_observe(lph_stmts *s, const lph_stmt *stmt, const char *tag, bool in_transaction);
+ * (script), `in_transaction` after it. True: the fields of row types may have changed. */
+bool lph_stmts_observe(lph_stmts *s, const lph_stmt *stmt, const char *tag, bool in_transaction);
 
 #endif

@@ -8,6 +8,8 @@
 #include "base/mem.h"
 #include "types/type.h"
 
+#include <stddef.h>
+
 /* ---- built-in types -------------------------------------------------------------------------------- */
 
 static const lph_type builtins[] = {
@@ -87,6 +89,7 @@ const lph_type *lph_builtin_by_name(const char *name) {
 /* One block: the type, then its fields, then all names. */
 typedef struct definition {
   struct definition *next; /* all that were ever made, findable or not */
+  unsigned long epoch;     /* of the map when it was defined, or confirmed */
   lph_type type;
 } definition;
 
@@ -96,7 +99,13 @@ struct lph_typemap {
   const lph_type **slots; /* open addressing, at most half full; NULL = free */
   size_t slot_count;      /* a power of two, or 0 */
   size_t used;
+  unsigned long epoch;   /* raised by every doubt */
+  unsigned long version; /* raised by every definition that replaced another one */
 };
+
+static definition *definition_of(const lph_type *type) {
+  return (definition *)((char *)type - offsetof(definition, type));
+}
 
 lph_typemap *lph_typemap_new(void) {
   lph_typemap *map = lph_zalloc(sizeof *map);
@@ -120,9 +129,12 @@ void lph_typemap_release(lph_typemap *map) {
   lph_free(map);
 }
 
-void lph_typemap_forget(lph_typemap *map) {
-  if (map->slots != NULL) memset(map->slots, 0, map->slot_count * sizeof *map->slots);
-  map->used = 0;
+void lph_typemap_doubt(lph_typemap *map) { map->epoch++; }
+
+unsigned long lph_typemap_version(const lph_typemap *map) { return map->version; }
+
+bool lph_typemap_is_current(const lph_typemap *map, const lph_type *type) {
+  return builtin_find(type->oid) != NULL || definition_of(type)->epoch == map->epoch;
 }
 
 /* Where the OID is, or would be. OIDs come from one counter, so their low bits spread by themselves;
@@ -189,13 +201,18 @@ lph_err lph_typemap_define(lph_typemap *map, const lph_type *type) {
   size_t i = slot_of(map, type->oid);
   const lph_type *old = map->slots[i];
   /* Said again by every connection of a pool: must not pile up. */
-  if (old != NULL && same_type(old, type)) return LPH_OK;
+  if (old != NULL && same_type(old, type)) {
+    definition_of(old)->epoch = map->epoch;
+    return LPH_OK;
+  }
   definition *d = copy_type(type);
   if (d == NULL) return LPH_ENOMEM;
+  d->epoch = map->epoch;
   d->next = map->all;
   map->all = d;
   map->slots[i] = &d->type;
   map->used += old == NULL;
+  map->version += old != NULL;
   return LPH_OK;
 }
 

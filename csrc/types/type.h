@@ -46,8 +46,8 @@ typedef enum lph_kind {
   LPH_INET, /* cidr too: the wire form says which */
   LPH_MACADDR,
   LPH_MACADDR8,
-  LPH_BIT, /* bit and varbit */
-  LPH_CHAR, /* "char", one byte; 0 is the empty string */
+  LPH_BIT,   /* bit and varbit */
+  LPH_CHAR,  /* "char", one byte; 0 is the empty string */
   LPH_UINT8, /* xid8: unsigned 64 bit, as decimal text */
   LPH_LSN,
   LPH_TID,
@@ -77,10 +77,10 @@ typedef struct lph_field {
 
 typedef struct lph_type {
   lph_oid oid;
-  lph_oid elem;      /* array: element; range: subtype; multirange: its range; else 0 */
-  uint8_t kind;      /* lph_kind */
-  char delim;        /* array: between elements; ',' for all but box (';') */
-  bool is_enum;      /* LPH_TEXT with a closed set of labels (only for messages and describe) */
+  lph_oid elem; /* array: element; range: subtype; multirange: its range; else 0 */
+  uint8_t kind; /* lph_kind */
+  char delim;   /* array: between elements; ',' for all but box (';') */
+  bool is_enum; /* LPH_TEXT with a closed set of labels (only for messages and describe) */
   uint16_t field_count;
   const lph_field *fields; /* LPH_COMPOSITE, in order; dropped columns left out */
   const char *name;        /* as format_type() writes it: "integer", "numeric", "shop.mood" */
@@ -92,15 +92,21 @@ typedef struct lph_type {
  * the connections of a pool share. Reference counted; not thread-safe (one Lua state). */
 typedef struct lph_typemap lph_typemap;
 
+#define LPH_FIRST_USER_OID 16384 /* below are the objects that come with the server */
+
 lph_typemap *lph_typemap_new(void); /* NULL: out of memory */
 lph_typemap *lph_typemap_retain(lph_typemap *map);
-void lph_typemap_release(lph_typemap *map);             /* NULL is fine */
+void lph_typemap_release(lph_typemap *map); /* NULL is fine */
 /* Copies `type` and all it points to; replaces an earlier definition of the same OID, which stays
  * valid (unfindable) until the map dies, because statements may still point to it. Saying the same
  * again changes nothing. LPH_ETYPE: OID 0 or that of a built-in type. */
 lph_err lph_typemap_define(lph_typemap *map, const lph_type *type);
-/* Forgets user types (server restored from a dump: OIDs may mean something else now). */
-void lph_typemap_forget(lph_typemap *map);
+/* The catalog may have changed: what is known stays in use, and is_current answers false for a user type until it
+ * is defined again. */
+void lph_typemap_doubt(lph_typemap *map);
+bool lph_typemap_is_current(const lph_typemap *map, const lph_type *type);
+/* Changes when a type got another definition: what was found earlier should be looked up again. */
+unsigned long lph_typemap_version(const lph_typemap *map);
 /* NULL = unknown here: ask the catalog. `map` may be NULL (built-ins only). */
 const lph_type *lph_typemap_find(const lph_typemap *map, lph_oid oid);
 /* "int8", "integer", "timestamp with time zone", "decimal", "int4[]", "_int4": names of SQL, of the
@@ -134,11 +140,11 @@ lph_err lph_render(const lph_type *type, lph_bytes binary, lph_buf *out);
 /* ---- datetime.c -------------------------------------------------------------------------------- */
 
 typedef struct lph_datetime {
-  int infinity;    /* -1, 0, +1: the other fields are 0 unless this is 0 */
-  int64_t epoch_s; /* timestamp(tz), date: whole seconds since 1970-01-01 00:00 (UTC), rounded down;
+  int infinity;             /* -1, 0, +1: the other fields are 0 unless this is 0 */
+  int64_t epoch_s;          /* timestamp(tz), date: whole seconds since 1970-01-01 00:00 (UTC), rounded down;
                       `us` is the rest. One int64 of microseconds ends in year 294247, PostgreSQL
                       thirty years later, and its dates go on to 5874897. */
-  int32_t year, month, day;         /* astronomical year: 0 = 1 BC */
+  int32_t year, month, day; /* astronomical year: 0 = 1 BC */
   int32_t hour, minute, second, us; /* time 24:00:00 keeps hour 24 */
   int32_t offset_s;                 /* timetz: seconds east of UTC; timestamptz: 0 */
   int32_t months, days;             /* interval */
@@ -234,7 +240,7 @@ lph_err lph_array_put(lph_buf *out, lph_bytes text, char delim);
 /* ---- row.c, range.c, hstore.c ------------------------------------------------------------------ */
 
 typedef struct lph_row_reader { /* composite and record */
-  int count; /* binary: number of fields; text: -1 */
+  int count;                    /* binary: number of fields; text: -1 */
   /* after each next(): */
   lph_oid field_type; /* binary only, else 0 */
   bool is_null;

@@ -200,17 +200,37 @@ static void what_was_replaced_or_forgotten_stays_alive(void **state) {
   type.is_enum = true;
   assert_int_equal(lph_typemap_define(map, &type), LPH_OK);
   assert_true(lph_typemap_find(map, 20001)->is_enum);
-  lph_typemap_forget(map);
-  assert_null(lph_typemap_find(map, 20001));
   assert_string_equal(new->name, "temper");
-  assert_int_equal(lph_typemap_define(map, &type), LPH_OK);
-  assert_non_null(lph_typemap_find(map, 20001));
   assert_ptr_equal(lph_typemap_retain(map), map);
   lph_typemap_release(map);
   assert_string_equal(old->name, "mood"); /* one reference is left */
   lph_typemap_release(map);
   lph_typemap_release(NULL);
   assert_int_equal(lph_mem_live(), live);
+}
+
+static void doubt_lasts_until_a_type_is_said_again(void **state) {
+  (void)state;
+  lph_typemap *map = lph_typemap_new();
+  lph_type type = {.oid = 20001, .kind = LPH_TEXT, .name = "mood"};
+  const lph_type *builtin = lph_typemap_find(map, 23);
+  assert_int_equal(lph_typemap_define(map, &type), LPH_OK);
+  const lph_type *old = lph_typemap_find(map, 20001);
+  assert_true(lph_typemap_is_current(map, old));
+  unsigned long version = lph_typemap_version(map);
+  lph_typemap_doubt(map);
+  assert_ptr_equal(lph_typemap_find(map, 20001), old); /* who uses it goes on using it */
+  assert_false(lph_typemap_is_current(map, old));
+  assert_true(lph_typemap_is_current(map, builtin));
+  long live = lph_mem_live();
+  assert_int_equal(lph_typemap_define(map, &type), LPH_OK);
+  assert_int_equal(lph_mem_live(), live); /* confirmed: nothing piles up */
+  assert_true(lph_typemap_is_current(map, old));
+  assert_true(lph_typemap_version(map) == version);
+  type.name = "temper";
+  assert_int_equal(lph_typemap_define(map, &type), LPH_OK);
+  assert_false(lph_typemap_version(map) == version);
+  lph_typemap_release(map);
 }
 
 static void any_difference_is_a_new_definition(void **state) {
@@ -385,6 +405,7 @@ int main(void) {
     cmocka_unit_test(words_that_name_no_type_find_none),
     cmocka_unit_test(a_definition_is_a_deep_copy),
     cmocka_unit_test(what_was_replaced_or_forgotten_stays_alive),
+    cmocka_unit_test(doubt_lasts_until_a_type_is_said_again),
     cmocka_unit_test(any_difference_is_a_new_definition),
     cmocka_unit_test(built_in_types_cannot_be_redefined),
     cmocka_unit_test(thousands_of_types_are_all_found),

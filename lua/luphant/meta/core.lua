@@ -231,8 +231,9 @@ local map = {}
 ---@param type table
 function map:define(type) end
 
-function map:forget() end
+function map:doubt() end
 
+--- nil also for a type in doubt
 ---@param oid integer
 ---@return string|nil
 function map:name(oid) end
