@@ -137,7 +137,7 @@ int lsession_has_notices(lua_State *L) {
 
 /* conn:notices_lost() -> number */
 int lsession_notices_lost(lua_State *L) {
-  lua_pushnumber(L, (lua_Number)check(L)->c.notices_lost);
+  lua_pushinteger(L, (lua_Integer)check(L)->c.notices_lost);
   return 1;
 }
 

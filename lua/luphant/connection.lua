@@ -90,8 +90,11 @@ function complete(self, code, result, err, more, sql, ...)
   while true do
     if result == PENDING and err == "types" then
       local ok, why = types.load(box, self.types, function(...) return run_inner(self, ...) end)
-      if not ok then return nil, why end
-      result, err, more = box:rerun(code, sql, ...)
+      if ok then
+        result, err, more = box:rerun(code, sql, ...)
+      else
+        result, err = nil, why
+      end
     elseif result == PENDING and err == "again" then
       result, err, more = box:rerun(code, sql, ...)
     elseif result == PENDING then
@@ -108,7 +111,10 @@ function complete(self, code, result, err, more, sql, ...)
     end
   end
   if self.settings.on_notice and box:has_notices() then deliver_notices(self) end
-  if result == nil and err and err.query == nil then err.query = sql end
+  if result == nil and err then
+    if err.query == nil then err.query = sql end
+    transaction.note(self, err)
+  end
   return result, err
 end
 
@@ -235,6 +241,7 @@ function methods:script(text)
     if err and not err.query then err.query = text end
   end
   if self.settings.on_notice and box:has_notices() then deliver_notices(self) end
+  if result == nil and err then transaction.note(self, err) end
   return result, err
 end
 

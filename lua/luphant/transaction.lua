@@ -33,19 +33,24 @@ local function check_usable(self)
   if self.child then error("a savepoint is open inside this transaction: use the inner tx until it ends", 3) end
 end
 
--- Remembers the first failure the transaction did not survive.
-local function note(self, result, err, ...)
-  if result == nil and err ~= nil and not self.first_error and self.conn:transaction_status() ~= "intrans" then
-    self.first_error = err
-  end
-  return result, err, ...
-end
-
 for _, verb in ipairs(VERBS) do
   methods[verb] = function(self, ...)
     check_usable(self)
-    return note(self, self.conn[verb](self.conn, ...))
+    local conn = self.conn
+    return conn[verb](conn, ...)
   end
+end
+
+-- Verdicts on a result, not on a statement: what was asked of the server was done.
+local VERDICTS = { no_rows = true, too_many_rows = true }
+
+--- The connection tells of a statement that failed while a transaction is open, whoever ran it. The
+--- transaction (or savepoint) it failed in can then only be rolled back.
+---@param conn luphant.connection
+---@param err luphant.error
+function transaction.note(conn, err)
+  local tx = conn.tx
+  if tx and not tx.first_error and not VERDICTS[err.kind] then tx.first_error = err end
 end
 
 -- A transaction command: runs as plain text (nothing to prepare), answers its command tag.
@@ -111,7 +116,9 @@ local function conclude(self, result)
   end
   if result[2] == nil and result[3] ~= nil then return give_up(self, result[3]) end
   local status = self.conn:transaction_status()
-  if status == "inerror" or not self.conn:is_open() then return give_up(self, failed_inside(self)) end
+  if self.first_error or status == "inerror" or not self.conn:is_open() then
+    return give_up(self, failed_inside(self))
+  end
   if status ~= "intrans" then
     ended(self)
     return nil, errors.new("tx_state",
