@@ -4,16 +4,17 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/process.h"
 #include "core/outcome.h"
 #include "core/sqlstate.h"
 
 void lph_conn_init(lph_conn *c) {
   memset(c, 0, sizeof *c);
   c->state = LPH_CLOSED;
-  c->owner = getpid();
+  c->owner = lph_process_id();
 }
 
-static bool is_foreign(const lph_conn *c) { return c->owner != getpid(); }
+static bool is_foreign(const lph_conn *c) { return c->owner != lph_process_id(); }
 
 /* ---- notices --------------------------------------------------------------------------------- */
 
@@ -103,7 +104,7 @@ lph_want lph_conn_lost(lph_conn *c, lph_sent sent) {
 lph_err lph_conn_dial(lph_conn *c, const lph_dial_options *options) {
   if (c->state != LPH_CLOSED) return lph_error_set(&c->error, "usage", "this connection is open already");
   drop_dial(c); /* one that failed, kept for its attempts */
-  c->owner = getpid();
+  c->owner = lph_process_id();
   c->dial = lph_dial_start(options, &c->error);
   if (c->dial == NULL) return LPH_EFAIL;
   c->state = LPH_DIALING;
