@@ -1,6 +1,6 @@
 -- bench/run.lua - the harness: asks each question of each contender, in interleaved rounds, and prints ratios.
 --
---   ./dev bench [question...] [--rounds N] [--contenders a,b] [--operations N] [--json]
+--   ./dev bench [question...] [--rounds N] [--contenders a,b] [--operations N] [--apart] [--json]
 --
 -- Every measurement is a process of its own, its set-up outside the timing, its results checked against the
 -- floor's. Within a round all contenders of a question run one after the other, each round in another order.
@@ -17,11 +17,12 @@ local place = require "bench.harness.place"
 local report = require "bench.harness.report"
 
 local USAGE = [[
-usage: ./dev bench [question...] [--rounds N] [--contenders a,b] [--operations N] [--json]
+usage: ./dev bench [question...] [--rounds N] [--contenders a,b] [--operations N] [--apart] [--json]
 
   --rounds N        how often everything is measured (default 7)
   --contenders a,b  only those whose name begins so; the floor always runs
   --operations N    operations per measurement instead of each question's own number
+  --apart           clients and server on a core each instead of one core for both
   --json            one JSON document instead of tables
 ]]
 
@@ -42,8 +43,8 @@ local function options(words)
   local out, i = { rounds = 7, wanted = {} }, 1
   while words[i] do
     local word = words[i]
-    if word == "--json" then
-      out.json = true
+    if word == "--json" or word == "--apart" then
+      out[word:sub(3)] = true
     elseif word == "--rounds" or word == "--operations" then
       i = i + 1
       out[word:sub(3)] = whole(words[i], word)
@@ -152,8 +153,12 @@ end
 -- ---- telling --------------------------------------------------------------------------------------------
 
 local function introduce(machine, here, list, o)
-  local pins = not machine.pins and "nobody is pinned to a core"
-    or "clients pinned to core 1, the server " .. (here.pinned and "to core 0" or "not pinned (not ours)")
+  local pins = "nobody is pinned to a core"
+  if machine.client then
+    local where = not here.pinned and "the server not pinned (not ours)"
+      or machine.server == machine.client and "and the server to the same" or "the server to core " .. machine.server
+    pins = ("clients pinned to core %d, %s"):format(machine.client, where)
+  end
   print(("%s, %d cores, %s; PostgreSQL %s; %s; %d rounds"):format(machine.cpu, machine.cores, machine.system,
     here.version, pins, o.rounds))
   for _, contender in ipairs(list) do
@@ -198,7 +203,7 @@ end
 local function main(words)
   local o = options(words)
   local questions = load_questions(o.wanted)
-  local machine = place.machine()
+  local machine = place.machine(o.apart)
   local floor, why = place.build_floor()
   if not floor then fail("the floor does not compile: " .. why) end
   local here = place.open(machine)

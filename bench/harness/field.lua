@@ -61,7 +61,7 @@ function field.probe(contenders, machine, floor)
   end
   list[1].version = run(list[1].command .. " --probe")
   for _, contender in ipairs(list) do
-    contender.pin = machine.pins and "taskset -c 1 " or ""
+    contender.pin = machine.client and ("taskset -c %d "):format(machine.client) or ""
   end
   return list
 end

@@ -29,13 +29,15 @@ local function read_file(path)
   return text
 end
 
---- { cpu =, cores =, system =, pins = } ; `pins` when client and server can have a core each.
-function place.machine()
+--- { cpu =, cores =, system =, client =, server = }: the last two are the cores they are pinned to, nil where that
+--- cannot be. `apart`: a core each instead of one for both.
+function place.machine(apart)
   local cores = tonumber(place.output "getconf _NPROCESSORS_ONLN") or 1
   local cpu = (read_file "/proc/cpuinfo" or ""):match "model name%s*:%s*([^\n]+)" or place.output "uname -m"
+  local pins = cores >= 2 and place.output "command -v taskset" ~= nil
   return {
     cpu = cpu, cores = cores, system = place.output "uname -sr",
-    pins = cores >= 2 and place.output "command -v taskset" ~= nil,
+    client = pins and 1 or nil, server = pins and (apart and 0 or 1) or nil,
   }
 end
 
@@ -44,12 +46,12 @@ local SETTINGS = {
   jit = false,
 }
 
--- Our own server, on core 0 when that is possible; what its main process forks stays there.
+-- Our own server, pinned when that is possible; what its main process forks stays where it is.
 local function private_server(machine)
   local server = assert(require("luphant.testing.server").start { settings = SETTINGS })
   local pid = (read_file(server.data_dir .. "/postmaster.pid") or ""):match "^%d+"
-  local pinned = machine.pins and pid and place.output("taskset -a -c -p 0 " .. pid) ~= nil
-  return server, pinned
+  local pinned = machine.server and pid and place.output(("taskset -a -c -p %d %s"):format(machine.server, pid))
+  return server, pinned ~= nil
 end
 
 local EXISTS = "the schema luphant_bench exists already in this database. If an earlier run was cut off, drop it:"
