@@ -29,6 +29,7 @@ static void on_notice(void *arg, const PGresult *res) {
   }
   lph_error *slot = &c->notices[(c->notice_first + c->notice_count) % LPH_NOTICE_LIMIT];
   lph_outcome_result(c->pg, res, slot);
+  lph_op_uncount(&c->op, lph_outcome_size(res));
   c->notice_count++;
   const char *severity = lph_error_get(slot, LPH_E_SEVERITY);
   if (severity != NULL && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0))

@@ -64,7 +64,7 @@ void lph_conn_init(lph_conn *c); /* CLOSED; owns nothing yet */
 void lph_conn_clear(lph_conn *c);
 
 lph_err lph_conn_dial(lph_conn *c, const lph_dial_options *options); /* CLOSED -> DIALING */
-int lph_conn_fd(const lph_conn *c);                                  /* may change while dialling; -1 = none */
+int lph_conn_fd(const lph_conn *c); /* may change while dialling; -1 = none */
 lph_want lph_conn_step(lph_conn *c);
 
 /* Not waiting, not failing, idempotent. Sends Terminate if the socket takes it at once. */

@@ -17,9 +17,15 @@
 
 /* ---- the record of an operation ------------------------------------------------------------------ */
 
-void lph_op_reset(lph_op *op) {
+static void drop_results(lph_op *op) {
   PQclear(op->result);
+  op->result = NULL;
   for (int i = 0; i < op->result_count; i++) PQclear(op->results[i]);
+  op->result_count = 0;
+}
+
+void lph_op_reset(lph_op *op) {
+  drop_results(op);
   PGresult **results = op->results;
   int room = op->result_room;
   lph_error failure = op->failure;
@@ -36,11 +42,11 @@ void lph_op_free(lph_op *op) {
 
 void lph_op_discard(lph_conn *c) {
   c->op.discarding = true;
-  PQclear(c->op.result);
-  c->op.result = NULL;
+  c->op.received = 0;
+  drop_results(&c->op);
 }
 
-static bool add_result(lph_op *op, PGresult *res) {
+static bool make_place(lph_op *op) {
   if (op->result_count == op->result_room) {
     int room = op->result_room == 0 ? 8 : op->result_room * 2;
     PGresult **grown = lph_regrow(op->results, (size_t)room, sizeof *grown);
@@ -48,7 +54,6 @@ static bool add_result(lph_op *op, PGresult *res) {
     op->results = grown;
     op->result_room = room;
   }
-  op->results[op->result_count++] = res;
   return true;
 }
 
@@ -172,6 +177,22 @@ static void observe(lph_conn *c, const char *tag) {
   if (lph_stmts_observe(&c->stmts, c->op.stmt, tag, in_transaction)) lph_typemap_doubt(c->types);
 }
 
+static void set_too_big(lph_conn *c, lph_error *e) {
+  lph_error_set(e, "result_too_big", "the result takes %zu bytes or more; max_result_bytes is %zu",
+                c->op.memory, c->max_result_bytes);
+  e->sent = LPH_SENT_YES;
+}
+
+/* May one more result be kept under max_result_bytes? If not, those before it go as well. */
+static bool fits(lph_conn *c, const PGresult *res) {
+  lph_op *op = &c->op;
+  if (LPH_LIKELY(c->max_result_bytes == 0) || op->kind == LPH_OP_PREPARE) return true;
+  op->memory += PQresultMemorySize(res);
+  if (op->memory <= c->max_result_bytes) return true;
+  drop_results(op);
+  return false;
+}
+
 /* One result that PQgetResult gave; takes it over. */
 static void receive(lph_conn *c, PGresult *res) {
   lph_op *op = &c->op;
@@ -182,7 +203,7 @@ static void receive(lph_conn *c, PGresult *res) {
     case PGRES_COMMAND_OK:
     case PGRES_EMPTY_QUERY:
       if (op->kind == LPH_OP_SCRIPT) {
-        keep = !op->discarding && add_result(op, res);
+        keep = !op->discarding && make_place(op);
         if (!keep && !op->discarding && failure_slot(op) != NULL) {
           lph_error_oom(&op->failure);
           op->failure.sent = LPH_SENT_YES;
@@ -217,9 +238,11 @@ static void receive(lph_conn *c, PGresult *res) {
   if (op->kind == LPH_OP_SCRIPT || op->kind == LPH_OP_EXECUTE) {
     if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK) observe(c, PQcmdStatus(res));
   }
-  if (!keep) {
+  if (!keep || !fits(c, res)) {
     PQclear(res);
-  } else if (op->kind != LPH_OP_SCRIPT) {
+  } else if (op->kind == LPH_OP_SCRIPT) {
+    op->results[op->result_count++] = res;
+  } else {
     PQclear(op->result);
     op->result = res;
   }
@@ -246,16 +269,11 @@ static lph_want finish(lph_conn *c) {
   }
   c->state = LPH_IDLE;
   if (PQtransactionStatus(c->pg) == PQTRANS_IDLE) c->stmts.ddl_in_transaction = false;
-  if (c->max_result_bytes != 0 && op->result != NULL &&
-      PQresultMemorySize(op->result) > c->max_result_bytes && failure_slot(op) != NULL) {
-    lph_error_set(&op->failure, "result_too_big", "the result takes %zu bytes; max_result_bytes is %zu",
-                  PQresultMemorySize(op->result), c->max_result_bytes);
-    op->failure.sent = LPH_SENT_YES;
-  }
+  if (c->max_result_bytes != 0 && op->memory > c->max_result_bytes && failure_slot(op) != NULL)
+    set_too_big(c, &op->failure);
   if (LPH_LIKELY(!lph_error_is_set(&op->failure))) return LPH_DONE;
   lph_error_copy(&c->error, &op->failure);
-  PQclear(op->result);
-  op->result = NULL;
+  drop_results(op);
   return op->discarding ? LPH_DONE : LPH_FAILED;
 }
 
@@ -293,26 +311,42 @@ static size_t waiting_bytes(lph_conn *c) {
   return ioctl(PQsocket(c->pg), FIONREAD, &n) == 0 && n > 0 ? (size_t)n : 0;
 }
 
+/* libpq takes at least so much of what waits in the socket: it keeps that much room in its buffer. */
+#define LEAST_READ 8192
+
 /* PQconsumeInput, counting under max_result_bytes. libpq gathers the whole answer before it shows any of it; what
  * it took from the socket is the only thing that can be seen meanwhile. Bytes that arrive during
- * the call hide as many that were taken: the count is never too high, and finish() checks exactly. */
+ * the call hide as many that were taken: the count is never too high, and fits() checks exactly. */
 static bool consume(lph_conn *c) {
   if (LPH_LIKELY(c->max_result_bytes == 0)) return PQconsumeInput(c->pg);
   size_t before = waiting_bytes(c);
   bool ok = PQconsumeInput(c->pg);
   size_t after = ok ? waiting_bytes(c) : 0;
-  if (before > after) c->op.received += before - after;
+  size_t least = before < LEAST_READ ? before : LEAST_READ;
+  c->op.received += before > after + least ? before - after : least;
   return ok;
 }
 
+/* A statement that was cancelled still sends the row it is at, and libpq keeps that row in memory to its end. One
+ * of some hundred megabytes costs the connection rather than the memory. */
+#define DISCARD_MAX ((size_t)16 << 20)
+
+void lph_op_uncount(lph_op *op, size_t bytes) { op->received -= bytes < op->received ? bytes : op->received; }
+
 static lph_want check_size(lph_conn *c, lph_want want) {
   lph_op *op = &c->op;
+  if (c->max_result_bytes == 0 || want <= LPH_DONE) return want;
+  if (op->discarding) {
+    if (op->received <= DISCARD_MAX) return want;
+    lph_error_set(&c->error, "result_too_big", "what is left of the result is too big to be read away");
+    c->error.sent = LPH_SENT_YES;
+    lph_conn_close(c);
+    return LPH_FAILED;
+  }
   /* Twice the limit: what arrives is not the same as what it takes in memory. */
-  if (c->max_result_bytes == 0 || op->discarding || want <= LPH_DONE) return want;
-  if (op->received / 2 <= c->max_result_bytes) return want;
-  lph_error_set(&c->error, "result_too_big", "the result is larger than max_result_bytes (%zu)",
-                c->max_result_bytes);
-  c->error.sent = LPH_SENT_YES;
+  if (op->received / 2 <= c->max_result_bytes && op->memory <= c->max_result_bytes) return want;
+  if (op->memory < op->received) op->memory = op->received;
+  set_too_big(c, &c->error);
   lph_op_discard(c);
   return LPH_FAILED; /* still BUSY: the caller cancels and drains */
 }

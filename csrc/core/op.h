@@ -28,12 +28,13 @@ typedef struct lph_op {
   bool copy_out;         /* a refused COPY TO STDOUT whose data has to be read away */
   int syncs_left;        /* PREPARE: Sync points not yet answered */
   int answers;           /* PREPARE: replies seen since the last Sync */
-  size_t received;       /* bytes taken from the socket (only counted under a limit) */
+  size_t received;       /* bytes taken from the socket; since lph_op_discard, if there was one */
+  size_t memory;         /* what the results take; both are only counted under max_result_bytes */
   struct lph_stmt *stmt; /* PREPARE, EXECUTE */
   PGresult *result;      /* EXECUTE: the answer; PREPARE: the description */
   PGresult **results;    /* SCRIPT: one per statement */
   int result_count, result_room;
-  lph_error failure;     /* the first thing that went wrong; the rest of the answer is still read */
+  lph_error failure; /* the first thing that went wrong; the rest of the answer is still read */
 } lph_op;
 
 /* Fail (kind "parameter") for a statement text, or parameters, that no message can hold: the server takes a
@@ -50,6 +51,8 @@ int lph_op_step(struct lph_conn *c); /* lph_want; for lph_conn_step */
 
 /* The caller has given up: later steps drop what comes in. LPH_DONE then means "in order again". */
 void lph_op_discard(struct lph_conn *c);
+/* So many of the bytes that came in were no result (a notice). */
+void lph_op_uncount(lph_op *op, size_t bytes);
 /* Frees results and failure of the last operation; keeps allocated room. */
 void lph_op_reset(lph_op *op);
 void lph_op_free(lph_op *op);

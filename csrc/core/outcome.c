@@ -18,7 +18,8 @@ static bool tells(const char *message, int code) {
 
 static const char *transport_kind(const char *message, const char *otherwise) {
   if (tells(message, ECONNREFUSED) || tells(message, ENOENT)) return "refused";
-  if (tells(message, EHOSTUNREACH) || tells(message, ENETUNREACH) || tells(message, ETIMEDOUT)) return "unreachable";
+  if (tells(message, EHOSTUNREACH) || tells(message, ENETUNREACH) || tells(message, ETIMEDOUT))
+    return "unreachable";
   if (tells(message, EACCES) || tells(message, EADDRNOTAVAIL)) return "unreachable";
   if (tells(message, ECONNRESET) || tells(message, EPIPE)) return "closed";
   return otherwise;
@@ -35,8 +36,8 @@ static const char *tls_kind(const char *message) {
 
 /* What libpq says when target_session_attrs is not met; in another language the kind stays "closed". */
 static bool tells_wrong_session(const char *message) {
-  static const char *const texts[] = {"session is read-only", "session is not read-only", "server is in hot standby mode",
-                                      "server is not in hot standby mode"};
+  static const char *const texts[] = {"session is read-only", "session is not read-only",
+                                      "server is in hot standby mode", "server is not in hot standby mode"};
   for (size_t i = 0; i < lph_countof(texts); i++)
     if (strstr(message, texts[i]) != NULL) return true;
   return false;
@@ -78,31 +79,58 @@ void lph_outcome_connect(PGconn *pg, ConnStatusType phase, const lph_error *serv
 static int number_of(const char *digits) { return digits == NULL ? 0 : atoi(digits); }
 
 void lph_outcome_result(PGconn *pg, const PGresult *res, lph_error *e) {
-  static const struct { int code; lph_efield field; } fields[] = {
-      {PG_DIAG_MESSAGE_DETAIL, LPH_E_DETAIL},         {PG_DIAG_MESSAGE_HINT, LPH_E_HINT},
-      {PG_DIAG_CONTEXT, LPH_E_CONTEXT},               {PG_DIAG_SEVERITY_NONLOCALIZED, LPH_E_SEVERITY},
-      {PG_DIAG_SCHEMA_NAME, LPH_E_SCHEMA},            {PG_DIAG_TABLE_NAME, LPH_E_TABLE},
-      {PG_DIAG_COLUMN_NAME, LPH_E_COLUMN},            {PG_DIAG_DATATYPE_NAME, LPH_E_DATATYPE},
-      {PG_DIAG_CONSTRAINT_NAME, LPH_E_CONSTRAINT},    {PG_DIAG_INTERNAL_QUERY, LPH_E_INTERNAL_QUERY},
-      {PG_DIAG_SOURCE_FILE, LPH_E_FILE},              {PG_DIAG_SOURCE_LINE, LPH_E_LINE},
-      {PG_DIAG_SOURCE_FUNCTION, LPH_E_ROUTINE},
+  static const struct {
+    int code;
+    lph_efield field;
+  } fields[] = {
+    {PG_DIAG_MESSAGE_DETAIL, LPH_E_DETAIL},
+    {PG_DIAG_MESSAGE_HINT, LPH_E_HINT},
+    {PG_DIAG_CONTEXT, LPH_E_CONTEXT},
+    {PG_DIAG_SEVERITY_NONLOCALIZED, LPH_E_SEVERITY},
+    {PG_DIAG_SCHEMA_NAME, LPH_E_SCHEMA},
+    {PG_DIAG_TABLE_NAME, LPH_E_TABLE},
+    {PG_DIAG_COLUMN_NAME, LPH_E_COLUMN},
+    {PG_DIAG_DATATYPE_NAME, LPH_E_DATATYPE},
+    {PG_DIAG_CONSTRAINT_NAME, LPH_E_CONSTRAINT},
+    {PG_DIAG_INTERNAL_QUERY, LPH_E_INTERNAL_QUERY},
+    {PG_DIAG_SOURCE_FILE, LPH_E_FILE},
+    {PG_DIAG_SOURCE_LINE, LPH_E_LINE},
+    {PG_DIAG_SOURCE_FUNCTION, LPH_E_ROUTINE},
   };
   const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
   const char *message = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
   if (state == NULL && message == NULL) { /* made by libpq itself, not by a server */
     message = PQresultErrorMessage(res);
     bool lost = PQstatus(pg) == CONNECTION_BAD;
-    lph_error_set(e, lost ? "closed" : strstr(message, "memory") != NULL ? "out_of_memory" : "protocol", "%s", message);
+    lph_error_set(e,
+                  lost                                ? "closed"
+                  : strstr(message, "memory") != NULL ? "out_of_memory"
+                                                      : "protocol",
+                  "%s", message);
     e->sent = LPH_SENT_MAYBE;
     return;
   }
-  lph_error_set(e, state == NULL ? "protocol" : lph_sqlstate_kind(state), "%s", message == NULL ? "" : message);
+  lph_error_set(e, state == NULL ? "protocol" : lph_sqlstate_kind(state), "%s",
+                message == NULL ? "" : message);
   lph_error_sqlstate(e, state);
   for (size_t i = 0; i < lph_countof(fields); i++)
     lph_error_put(e, fields[i].field, PQresultErrorField(res, fields[i].code));
   e->position = number_of(PQresultErrorField(res, PG_DIAG_STATEMENT_POSITION));
   e->internal_position = number_of(PQresultErrorField(res, PG_DIAG_INTERNAL_POSITION));
   e->sent = LPH_SENT_YES;
+}
+
+size_t lph_outcome_size(const PGresult *res) {
+  static const int codes[] = {PG_DIAG_SEVERITY,       PG_DIAG_SQLSTATE,     PG_DIAG_MESSAGE_PRIMARY,
+                              PG_DIAG_MESSAGE_DETAIL, PG_DIAG_MESSAGE_HINT, PG_DIAG_CONTEXT,
+                              PG_DIAG_INTERNAL_QUERY, PG_DIAG_SOURCE_FILE,  PG_DIAG_SOURCE_LINE,
+                              PG_DIAG_SOURCE_FUNCTION};
+  size_t size = 6; /* type, length, and the end of the list */
+  for (size_t i = 0; i < lph_countof(codes); i++) {
+    const char *text = PQresultErrorField(res, codes[i]);
+    if (text != NULL) size += strlen(text) + 2;
+  }
+  return size;
 }
 
 void lph_outcome_lost(PGconn *pg, lph_sent sent, const lph_error *last_words, lph_error *e) {

@@ -16,6 +16,9 @@ void lph_outcome_connect(PGconn *pg, ConnStatusType phase, const lph_error *serv
 /* A result of status PGRES_FATAL_ERROR or PGRES_NONFATAL_ERROR (notices). */
 void lph_outcome_result(PGconn *pg, const PGresult *res, lph_error *e);
 
+/* How long the message was that `res` (an error or a notice) was made from; never more. */
+size_t lph_outcome_size(const PGresult *res);
+
 /* The session is gone. `last_words` (may be NULL or unset) is the FATAL message the server left
  * while nobody was asking; its SQLSTATE and text go into the record. */
 void lph_outcome_lost(PGconn *pg, lph_sent sent, const lph_error *last_words, lph_error *e);

@@ -67,8 +67,8 @@ local function finish(self, want)
   return check_finished(self, pcall(drive.finish, self, want))
 end
 
-local function abandon(self)
-  return check_finished(self, pcall(drive.abandon, self))
+local function abandon(self, err)
+  return check_finished(self, pcall(drive.abandon, self, err))
 end
 
 local complete, run_request
@@ -106,7 +106,7 @@ function complete(self, code, result, err, more, sql, ...)
       retried = true
       result, err, more = box:rerun(code, sql, ...)
     else
-      if more == "unread" and box:state() == "busy" then abandon(self) end
+      if more == "unread" and box:state() == "busy" then abandon(self, err) end
       break
     end
   end
@@ -232,7 +232,7 @@ function methods:script(text)
   if type(text) ~= "string" then args.misuse("SQL text expected, got " .. args.show(text)) end
   local box = self.box
   local result, err, more = box:script(text)
-  if more == "unread" then abandon(self) end
+  if more == "unread" then abandon(self, err) end
   if result == PENDING then
     local ok
     ok, err = finish(self, err)

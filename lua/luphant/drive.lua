@@ -49,9 +49,10 @@ local function stop(conn, want)
   local limit = waiter.now() + grace
   box:hold(true) -- nobody may start a statement that the request could still hit
   local cancel = box:start_cancel(grace)
-  local ended, err = steps(conn, want, limit)
+  -- Nothing is read meanwhile: what the statement sends until the request reaches it would only fill memory.
   local through = cancel and settle(conn, cancel, limit)
   if cancel then cancel:close() end
+  local ended, err = steps(conn, want, limit)
   box:hold(false)
   if box:state() == "idle" and through then
     if ended == "done" then return "done" end
@@ -90,14 +91,15 @@ function drive.finish(conn, want)
   local ended, err, more = steps(conn, want, on_waiters_clock(conn.waiter, conn.box:deadline()))
   if ended == "done" then return true end
   if ended then return expire(conn, ended) end
-  if more == "unread" then stop(conn, "r") end
+  if more == "unread" then drive.abandon(conn, err) end
   return nil, err, more
 end
 
 --- After a failure in the middle of an answer (result too big): the rest of it is of no use.
 ---@param conn luphant.connection
-function drive.abandon(conn)
-  stop(conn, "r")
+---@param err luphant.error  gets to know what became of the connection
+function drive.abandon(conn, err)
+  err.connection = stop(conn, "r") == "lost" and "closed" or "ok"
   return true
 end
 

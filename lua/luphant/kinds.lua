@@ -62,7 +62,9 @@ return {
   { kind = "decode", class = "query", retryable = false,
     meaning = "The server sent bytes that are not a value of the column's type." },
   { kind = "result_too_big", class = "query", retryable = false,
-    meaning = "The result outgrew `max_result_bytes` and was given up. The connection is usable." },
+    meaning = "The result outgrew `max_result_bytes` and was given up. The connection is usable, unless "
+      .. "a single row was so big that reading the rest of it away would have filled memory: then "
+      .. "it is closed, and `err.connection` says so." },
   { kind = "no_rows", class = "query", retryable = false,
     meaning = "Exactly one row was asked for and there is none." },
   { kind = "too_many_rows", class = "query", retryable = false,
