@@ -98,7 +98,12 @@ function M.start(server, options)
   end
   local started, message = shell.try("pgbouncer", host.as(account, "cd " .. shell.quote(dir) .. " && "
     .. host.CLEAN_ENV .. shell.line { program, "-d", "-q", dir .. "/pgbouncer.ini" }))
-  if started then started, message = self:psql("select 1", server.database) end
+  -- The daemon's parent may be back before the socket is there.
+  for _ = 1, started and 50 or 0 do
+    started, message = self:psql("select 1", server.database)
+    if started then break end
+    shell.run("sleep 0.1")
+  end
   if not started then
     message = message .. "\n" .. self:log()
     self:stop()
