@@ -1,9 +1,14 @@
 -- What the questions are asked about. Every value follows from its row number, so checksums hold on any machine.
 create schema luphant_bench;
 
-create table luphant_bench.account (id int4 primary key, name text not null, email text not null);
+create table luphant_bench.account (
+  id int4 primary key,
+  balance int4 not null,
+  name text not null,
+  email text not null
+);
 insert into luphant_bench.account
-  select i, 'Person number ' || i, 'person' || i || '@example.com' from generate_series(1, 10000) i;
+  select i, i * 7 % 100003, 'Person number ' || i, 'person' || i || '@example.com' from generate_series(1, 10000) i;
 
 create table luphant_bench.item (
   id int4 primary key,

@@ -22,7 +22,7 @@ local mine = rawget(_G, "jit") and "luphant-jit" or "luphant-5.4"
 
 local QUESTIONS = {
   "in_coroutine", "inserts", "int4_array", "one_row_prepared", "rows_array", "rows_columns", "rows_named", "same_text",
-  "values_iterator",
+  "small_row", "values_iterator",
 }
 
 describe("the benchmark", function()

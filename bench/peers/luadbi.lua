@@ -48,10 +48,11 @@ local function by_key(keys, prepare_once, check_row)
   end
 end
 
-local function account(row) return row.id + #row.name + #row.email end
+local function balance(row) return row.balance end
 
-questions.one_row_prepared = by_key(10000, true, account)
-questions.same_text = by_key(10000, false, account)
+questions.one_row_prepared = by_key(10000, true, balance)
+questions.same_text = by_key(10000, false, balance)
+questions.small_row = by_key(10000, true, function(row) return row.id + #row.name + #row.email end)
 questions.int4_array = by_key(1000, true, function(row) return meter.array_sum(row.samples) end)
 
 local function all(named, values_of)

@@ -19,9 +19,12 @@ function meter.key(i, keys)
   return i * 7919 % keys + 1
 end
 
+local names = {}
+for i = 0, 999 do names[i] = ("event number %d"):format(i) end
+
 --- Parameters of the i-th insert.
 function meter.event(i)
-  return i, "event number " .. i % 1000, i + 0.25
+  return i, names[i % 1000], i + 0.25
 end
 
 --- Adds up what the rows of item contain. `add` takes a row's values, `result` gives the sums.
@@ -68,7 +71,7 @@ function meter.main(version, questions)
   if not questions[name] then leave("does not do this", 3) end
   local now = require("luphant.wait.poll").waiter().now
   local run, check = questions[name](url, sql)
-  if name ~= "inserts" then run(math.floor(n / 20) + 1) end -- a rehearsal of inserts would leave rows
+  if name ~= "inserts" then run(math.floor(n / 10) + 1) end -- a rehearsal of inserts would leave rows
   collectgarbage()
   local wall, cpu = now(), os.clock()
   local units = run(n)

@@ -68,9 +68,10 @@ function work (client) {
   switch (question) {
     case 'one_row_prepared':
     case 'in_coroutine':
+    case 'small_row':
     case 'same_text': {
       const { ask, run } = byKey(client, 10000, question === 'same_text' ? undefined : 's')
-      return { run, check: () => sumOver(ask, (r) => r.id + r.name.length + r.email.length) }
+      return { run, check: () => sumOver(ask, (r) => r.balance ?? r.id + r.name.length + r.email.length) }
     }
     case 'int4_array': {
       const { ask, run } = byKey(client, 1000, 's')
@@ -107,7 +108,7 @@ async function main () {
   await client.connect()
   const n = Number(operations)
   const { run, check } = work(client)
-  if (question !== 'inserts') await run(Math.floor(n / 20) + 1)
+  if (question !== 'inserts') await run(Math.floor(n / 10) + 1)
   const wall = process.hrtime.bigint()
   const cpu = process.cpuUsage()
   const units = await run(n)

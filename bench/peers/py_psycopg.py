@@ -28,16 +28,16 @@ def by_key(keys, prepare):
 
 
 check = None
-if question in ("one_row_prepared", "same_text"):
-    ask, run = by_key(10000, True if question == "one_row_prepared" else None)
+if question in ("one_row_prepared", "same_text", "small_row"):
+    ask, run = by_key(10000, None if question == "same_text" else True)
 
     def check():
-        return sum(row[0] + len(row[1]) + len(row[2]) for row in map(ask, range(1, 101)))
+        return sum(row[0] + sum(map(len, row[1:])) for row in map(ask, range(1, 101)))
 elif question == "int4_array":
     ask, run = by_key(1000, True)
 
     def check():
-        return sum(sum(ask(number)[1]) for number in range(1, 101))
+        return sum(sum(ask(number)[0]) for number in range(1, 101))
 elif question in ("rows_named", "rows_array"):
     def rows():
         cursor.execute(sql, prepare=True)
@@ -58,7 +58,7 @@ else:
     meter.leave("does not do this")
 
 if question != "inserts":
-    run(n // 20 + 1)
+    run(n // 10 + 1)
 started = meter.start()
 units = run(n)
 line = meter.report(started, units, "%s")

@@ -33,16 +33,16 @@ def prepared():
 
 
 check = None
-if question in ("one_row_prepared", "same_text"):
-    ask, run = by_key(10000, prepared() if question == "one_row_prepared" else re.sub(r"\$\d", "%s", sql))
+if question in ("one_row_prepared", "same_text", "small_row"):
+    ask, run = by_key(10000, prepared() if question != "same_text" else re.sub(r"\$\d", "%s", sql))
 
     def check():
-        return sum(row[0] + len(row[1]) + len(row[2]) for row in map(ask, range(1, 101)))
+        return sum(row[0] + sum(map(len, row[1:])) for row in map(ask, range(1, 101)))
 elif question == "int4_array":
     ask, run = by_key(1000, prepared())
 
     def check():
-        return sum(sum(ask(number)[1]) for number in range(1, 101))
+        return sum(sum(ask(number)[0]) for number in range(1, 101))
 elif question in ("rows_named", "rows_array"):
     named = question == "rows_named"
     cursor = conn.cursor(cursor_factory=psycopg2.extras.RealDictCursor if named else None)
@@ -70,7 +70,7 @@ else:
     meter.leave("does not do this")
 
 if question != "inserts":
-    run(n // 20 + 1)
+    run(n // 10 + 1)
 started = meter.start()
 units = run(n)
 line = meter.report(started, units, "%s")

@@ -5,7 +5,7 @@
 return {
   order = 2,
   unit = "query",
-  operations = 10000,
-  sql = "select id, name, email from luphant_bench.account where id = $1",
+  operations = 20000,
+  sql = "select balance from luphant_bench.account where id = $1",
   floor = "PQexecPrepared for each key, each value touched",
 }

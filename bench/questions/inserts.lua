@@ -3,9 +3,9 @@
 -- Three parameters each: an integer, a short text, a float.
 -- SPDX-License-Identifier: MIT
 return {
-  order = 8,
+  order = 9,
   unit = "statement",
-  operations = 10000,
+  operations = 20000,
   whole = true, -- for everyone: the check is a sum over all that was inserted
   sql = "insert into luphant_bench.event (id, name, amount) values ($1, $2, $3)",
   floor = "PQexecPrepared for each row, three parameters formatted into a buffer",

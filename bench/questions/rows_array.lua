@@ -1,7 +1,7 @@
 -- How dear are 1,000 rows of 8 mixed columns as positional tables?
 -- SPDX-License-Identifier: MIT
 return {
-  order = 5,
+  order = 6,
   unit = "row",
   operations = 150,
   units = 1000, -- in one operation

@@ -3,7 +3,7 @@
 -- Eight tables instead of a thousand.
 -- SPDX-License-Identifier: MIT
 return {
-  order = 6,
+  order = 7,
   unit = "row",
   operations = 150,
   units = 1000, -- in one operation

@@ -6,7 +6,7 @@
 return {
   order = 3,
   unit = "query",
-  operations = 10000,
-  sql = "select id, name, email from luphant_bench.account where id = $1",
+  operations = 20000,
+  sql = "select balance from luphant_bench.account where id = $1",
   floor = "PQexecParams with the SQL text for each key, each value touched",
 }
