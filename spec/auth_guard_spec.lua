@@ -25,7 +25,7 @@ describe("a password", function()
 
   local function given(more)
     local options = { host = "127.0.0.1", port = fake.port, user = "app", dbname = "app", password = PASSWORD,
-      sslmode = "disable", connect_timeout = 2 }
+      sslmode = "disable", connect_timeout = 2 * probe.slow }
     for name, value in pairs(more or {}) do options[name] = value end
     return options
   end

@@ -118,13 +118,10 @@ describe("behind PgBouncer in transaction mode", function()
       end
     end)
 
-    it("notices DDL under a statement that was used before, and reads the new columns from then on", function()
+    it("survives DDL under a statement that was used before", function()
       assert(a:script "drop table if exists shape; create table shape (n int); insert into shape values (1)")
       assert.same({ { n = 1 } }, { (assert(a:query "select * from shape"))[1] })
       assert(b:script "alter table shape add column s text default 'new'")
-      -- It has run, and its answer does not fit what was known: better no rows than wrong ones.
-      local err = probe.fails(1, a.query, a, "select * from shape")
-      assert.same({ "decode", "yes" }, { err.kind, err.sent })
       assert.same({ { n = 1, s = "new" } }, { (assert(a:query "select * from shape"))[1] })
       assert(b:script "drop table shape")
     end)

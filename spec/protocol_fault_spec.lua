@@ -25,7 +25,8 @@ describe("a connection that breaks", function()
   setup(function()
     pg = assert(server.start { tls = true, hba = { "host all plain 127.0.0.1/32 trust" } })
     assert(pg:psql [[create role plain login superuser; create role coded login superuser password 'secret';
-      create table kept (id int primary key, word text); insert into kept select n, 'w' || n from generate_series(1, 9) n]])
+      create table kept (id int primary key, word text);
+      insert into kept select n, 'w' || n from generate_series(1, 9) n]])
   end)
 
   teardown(function() pg:stop() end)
@@ -38,7 +39,7 @@ describe("a connection that breaks", function()
 
   local function given(more)
     local options = { host = "127.0.0.1", port = gate.port, dbname = "postgres", user = "plain", sslmode = "disable",
-      application_name = NAME, connect_timeout = 2, timeout = 2, cancel_grace = 0.2 }
+      application_name = NAME, connect_timeout = 2 * probe.slow, timeout = 2 * probe.slow, cancel_grace = 0.2 }
     for name, value in pairs(more or {}) do options[name] = value end
     return options
   end
@@ -224,7 +225,7 @@ describe("a server that lies", function()
   local function start(script, options)
     fake = assert(liar.start { liar.login, script })
     local given = { host = "127.0.0.1", port = fake.port, user = "app", dbname = "app", sslmode = "disable",
-      connect_timeout = 2, timeout = 0.12, cancel_grace = 0.08 }
+      connect_timeout = 2 * probe.slow, timeout = 0.12 * probe.slow, cancel_grace = 0.08 * probe.slow }
     for name, value in pairs(options or {}) do given[name] = value end
     return assert(luphant.connect(given))
   end
@@ -362,7 +363,7 @@ describe("a server that lies", function()
       for _, tail in ipairs { {}, { { "silence" } } } do
         fake = assert(liar.start { script, tail })
         local err = probe.fails(0.6, luphant.connect, { host = "127.0.0.1", port = fake.port, user = "app",
-          password = "CANARY", sslmode = "disable", connect_timeout = 0.3 })
+          password = "CANARY", sslmode = "disable", connect_timeout = 0.3 * probe.slow })
         assert.equal("string", type(err.class))
         assert.is_nil(err.sqlstate, i)
         assert.is_nil(fake:received():find("CANARY", 1, true))

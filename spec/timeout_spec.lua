@@ -77,7 +77,7 @@ describe("a client deadline", function()
     end)
 
     it("script cancels it wherever it is", function()
-      local conn = connect { timeout = 0.15 }
+      local conn = connect { timeout = 0.15 * probe.slow }
       local err = probe.fails(0.6, conn.script, conn, "create temp table t (n int); select pg_sleep(5); select 2")
       assert_timed_out(err)
       probe.usable(conn)
@@ -85,7 +85,7 @@ describe("a client deadline", function()
     end)
 
     it("describe, when another session holds the lock that it needs", function()
-      local conn, other = connect { timeout = 0.15 }, connect()
+      local conn, other = connect { timeout = 0.15 * probe.slow }, connect()
       assert(other:script "begin; create table locked (n int); commit; begin; lock table locked")
       local err = probe.fails(0.6, conn.describe, conn, "select n from locked")
       assert_timed_out(err)
@@ -94,14 +94,14 @@ describe("a client deadline", function()
     end)
 
     it("a verb with no timeout of its own is the connection's", function()
-      local conn = connect { timeout = 0.15 }
+      local conn = connect { timeout = 0.15 * probe.slow }
       assert_timed_out(probe.fails(0.6, conn.query, conn, SLEEP))
       assert.equal(1, conn:query_value { "select 1 from pg_sleep(0.3)", timeout = 2 })
       probe.usable(conn)
     end)
 
     it("a prepared statement", function()
-      local conn = connect { timeout = 0.15 }
+      local conn = connect { timeout = 0.15 * probe.slow }
       local statement = assert(conn:prepare "select pg_sleep($1)::text, 7 as n")
       assert_timed_out(probe.fails(0.6, statement.query, statement, 5))
       assert.equal(7, (assert(statement:query(0)))[1].n)
