@@ -86,7 +86,7 @@ describe("a password", function()
         assert.equal("refused", refused.kind)
         assert_hidden(refused)
         local wrong = outcome(form(pg.port))
-        assert.equal("28P01", wrong.sqlstate)
+        assert.equal("28P01", wrong.sqlstate, tostring(wrong))
         assert_hidden(wrong)
       end)
     end
