@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/process.h"
 #include "core/outcome.h"
@@ -18,6 +19,11 @@ static bool is_foreign(const lph_conn *c) { return c->owner != lph_process_id();
 
 /* ---- notices --------------------------------------------------------------------------------- */
 
+static bool is_fatal(const lph_error *e) {
+  const char *severity = lph_error_get(e, LPH_E_SEVERITY);
+  return severity != NULL && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0);
+}
+
 /* Called by libpq, anywhere: only appends. A FATAL that arrives while no query runs is delivered
  * here as well (libpq has no other place for it); it explains the failure that follows. */
 static void on_notice(void *arg, const PGresult *res) {
@@ -31,9 +37,8 @@ static void on_notice(void *arg, const PGresult *res) {
   lph_outcome_result(c->pg, res, slot);
   lph_op_uncount(&c->op, lph_outcome_size(res));
   c->notice_count++;
-  const char *severity = lph_error_get(slot, LPH_E_SEVERITY);
-  if (severity != NULL && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0))
-    lph_error_copy(&c->last_words, slot);
+  /* A server that crashes or is stopped at once only has time for a warning of class 57P. */
+  if (is_fatal(slot) || strncmp(slot->sqlstate, "57P", 3) == 0) lph_error_copy(&c->last_words, slot);
 }
 
 bool lph_conn_next_notice(lph_conn *c, lph_error *out) {
@@ -98,6 +103,32 @@ lph_want lph_conn_lost(lph_conn *c, lph_sent sent) {
   lph_outcome_lost(c->pg, sent, &c->last_words, &c->error);
   lph_conn_close(c);
   return LPH_FAILED;
+}
+
+/* Between two statements of a busy program a session is not looked at: that would be a system call for each. One that
+ * ends in such a moment is still noticed, but the statement counts as maybe sent. */
+#define IDLE_MOMENT 0.005
+
+lph_err lph_conn_look(lph_conn *c) {
+  double now = lph_now();
+  bool moment = now - c->last_use < IDLE_MOMENT;
+  c->last_use = now;
+  if (LPH_LIKELY(moment)) return LPH_OK;
+  /* Twice: the last words come first, the end of the stream behind them. */
+  for (int i = 0; i < 2; i++) {
+    bool there = PQconsumeInput(c->pg);
+    lph_conn_drop_notifications(c);
+    if (!there || is_fatal(&c->last_words)) {
+      lph_conn_lost(c, LPH_SENT_NO);
+      return LPH_EFAIL;
+    }
+  }
+  return LPH_OK;
+}
+
+void lph_conn_drop_notifications(lph_conn *c) {
+  PGnotify *notification;
+  while (c->pg != NULL && (notification = PQnotifies(c->pg)) != NULL) PQfreemem(notification);
 }
 
 /* ---- dialling ----------------------------------------------------------------------------------- */

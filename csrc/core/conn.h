@@ -53,6 +53,7 @@ typedef struct lph_conn {
   lph_params params;
   lph_typemap *types;
   size_t max_result_bytes; /* 0 = no limit */
+  double last_use;         /* when the last operation began */
   /* notices, oldest first, as a ring */
   lph_error notices[LPH_NOTICE_LIMIT];
   unsigned notice_first, notice_count;
@@ -73,8 +74,17 @@ void lph_conn_close(lph_conn *c);
 /* Sets conn->error (kind "closed", "forked", "busy") unless the connection can take a new operation. */
 lph_err lph_conn_check_idle(lph_conn *c);
 
+/* Looks whether the server has ended the session while nobody was asking: what it said then is read before anything
+ * of a new statement leaves. Fails like lph_conn_lost, with sent "no". Cheap, and nothing at all for a connection
+ * that was used a moment ago. */
+lph_err lph_conn_look(lph_conn *c);
+
 /* The session broke: conn->error tells it (with last words), the state becomes CLOSED. */
 lph_want lph_conn_lost(lph_conn *c, lph_sent sent);
+
+/* libpq keeps every notification until somebody takes it. Nobody listens on a connection that runs
+ * statements, so a server (or a LISTEN in a script) must not fill our memory with them. */
+void lph_conn_drop_notifications(lph_conn *c);
 
 /* Takes the oldest notice (moves it into `out`); false when there is none. */
 bool lph_conn_next_notice(lph_conn *c, lph_error *out);

@@ -62,8 +62,14 @@ static lph_error *failure_slot(lph_op *op) { return lph_error_is_set(&op->failur
 
 /* ---- starting -------------------------------------------------------------------------------------- */
 
-static lph_want begin(lph_conn *c, lph_op_kind kind, struct lph_stmt *stmt) {
+/* A failure from here on is not the last operation's. */
+static bool may_begin(lph_conn *c) {
+  if (lph_conn_check_idle(c) != LPH_OK) return false;
   lph_op_reset(&c->op);
+  return lph_conn_look(c) == LPH_OK;
+}
+
+static lph_want begin(lph_conn *c, lph_op_kind kind, struct lph_stmt *stmt) {
   c->op.kind = kind;
   c->op.stmt = stmt;
   c->op.unflushed = true;
@@ -106,7 +112,7 @@ lph_err lph_op_check_params(lph_conn *c, const lph_params *p) {
 }
 
 int lph_op_execute(lph_conn *c, struct lph_stmt *stmt, const struct lph_params *p) {
-  if (lph_conn_check_idle(c) != LPH_OK) return LPH_FAILED;
+  if (!may_begin(c)) return LPH_FAILED;
   begin(c, LPH_OP_EXECUTE, stmt);
   int sent = stmt->name[0] != '\0' ? PQsendQueryPrepared(c->pg, stmt->name, p->count, p->values, p->lengths,
                                                          p->formats, stmt->binary)
@@ -116,7 +122,7 @@ int lph_op_execute(lph_conn *c, struct lph_stmt *stmt, const struct lph_params *
 }
 
 int lph_op_script(lph_conn *c, const char *sql) {
-  if (lph_conn_check_idle(c) != LPH_OK) return LPH_FAILED;
+  if (!may_begin(c)) return LPH_FAILED;
   begin(c, LPH_OP_SCRIPT, NULL);
   return PQsendQuery(c->pg, sql) ? (int)flush(c) : (int)refuse(c);
 }
@@ -137,8 +143,7 @@ static bool send_goodbyes(lph_conn *c) {
 }
 
 int lph_op_prepare(lph_conn *c, struct lph_stmt *stmt) {
-  if (lph_conn_check_idle(c) != LPH_OK) return LPH_FAILED;
-  lph_op_reset(&c->op); /* a failure from here on is not the last operation's */
+  if (!may_begin(c)) return LPH_FAILED;
   if (stmt->name[0] != '\0' || !c->stmts.unnamed) {
     if (lph_stmts_rename(&c->stmts, stmt) != LPH_OK) {
       lph_error_oom(&c->error);
@@ -351,20 +356,13 @@ static lph_want check_size(lph_conn *c, lph_want want) {
   return LPH_FAILED; /* still BUSY: the caller cancels and drains */
 }
 
-/* libpq keeps every notification until somebody takes it. Nobody listens on a connection that runs
- * statements, so a server (or a LISTEN in a script) must not fill our memory with them. */
-static void drop_notifications(PGconn *pg) {
-  PGnotify *notification;
-  while ((notification = PQnotifies(pg)) != NULL) PQfreemem(notification);
-}
-
 int lph_op_step(lph_conn *c) {
   for (;;) {
     /* Reading first: a server that cannot get rid of its answer does not take our bytes. */
     if (!consume(c)) return broken(c);
     if (c->op.unflushed && flush(c) == LPH_FAILED) return LPH_FAILED;
     lph_want want = collect(c);
-    if (c->pg != NULL) drop_notifications(c->pg);
+    lph_conn_drop_notifications(c);
     /* TLS may hold decrypted bytes that no poll will ever report. */
     if (want > LPH_DONE && c->ssl != NULL && lph_tls_pending(c->ssl) > 0) continue;
     return check_size(c, want);
