@@ -24,7 +24,8 @@ local methods = {}
 local metatable = { __name = "luphant.transaction", __index = methods }
 
 local VERBS = {
-  "query", "query_one", "query_opt", "query_value", "query_column", "execute", "values", "describe", "prepare", "script",
+  "query", "query_one", "query_opt", "query_value", "query_column", "execute", "values", "describe", "prepare",
+  "script",
 }
 
 -- A tx whose function has returned, or whose savepoint is being used instead, runs nothing.
@@ -45,12 +46,17 @@ end
 local VERDICTS = { no_rows = true, too_many_rows = true }
 
 --- The connection tells of a statement that failed while a transaction is open, whoever ran it. The
---- transaction (or savepoint) it failed in can then only be rolled back.
+--- transaction (or savepoint) it failed in can then only be rolled back; with the session all of them are gone.
 ---@param conn luphant.connection
 ---@param err luphant.error
 function transaction.note(conn, err)
   local tx = conn.tx
-  if tx and not tx.first_error and not VERDICTS[err.kind] then tx.first_error = err end
+  if not tx or VERDICTS[err.kind] then return end
+  local lost = not conn:is_open()
+  repeat
+    tx.first_error = tx.first_error or err
+    tx = lost and tx.parent
+  until not tx
 end
 
 -- A transaction command: runs as plain text (nothing to prepare), answers its command tag.
@@ -86,6 +92,9 @@ end
 
 local function failed_inside(self)
   if self.first_error then return self.first_error end
+  if not self.conn:is_open() then
+    return errors.new("closed", "the connection was closed inside the transaction, which ended with it")
+  end
   return errors.new("tx_state", "the transaction failed before it could be committed", { sqlstate = "25P02" })
 end
 
@@ -115,10 +124,9 @@ local function conclude(self, result)
     error(reason, 0)
   end
   if result[2] == nil and result[3] ~= nil then return give_up(self, result[3]) end
+  if self.first_error or not self.conn:is_open() then return give_up(self, failed_inside(self)) end
   local status = self.conn:transaction_status()
-  if self.first_error or status == "inerror" or not self.conn:is_open() then
-    return give_up(self, failed_inside(self))
-  end
+  if status == "inerror" then return give_up(self, failed_inside(self)) end
   if status ~= "intrans" then
     ended(self)
     return nil, errors.new("tx_state",
