@@ -57,13 +57,15 @@ end
 -- ---- the parent's side --------------------------------------------------------------------------
 
 -- Our own process id and interpreter: the shell knows both. Inside another program (a web server
--- with Lua in it) the running binary is no interpreter, so the usual names are the fallback.
+-- with Lua in it, valgrind) the running binary is no interpreter; then the usual names of one that
+-- understands our package.cpath are tried.
 local function find_interpreter()
   local pipe = io.popen("echo $PPID; readlink /proc/$PPID/exe 2>/dev/null")
   local pid, exe = pipe:read("*l"), pipe:read("*l")
   pipe:close()
   if exe and exe:match("[^/]*$"):find("lua", 1, true) then return exe, pid end
-  return "$(command -v lua5.4 || command -v luajit || command -v lua)", pid
+  local name = rawget(_G, "jit") and "luajit" or "lua" .. _VERSION:match "%d+%.%d+"
+  return ("$(command -v %s || command -v lua)"):format(name), pid
 end
 
 ---@class luphant.testing.child
