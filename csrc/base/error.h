@@ -36,9 +36,9 @@ typedef struct lph_error {
   const char *kind; /* static word such as "unique_violation"; NULL while nothing failed */
   char sqlstate[6]; /* "" when the client made the error */
   lph_sent sent;
-  int position;          /* 1-based, in characters of the statement; 0 = none */
-  int internal_position; /* the same within LPH_E_INTERNAL_QUERY */
-  int param;             /* 1-based number of the parameter at fault; 0 = none */
+  int position;              /* 1-based, in characters of the statement; 0 = none */
+  int internal_position;     /* the same within LPH_E_INTERNAL_QUERY */
+  int param;                 /* 1-based number of the parameter at fault; 0 = none */
   uint32_t at[LPH_E_FIELDS]; /* offset + 1 into text; 0 = absent */
   lph_buf text;              /* NUL-terminated strings, one after another */
 } lph_error;
@@ -55,7 +55,7 @@ lph_err lph_error_oom(lph_error *e);
 /* Adds a text to the current error; NULL or empty adds nothing. */
 void lph_error_put(lph_error *e, lph_efield field, const char *text);
 void lph_error_putf(lph_error *e, lph_efield field, const char *fmt, ...) LPH_PRINTF(3, 4);
-void lph_error_sqlstate(lph_error *e, const char *sqlstate); /* copies five characters; NULL is fine */
+void lph_error_sqlstate(lph_error *e, const char *sqlstate);     /* copies five characters; NULL is fine */
 const char *lph_error_get(const lph_error *e, lph_efield field); /* NULL when absent */
 /* dst becomes a copy of src (dst's old content is replaced). */
 void lph_error_copy(lph_error *dst, const lph_error *src);

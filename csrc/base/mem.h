@@ -13,10 +13,10 @@
 /* All return NULL when memory is out; size 0 gives a valid block of one byte. Thread-safe. */
 void *lph_alloc(size_t size);
 void *lph_zalloc(size_t size);
-void *lph_array(size_t count, size_t size);                 /* zeroed; NULL on overflow too */
-void *lph_regrow(void *block, size_t count, size_t size);   /* realloc; old block stays valid on NULL */
-char *lph_strndup(const char *data, size_t len);            /* NUL-terminated copy */
-void lph_free(void *block);                                 /* NULL is fine */
+void *lph_array(size_t count, size_t size);               /* zeroed; NULL on overflow too */
+void *lph_regrow(void *block, size_t count, size_t size); /* realloc; old block stays valid on NULL */
+char *lph_strndup(const char *data, size_t len);          /* NUL-terminated copy */
+void lph_free(void *block);                               /* NULL is fine */
 
 /* Overwrites before freeing, in a way the compiler may not remove. For passwords. */
 void lph_wipe(void *block, size_t size);

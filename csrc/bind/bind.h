@@ -13,7 +13,7 @@ void lcancel_open(lua_State *L);
 int lcancel_start(lua_State *L); /* a method of the connection */
 /* ltypemap.c */
 void ltypemap_open(lua_State *L);
-int ltypemap_new(lua_State *L); /* core.typemap() -> map */
+int ltypemap_new(lua_State *L);                             /* core.typemap() -> map */
 struct lph_typemap *ltypemap_test(lua_State *L, int index); /* NULL when it is something else */
 /* lpoll.c */
 extern const luaL_Reg lpoll_functions[];

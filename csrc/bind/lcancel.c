@@ -85,7 +85,8 @@ int lcancel_start(lua_State *L) {
   lcancel *box = lbox_new(L, &cancel_class, sizeof *box);
   box->owner = getpid();
   if (b->c.owner != getpid()) {
-    lph_error_set(&box->error, "forked", "this connection belongs to process %ld; a forked child must not cancel there",
+    lph_error_set(&box->error, "forked",
+                  "this connection belongs to process %ld; a forked child must not cancel there",
                   (long)b->c.owner);
     return lerror_push(L, &box->error, 0);
   }

@@ -21,20 +21,29 @@ enum {
 };
 
 /* What a verb makes of a result. The row style is added: verb + style * 16. */
-enum { LVERB_QUERY, LVERB_ONE, LVERB_OPT, LVERB_VALUE, LVERB_COLUMN, LVERB_EXECUTE, LVERB_VALUES, LVERB_DESCRIBE };
+enum {
+  LVERB_QUERY,
+  LVERB_ONE,
+  LVERB_OPT,
+  LVERB_VALUE,
+  LVERB_COLUMN,
+  LVERB_EXECUTE,
+  LVERB_VALUES,
+  LVERB_DESCRIBE
+};
 enum { LROWS_NAMED, LROWS_ARRAY, LROWS_COLUMNS };
-#define LVERB_OF(code) ((code) & 15)
+#define LVERB_OF(code) ((code)&15)
 #define LROWS_OF(code) ((code) >> 4)
 
 typedef struct lconn {
   lph_conn c;
   lcell_options options;
-  bool blocking;   /* the plain waiter: a call runs to its end inside C */
+  bool blocking; /* the plain waiter: a call runs to its end inside C */
   bool has_codecs;
-  bool keep_notices; /* somebody listens */
+  bool keep_notices;                     /* somebody listens */
   bool entered, close_wanted, finalized; /* see lenter.h */
-  bool untaken; /* an operation has ended and its result waits for take() */
-  bool held;    /* a cancel request is not through: a new statement could be hit by it */
+  bool untaken;                          /* an operation has ended and its result waits for take() */
+  bool held;       /* a cancel request is not through: a new statement could be hit by it */
   double timeout;  /* seconds for each call; negative = none */
   double deadline; /* of the call under way */
   int verb;        /* of the call under way */
@@ -42,9 +51,9 @@ typedef struct lconn {
   double next_timeout; /* for the next call only, when the flag above is set */
   lph_buf scratch;     /* of lcell */
   lph_buf level[LVALUE_DEPTH];
-  lph_buf evicted;     /* serials whose entry in the store is to go */
-  lph_stmt *untyped;   /* the statement that waits for unknown types; valid right after run */
-  lph_stmt script;     /* description of a script's result while it is converted */
+  lph_buf evicted;   /* serials whose entry in the store is to go */
+  lph_stmt *untyped; /* the statement that waits for unknown types; valid right after run */
+  lph_stmt script;   /* description of a script's result while it is converted */
 } lconn;
 
 extern const lbox_class lconn_class;

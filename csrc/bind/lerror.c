@@ -18,13 +18,14 @@ static void set_number(lua_State *L, const char *key, int number) {
 }
 
 static void set_fields(lua_State *L, const lph_error *e) {
-  static const struct { lph_efield field; const char *key; } names[] = {
-      {LPH_E_MESSAGE, "message"},   {LPH_E_DETAIL, "detail"},
-      {LPH_E_HINT, "hint"},         {LPH_E_CONTEXT, "context"},
-      {LPH_E_SEVERITY, "severity"}, {LPH_E_SCHEMA, "schema"},
-      {LPH_E_TABLE, "table"},       {LPH_E_COLUMN, "column"},
-      {LPH_E_DATATYPE, "datatype"}, {LPH_E_CONSTRAINT, "constraint"},
-      {LPH_E_ROUTINE, "routine"},   {LPH_E_INTERNAL_QUERY, "internal_query"},
+  static const struct {
+    lph_efield field;
+    const char *key;
+  } names[] = {
+    {LPH_E_MESSAGE, "message"},       {LPH_E_DETAIL, "detail"},     {LPH_E_HINT, "hint"},
+    {LPH_E_CONTEXT, "context"},       {LPH_E_SEVERITY, "severity"}, {LPH_E_SCHEMA, "schema"},
+    {LPH_E_TABLE, "table"},           {LPH_E_COLUMN, "column"},     {LPH_E_DATATYPE, "datatype"},
+    {LPH_E_CONSTRAINT, "constraint"}, {LPH_E_ROUTINE, "routine"},   {LPH_E_INTERNAL_QUERY, "internal_query"},
   };
   for (size_t i = 0; i < lph_countof(names); i++) set_text(L, names[i].key, lph_error_get(e, names[i].field));
   set_text(L, "sqlstate", e->sqlstate);

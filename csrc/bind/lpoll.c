@@ -24,7 +24,8 @@ static short read_events(lua_State *L, int at) {
 static int lpoll_poll(lua_State *L) {
   struct pollfd p = {(int)luaL_checkinteger(L, 1), 0, 0};
   p.events = read_events(L, 2);
-  double deadline = lua_isnoneornil(L, 3) ? LPH_NEVER : lph_deadline(luaL_checknumber(L, 3) < 0 ? 0 : lua_tonumber(L, 3));
+  double deadline = lua_isnoneornil(L, 3) ? LPH_NEVER
+                                          : lph_deadline(luaL_checknumber(L, 3) < 0 ? 0 : lua_tonumber(L, 3));
   int n = poll(&p, p.fd < 0 ? 0 : 1, lph_poll_ms(deadline));
   if (n <= 0) return lua_pushnil(L), 1;
   bool broken = (p.revents & (POLLERR | POLLHUP | POLLNVAL)) != 0;

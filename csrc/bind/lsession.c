@@ -58,8 +58,9 @@ int lsession_transaction_status(lua_State *L) {
 
 /* conn:tls() -> { version =, cipher =, bits =, verified = } | false | nil; false: no TLS, nil: no session */
 int lsession_tls(lua_State *L) {
-  static const struct { const char *attribute, *key; } texts[] = {
-      {"protocol", "version"}, {"cipher", "cipher"}, {"key_bits", "bits"}};
+  static const struct {
+    const char *attribute, *key;
+  } texts[] = {{"protocol", "version"}, {"cipher", "cipher"}, {"key_bits", "bits"}};
   PGconn *pg = session(L);
   if (pg == NULL) return 0;
   if (!PQsslInUse(pg)) return lua_pushboolean(L, 0), 1;
@@ -79,11 +80,13 @@ int lsession_tls(lua_State *L) {
 int lsession_target(lua_State *L) {
   PGconn *pg = session(L);
   if (pg == NULL) return 0;
-  struct { const char *key, *value; } texts[] = {{"host", PQhost(pg)},
-                                                 {"address", PQhostaddr(pg)},
-                                                 {"port", PQport(pg)},
-                                                 {"dbname", PQdb(pg)},
-                                                 {"user", PQuser(pg)}};
+  struct {
+    const char *key, *value;
+  } texts[] = {{"host", PQhost(pg)},
+               {"address", PQhostaddr(pg)},
+               {"port", PQport(pg)},
+               {"dbname", PQdb(pg)},
+               {"user", PQuser(pg)}};
   lua_createtable(L, 0, 5);
   for (size_t i = 0; i < lph_countof(texts); i++) {
     if (texts[i].value == NULL || texts[i].value[0] == '\0') continue;
@@ -102,11 +105,13 @@ int lsession_attempts(lua_State *L) {
   int n = lph_dial_attempts(b->c.dial, &list);
   for (int i = 0; i < n; i++) {
     lua_createtable(L, 0, 5);
-    struct { const char *key, *value; } texts[] = {{"host", list[i].host},
-                                                   {"address", list[i].address},
-                                                   {"port", list[i].port},
-                                                   {"kind", list[i].error.kind},
-                                                   {"message", lph_error_get(&list[i].error, LPH_E_MESSAGE)}};
+    struct {
+      const char *key, *value;
+    } texts[] = {{"host", list[i].host},
+                 {"address", list[i].address},
+                 {"port", list[i].port},
+                 {"kind", list[i].error.kind},
+                 {"message", lph_error_get(&list[i].error, LPH_E_MESSAGE)}};
     for (size_t t = 0; t < lph_countof(texts); t++) {
       if (texts[t].value == NULL) continue;
       lua_pushstring(L, texts[t].value);
@@ -144,11 +149,14 @@ int lsession_notices_lost(lua_State *L) {
 /* conn:statements() -> { count =, bytes =, hits =, misses =, evictions = }; of the statement cache */
 int lsession_statements(lua_State *L) {
   const lph_stmts *s = &check(L)->c.stmts;
-  struct { const char *key; double value; } numbers[] = {{"count", (double)lph_lru_count(&s->lru)},
-                                                         {"bytes", (double)lph_lru_weight(&s->lru)},
-                                                         {"hits", (double)s->hits},
-                                                         {"misses", (double)s->misses},
-                                                         {"evictions", (double)s->evictions}};
+  struct {
+    const char *key;
+    double value;
+  } numbers[] = {{"count", (double)lph_lru_count(&s->lru)},
+                 {"bytes", (double)lph_lru_weight(&s->lru)},
+                 {"hits", (double)s->hits},
+                 {"misses", (double)s->misses},
+                 {"evictions", (double)s->evictions}};
   lua_createtable(L, 0, 5);
   for (size_t i = 0; i < lph_countof(numbers); i++) {
     lua_pushinteger(L, (lua_Integer)numbers[i].value);

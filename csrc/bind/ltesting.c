@@ -23,5 +23,7 @@ static int ltesting_failed(lua_State *L) {
   return 1;
 }
 
-const luaL_Reg ltesting_functions[] = {
-    {"mem_live", ltesting_live}, {"mem_fail_at", ltesting_fail_at}, {"mem_failed", ltesting_failed}, {NULL, NULL}};
+const luaL_Reg ltesting_functions[] = {{"mem_live", ltesting_live},
+                                       {"mem_fail_at", ltesting_fail_at},
+                                       {"mem_failed", ltesting_failed},
+                                       {NULL, NULL}};

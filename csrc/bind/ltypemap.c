@@ -39,9 +39,15 @@ static int ltypemap__gc(lua_State *L) {
 static const struct {
   const char *name;
   lph_kind kind;
-} kinds[] = {{"text", LPH_TEXT},           {"enum", LPH_TEXT},   {"opaque", LPH_OPAQUE},
-             {"array", LPH_ARRAY},         {"range", LPH_RANGE}, {"composite", LPH_COMPOSITE},
-             {"multirange", LPH_MULTIRANGE}, {"hstore", LPH_HSTORE}, {"versioned", LPH_VERSIONED}};
+} kinds[] = {{"text", LPH_TEXT},
+             {"enum", LPH_TEXT},
+             {"opaque", LPH_OPAQUE},
+             {"array", LPH_ARRAY},
+             {"range", LPH_RANGE},
+             {"composite", LPH_COMPOSITE},
+             {"multirange", LPH_MULTIRANGE},
+             {"hstore", LPH_HSTORE},
+             {"versioned", LPH_VERSIONED}};
 
 static lph_kind read_kind(lua_State *L, int at) {
   lua_getfield(L, at, "kind");
@@ -121,7 +127,7 @@ static int ltypemap_doubt(lua_State *L) {
 }
 
 static const luaL_Reg typemap_methods[] = {
-    {"define", ltypemap_define}, {"name", ltypemap_name}, {"doubt", ltypemap_doubt}, {NULL, NULL}};
+  {"define", ltypemap_define}, {"name", ltypemap_name}, {"doubt", ltypemap_doubt}, {NULL, NULL}};
 static const luaL_Reg typemap_meta[] = {{"__gc", ltypemap__gc}, {NULL, NULL}};
 static const lbox_class typemap_class = {"luphant.core.typemap", typemap_methods, typemap_meta};
 

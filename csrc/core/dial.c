@@ -150,7 +150,8 @@ static bool drive(lph_dial *d, PGconn *pg, double deadline, lph_attempt *a) {
   PostgresPollingStatusType want = PGRES_POLLING_WRITING;
   bool decided = false, connected = false;
   while (!decided) {
-    int ready = lph_job_wait(&d->job, PQsocket(pg), want == PGRES_POLLING_READING ? POLLIN : POLLOUT, deadline);
+    int ready = lph_job_wait(&d->job, PQsocket(pg), want == PGRES_POLLING_READING ? POLLIN : POLLOUT,
+                             deadline);
     if (ready < 0) break;
     if (ready == 0) {
       say_timeout(a, pg);
@@ -183,7 +184,8 @@ static bool drive(lph_dial *d, PGconn *pg, double deadline, lph_attempt *a) {
 /* An address gets what the user grants each, or else an equal share of the time that is left: one that swallows packets
  * must not use up what the next one needs. */
 static double attempt_deadline(const lph_dial *d) {
-  if (d->attempt_timeout >= 0 || d->deadline < 0) return lph_sooner(d->deadline, lph_deadline(d->attempt_timeout));
+  if (d->attempt_timeout >= 0 || d->deadline < 0)
+    return lph_sooner(d->deadline, lph_deadline(d->attempt_timeout));
   int ahead = d->hosts_ahead - 1 + d->addresses_ahead;
   double now = lph_now();
   return now + (d->deadline - now) / (ahead > 1 ? ahead : 1);
@@ -259,7 +261,8 @@ static outcome try_name(lph_dial *d, const char *host, const char *port, const c
   for (struct addrinfo *at = found; at != NULL; at = at->ai_next) d->addresses_ahead++;
   for (struct addrinfo *at = found; at != NULL && end == GO_ON; at = at->ai_next, d->addresses_ahead--) {
     char address[128];
-    if (getnameinfo(at->ai_addr, at->ai_addrlen, address, sizeof address, NULL, 0, NI_NUMERICHOST) != 0) continue;
+    if (getnameinfo(at->ai_addr, at->ai_addrlen, address, sizeof address, NULL, 0, NI_NUMERICHOST) != 0)
+      continue;
     end = try_address(d, host, address, port, session_attrs);
   }
   freeaddrinfo(found);

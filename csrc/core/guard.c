@@ -65,7 +65,8 @@ static lph_verdict check_scram(lph_bytes body, lph_error *refusal) {
                   "the server asks for more than %d SCRAM iterations, which would only keep this "
                   "program busy; refused",
                   MAX_SCRAM_ITERATIONS);
-    lph_error_put(refusal, LPH_E_HINT, "Set a smaller scram_iterations and the password anew, if the server is yours.");
+    lph_error_put(refusal, LPH_E_HINT,
+                  "Set a smaller scram_iterations and the password anew, if the server is yours.");
     return LPH_GUARD_REFUSE;
   }
   return LPH_GUARD_PASS;
@@ -81,9 +82,12 @@ static lph_verdict check_request(lph_bytes body, bool allow_plaintext, lph_error
 
 /* ErrorResponse: (code byte, text, NUL)*, NUL */
 static void take_error(lph_bytes body, lph_error *e) {
-  static const struct { char code; lph_efield field; } fields[] = {
-      {'M', LPH_E_MESSAGE}, {'D', LPH_E_DETAIL}, {'H', LPH_E_HINT},    {'V', LPH_E_SEVERITY},
-      {'W', LPH_E_CONTEXT}, {'F', LPH_E_FILE},   {'L', LPH_E_LINE},    {'R', LPH_E_ROUTINE},
+  static const struct {
+    char code;
+    lph_efield field;
+  } fields[] = {
+    {'M', LPH_E_MESSAGE}, {'D', LPH_E_DETAIL}, {'H', LPH_E_HINT}, {'V', LPH_E_SEVERITY},
+    {'W', LPH_E_CONTEXT}, {'F', LPH_E_FILE},   {'L', LPH_E_LINE}, {'R', LPH_E_ROUTINE},
   };
   lph_error_set(e, "server_error", "%s", "");
   const char *p = body.data, *end = body.data + body.len;

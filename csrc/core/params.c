@@ -20,8 +20,12 @@ static lph_err make_room(lph_params *p, int count) {
   lph_buf text = p->text;
   lph_buf_init(&p->text);
   lph_params_free(p);
-  *p = (lph_params){.values = values, .lengths = lengths, .formats = formats, .offsets = offsets,
-                    .room = (int)n, .text = text};
+  *p = (lph_params){.values = values,
+                    .lengths = lengths,
+                    .formats = formats,
+                    .offsets = offsets,
+                    .room = (int)n,
+                    .text = text};
   return LPH_OK;
 }
 
