@@ -17,7 +17,7 @@ local function at_next_collection(f)
     f()
   end
   if is_luajit then
-    local proxy = newproxy(true)
+    local proxy = rawget(_G, "newproxy")(true)
     getmetatable(proxy).__gc = finalize
   else
     setmetatable({}, { __gc = finalize })
@@ -119,7 +119,8 @@ describe("code that comes back into a connection", function()
 
     it("raises: the same error object arrives, and the connection is in order", function()
       local thrown = setmetatable({}, { __tostring = function() return "thrown" end })
-      assert(conn:register_type("date", { decode = function() error(thrown) end, encode = function() error(thrown) end }))
+      local function throw() error(thrown) end
+      assert(conn:register_type("date", { decode = throw, encode = throw }))
       for _, call in ipairs {
         function() return conn:query("select * from thing") end,
         function() return conn:query_value("select date '2020-01-01'") end,
@@ -164,7 +165,8 @@ describe("code that comes back into a connection", function()
 
     it("runs a statement on another connection in between", function()
       local other = connect()
-      assert(conn:register_type("date", { decode = function(v) return assert(other:query_value("select $1 || '!'", v)) end }))
+      local function decode(v) return assert(other:query_value("select $1 || '!'", v)) end
+      assert(conn:register_type("date", { decode = decode }))
       local dates = assert(conn:query_column("select at from thing order by id"))
       assert.equal("2020-01-02!", dates[1])
       assert.equal(200, #dates)
@@ -204,7 +206,8 @@ describe("code that comes back into a connection", function()
     end)
 
     it("of an iterator may use the connection", function()
-      assert(conn:register_type("date", { decode = function(v) return assert(conn:query_value("select $1 || '?'", v)) end }))
+      local function decode(v) return assert(conn:query_value("select $1 || '?'", v)) end
+      assert(conn:register_type("date", { decode = decode }))
       local count = 0
       for at in conn:values("select at from thing order by id") do
         count = count + 1
@@ -353,13 +356,15 @@ describe("code that comes back into a connection", function()
         local box = mine.box
         local seen = at_next_collection(function() box:close() end)
         local ok, rows = pcall(function()
-          local rows, err = mine:query("select g as n, 'text ' || g as t, array[g] as a from generate_series(1, 3000) g")
+          local rows, err = mine:query(
+            "select g as n, 'text ' || g as t, array[g] as a from generate_series(1, 3000) g")
           return rows or err
         end)
         assert.is_true(ok, tostring(rows))
         if seen.calls > 0 then
           assert.equal("closed", box:state())
-          assert.is_true(#rows == 3000 and rows[3000].t == "text 3000" or luphant.is(rows, "closed"), tostring(rows.message))
+          assert.is_true(#rows == 3000 and rows[3000].t == "text 3000" or luphant.is(rows, "closed"),
+            tostring(rows.message))
         end
         mine:close()
       end
@@ -394,7 +399,7 @@ describe("code that comes back into a connection", function()
       -- Finalizers run in the opposite order of their making: one before everything of ours, one after.
       local function plant()
         if rawget(_G, "jit") then
-          local proxy = newproxy(true)
+          local proxy = rawget(_G, "newproxy")(true)
           getmetatable(proxy).__gc = last_words
           return proxy
         end

@@ -95,7 +95,9 @@ function dial.open(target, options, level)
     if not password then return nil, err end
   end
   local map = settings.types or core.typemap()
-  local self = { box = new_box(settings, waiter, map), waiter = waiter, settings = settings, params = params, types = map }
+  local self = {
+    box = new_box(settings, waiter, map), waiter = waiter, settings = settings, params = params, types = map,
+  }
   ok, err = self.box:dial(flat(with_session_options(params, settings), password), settings.connect_timeout or -1,
     settings.attempt_timeout or -1, settings.plaintext_password == "allow")
   if ok then ok, err = drive.dial(self, settings.connect_timeout) end

@@ -62,7 +62,7 @@ local function stop(conn, want)
   return "lost", err
 end
 
-local function timed_out(conn, how)
+local function timed_out(how)
   local kept = how ~= "lost"
   return errors.new("query_timeout",
     "the statement ran longer than its time limit and was cancelled; the connection is "
@@ -78,7 +78,7 @@ local function expire(conn, want)
   local how, err = stop(conn, want)
   if how == "done" then return true end
   if how == "failed" and err and err.sqlstate ~= "57014" then return nil, err end
-  return nil, timed_out(conn, how)
+  return nil, timed_out(how)
 end
 
 --- Brings the operation that is under way on `conn` to its end.
@@ -119,7 +119,8 @@ function drive.dial(conn, seconds)
   if ended == "done" then return true end
   if ended then
     return nil, errors.new("connect_timeout",
-      ("no connection within %g seconds (still resolving a name or calculating for the password exchange)"):format(seconds))
+      ("no connection within %g seconds (still resolving a name or calculating for the password exchange)")
+        :format(seconds))
   end
   return nil, err
 end
