@@ -10,11 +10,13 @@ local luphant = require "luphant"
 local is_luajit = rawget(_G, "jit") ~= nil
 
 -- Calls f once from a finalizer, at some allocation after this returns, and says so in the table it returns.
+-- It may come as late as in another file, when the connection is closed: on LuaJIT an error would then go to
+-- whoever happened to allocate.
 local function at_next_collection(f)
   local seen = { calls = 0 }
   local function finalize()
     seen.calls = seen.calls + 1
-    f()
+    pcall(f)
   end
   if is_luajit then
     local proxy = rawget(_G, "newproxy")(true)
