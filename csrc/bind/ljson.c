@@ -235,9 +235,8 @@ const luaL_Reg ljson_functions[] = {
 
 void ljson_open(lua_State *L) {
   lcompat_newmetatable(L, LJSON_ARRAY);
-  if (lcompat_newmetatable(L, SCRATCH)) {
-    lua_pushcfunction(L, lscratch__gc);
-    lua_setfield(L, -2, "__gc");
-  }
+  lcompat_newmetatable(L, SCRATCH); /* it may be there, half made: loading ran out of memory before */
+  lua_pushcfunction(L, lscratch__gc);
+  lua_setfield(L, -2, "__gc");
   lua_pop(L, 2);
 }
