@@ -156,8 +156,8 @@ end)
 
 describe("errors.new", function()
   it("takes class and retryable from the kind and says that nothing was sent", function()
-    local err = errors.new("pool_timeout", "no connection within 5 s")
-    assert.equal("pool", err.class)
+    local err = errors.new("connect_timeout", "no connection within 5 s")
+    assert.equal("connection", err.class)
     assert.is_true(err.retryable)
     assert.equal("no", err.sent)
     assert.is_false(errors.new("config", "x").retryable)
@@ -195,7 +195,7 @@ describe("errors.kinds", function()
       assert.equal(entry.class, errors.new(entry.kind, "x").class)
     end
     for _, kind in ipairs {
-      "connect_timeout", "query_timeout", "pool_timeout", "tls_verify", "auth", "closed", "usage", "config",
+      "connect_timeout", "query_timeout", "tls_verify", "auth", "closed", "usage", "config",
       "no_rows", "too_many_rows", "commit_unknown",
     } do assert.is_true(seen[kind], kind) end
   end)

@@ -36,9 +36,7 @@ static void set_fields(lua_State *L, const lph_error *e) {
 
 /* A session that was lost before anything of the statement left can be replaced (kind.inc). */
 static bool is_retryable(const lph_error *e) {
-  if (e->sent == LPH_SENT_NO && e->kind != NULL &&
-      (strcmp(e->kind, "closed") == 0 || strcmp(e->kind, "shutdown") == 0))
-    return true;
+  if (e->sent == LPH_SENT_NO && e->kind != NULL && strcmp(e->kind, "closed") == 0) return true;
   return e->sqlstate[0] != '\0' ? lph_sqlstate_retryable(e->sqlstate) : lph_kind_retryable(e->kind);
 }
 

@@ -32,18 +32,11 @@ return {
     meaning = "The server refused the user or the password, or there was no password to give." },
   { kind = "auth_method", class = "connection", retryable = false,
     meaning = "The server asked for a weaker proof than the settings allow. No password was sent." },
-  { kind = "starting", class = "connection", retryable = true,
-    meaning = "The server is there but takes no sessions now: it is starting, stopping or recovering. "
-      .. "The same as `cannot_connect_now`, where the connection ended without the server's code." },
   { kind = "resource", class = "connection", retryable = true,
     meaning = "The operating system refused what a connection needs: no more descriptors or threads." },
   { kind = "closed", class = "connection", retryable = false,
     meaning = "The session is gone: closed by this program, by the server or by the network. Retryable "
       .. "when `err.sent` is \"no\"." },
-  { kind = "shutdown", class = "connection", retryable = false,
-    meaning = "The server announced the end of the session without a code that says more (with one the "
-      .. "kind is `admin_shutdown`, `idle_session_timeout` and so on). Retryable when `err.sent` is "
-      .. "\"no\"." },
   { kind = "protocol", class = "connection", retryable = false,
     meaning = "What came back is not an answer in PostgreSQL's protocol. The connection was closed." },
   { kind = "forked", class = "usage", retryable = false,
@@ -55,7 +48,8 @@ return {
     meaning = "The caller's deadline passed. The statement was cancelled; the connection is usable "
       .. "again, or closed where the server did not confirm in time." },
   { kind = "cancelled", class = "query", retryable = false,
-    meaning = "The statement was stopped by a call of `cancel` from this program." },
+    meaning = "A cancel request could not be delivered, or was not answered in time. (A statement that "
+      .. "was stopped by one fails with the server's `query_canceled`.)" },
   { kind = "parameter", class = "query", retryable = false,
     meaning = "A value cannot be sent as the type the server expects: wrong Lua type, out of range, a "
       .. "NUL byte or bad UTF-8 in a text, or too many parameters. Nothing was sent." },
@@ -71,19 +65,17 @@ return {
     meaning = "One row was asked for and there are more." },
   { kind = "out_of_memory", class = "query", retryable = false,
     meaning = "An allocation failed in this program or in the server." },
-  { kind = "tx_closed", class = "transaction", retryable = false,
-    meaning = "The transaction has ended, with its function or with its session; nothing more runs in it." },
   { kind = "tx_state", class = "transaction", retryable = false,
-    meaning = "The call does not fit the transaction's state, such as the outer transaction while a "
-      .. "nested one is open." },
+    meaning = "The transaction was ended, or failed, outside the verbs that `transaction` looks after." },
   { kind = "commit_unknown", class = "transaction", retryable = false,
     meaning = "The connection was lost during COMMIT: the transaction may or may not have been committed." },
-  { kind = "pool_timeout", class = "pool", retryable = true,
-    meaning = "No connection became free within `acquire_timeout`. `err.pool` shows who holds them." },
-  { kind = "pool_overflow", class = "pool", retryable = true,
-    meaning = "Too many callers are already waiting for a connection." },
-  { kind = "pool_closed", class = "pool", retryable = false,
-    meaning = "The pool was closed." },
   { kind = "usage", class = "usage", retryable = false,
     meaning = "The call itself is wrong; the message says what to write instead." },
+  { kind = "migration_invalid", class = "usage", retryable = false,
+    meaning = "The folder of migrations is not in order; `err.problems` lists what is wrong. Nothing was "
+      .. "run." },
+  { kind = "migration_failed", class = "query", retryable = false,
+    meaning = "A migration or its verification failed and was rolled back; `err.cause` says why." },
+  { kind = "migration_locked", class = "timeout", retryable = true,
+    meaning = "Another runner held the lock of the migrations for too long." },
 }
