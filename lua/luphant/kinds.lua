@@ -48,8 +48,8 @@ return {
     meaning = "The caller's deadline passed. The statement was cancelled; the connection is usable "
       .. "again, or closed where the server did not confirm in time." },
   { kind = "cancelled", class = "query", retryable = false,
-    meaning = "A cancel request could not be delivered, or was not answered in time. (A statement that "
-      .. "was stopped by one fails with the server's `query_canceled`.)" },
+    meaning = "A cancel request could not be delivered, or was not answered in time. A statement that "
+      .. "was stopped by one fails with the server's `query_canceled`." },
   { kind = "parameter", class = "query", retryable = false,
     meaning = "A value cannot be sent as the type the server expects: wrong Lua type, out of range, a "
       .. "NUL byte or bad UTF-8 in a text, or too many parameters. Nothing was sent." },
