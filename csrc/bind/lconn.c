@@ -5,6 +5,9 @@
  * SPDX-License-Identifier: MIT */
 #include "bind/lconn.h"
 
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include "base/clock.h"
 #include "base/mem.h"
 #include "bind/bind.h"
@@ -150,6 +153,13 @@ static int lconn_discard(lua_State *L) {
   return 0;
 }
 
+/* conn:shutdown(); ends the stream both ways, so that whoever waits for the socket wakes up; the rest is close's */
+static int lconn_shutdown(lua_State *L) {
+  const lph_conn *c = &lconn_check(L)->c;
+  if (c->pg != NULL && c->owner == getpid()) shutdown(PQsocket(c->pg), SHUT_RDWR);
+  return 0;
+}
+
 /* conn:close(); idempotent, never waits */
 static int lconn_close(lua_State *L) {
   lenter_close(lconn_check(L));
@@ -225,6 +235,7 @@ static const luaL_Reg conn_methods[] = {{"fd", lconn_fd},
                                         {"deadline", lconn_deadline},
                                         {"set_deadline", lconn_set_deadline},
                                         {"close", lconn_close},
+                                        {"shutdown", lconn_shutdown},
                                         {"hold", lconn_hold},
                                         {"set_codecs", lconn_set_codecs},
                                         LSESSION_METHODS,

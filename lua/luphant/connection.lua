@@ -258,8 +258,15 @@ end
 
 --- Ends the session; idempotent, never waits. Using the connection afterwards raises.
 function methods:close()
-  self.box:close()
+  local box = self.box
   self.box = closed_box
+  if self.waiting and box:state() == "busy" then
+    -- Another coroutine waits for the socket. Closed under it, most event loops would never wake it again (or wake
+    -- it for somebody else's descriptor of that number): end the stream, and let that coroutine close.
+    box:shutdown()
+  else
+    box:close()
+  end
 end
 metatable.__close = methods.close
 

@@ -18,8 +18,7 @@ local function on_waiters_clock(waiter, at)
   return waiter.now() + (at - core.now())
 end
 
--- Steps until the operation has ended. Answers "done" | nil, err, more | want when `limit` passed.
-local function steps(conn, want, limit)
+local function turns(conn, want, limit)
   local box, wait, now = conn.box, conn.waiter.wait, conn.waiter.now
   local err, more
   while want ~= "done" do
@@ -30,6 +29,14 @@ local function steps(conn, want, limit)
     if limit and want ~= "done" and now() >= limit then return want end
   end
   return want
+end
+
+-- Steps until the operation has ended. Answers "done" | nil, err, more | want when `limit` passed.
+local function steps(conn, want, limit)
+  conn.waiting = true -- see connection.close
+  local ended, err, more = turns(conn, want, limit)
+  conn.waiting = false
+  return ended, err, more
 end
 
 -- Waits for a cancel request to be through. A request that is still on its way could hit whatever
@@ -72,6 +79,12 @@ local function timed_out(how)
     })
 end
 
+local function closed_meanwhile(box)
+  box:close()
+  return errors.new("closed", "the connection was closed with conn:close() while this statement was under way",
+    { sent = "maybe" })
+end
+
 -- The deadline has passed. A statement that made it all the same has its result delivered: it did
 -- take effect, and a failure would say the opposite.
 local function expire(conn, want)
@@ -88,7 +101,9 @@ end
 ---@return luphant.error|nil
 ---@return string|nil  # "stale": see lconn.c
 function drive.finish(conn, want)
-  local ended, err, more = steps(conn, want, on_waiters_clock(conn.waiter, conn.box:deadline()))
+  local box = conn.box
+  local ended, err, more = steps(conn, want, on_waiters_clock(conn.waiter, box:deadline()))
+  if conn.box ~= box then return nil, closed_meanwhile(box) end
   if ended == "done" then return true end
   if ended then return expire(conn, ended) end
   if more == "unread" then drive.abandon(conn, err) end

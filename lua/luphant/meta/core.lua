@@ -170,6 +170,9 @@ function conn:set_deadline(at) end
 ---@param seconds? number
 function conn:set_timeout(seconds) end
 
+--- ends the stream both ways, so that whoever waits for the socket wakes up; the rest is close's
+function conn:shutdown() end
+
 ---@param timeout? number
 ---@return luphant.core.cancel|nil
 ---@return nil|luphant.error
