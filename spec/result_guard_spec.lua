@@ -199,9 +199,11 @@ describe("max_result_bytes", function()
     local rise = growth(function()
       local value, err = conn:query_value "select repeat('x', 200000000)"
       assert.is_nil(value)
-      assert.same({ "result_too_big", "closed" }, { err.kind, err.connection })
+      assert.equal("result_too_big", err.kind)
+      -- Whether the cancel comes before the row is on its way is a race that either may win.
+      assert.equal(err.connection == "ok", conn:is_open())
     end)
-    assert.is_false(conn:is_open())
+    if conn:is_open() then assert.equal(1, conn:query_value "select 1") end
     if not rise then return pending "this system does not tell how much memory was used" end
     assert.is_true(rise < 64 * MEGABYTE, ("memory rose by %.1f MB"):format(rise / MEGABYTE))
   end)
