@@ -264,22 +264,11 @@ describe("an error of the server", function()
     end)
 
     it("somebody's pg_cancel_backend", function()
-      local script = ([[
-        local conn = assert(require("luphant").connect(%q))
-        for _ = 1, 100 do
-          conn:query "select pg_sleep(0.02)"
-          if conn:query_value([=[select state = 'active' and query like '%%%%pg_sleep(7)%%%%'
-              from pg_stat_activity where pid = %d]=]) then
-            print(conn:query_value "select pg_cancel_backend(%d)")
-            return
-          end
-        end]]):format(env.url(), conn:backend_pid(), conn:backend_pid())
-      local file = os.tmpname()
-      shell.write_file(file, script)
-      local variables = ("env LUA_PATH=%s LUA_CPATH=%s "):format(shell.quote(package.path), shell.quote(package.cpath))
-      os.execute(variables .. env.lua() .. " " .. file .. " > /dev/null 2>&1 &")
+      os.execute(("(sleep 0.5; %s) > /dev/null 2>&1 &"):format(shell.line {
+        env.bin_dir() .. "/psql", "-X", "-d", env.url(), "-c",
+        ("select pg_cancel_backend(%d)"):format(conn:backend_pid()),
+      }))
       local value, err = conn:query { "select pg_sleep(7)", timeout = 6 }
-      os.remove(file)
       assert.is_nil(value)
       assert.same({ "query_canceled", "57014" }, { err.kind, err.sqlstate })
       assert.matches("user request", err.message, 1, true)
