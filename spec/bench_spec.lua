@@ -40,7 +40,7 @@ describe("the benchmark", function()
   end)
 
   it("asks luphant every question and gets the floor's values", function()
-    if os.getenv "ASAN_OPTIONS" then return pending "the harness measures processes of its own, outside the sanitizer" end
+    if os.getenv "ASAN_OPTIONS" then return pending "the harness starts processes outside the sanitizer" end
     local text, status = run("--rounds 1 --operations 3 --json --contenders " .. mine)
     assert.equal(0, status, text)
     local report = require("luphant.core").json_decode(text:match "({.*})%s*$")

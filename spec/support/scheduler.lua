@@ -1,6 +1,6 @@
 -- spec.support.scheduler: the smallest event loop there can be, for specs: coroutines that wait for descriptors, for a
--- time or for each other. Its waiter keeps the contract of luphant.wait. A descriptor that is closed under a coroutine that waits for
--- it is an error here: real loops would leave that coroutine asleep for ever.
+-- time or for each other. Its waiter keeps the contract of luphant.wait. A descriptor that is closed under a coroutine
+-- that waits for it is an error here: real loops would leave that coroutine asleep for ever.
 --
 -- SPDX-License-Identifier: MIT
 
