@@ -2,6 +2,7 @@
 #include "core/outcome.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -76,7 +77,11 @@ void lph_outcome_connect(PGconn *pg, ConnStatusType phase, const lph_error *serv
     lph_error_put(e, LPH_E_HINT, "Set password (text or function), password_file, or a pass file entry.");
 }
 
-static int number_of(const char *digits) { return digits == NULL ? 0 : atoi(digits); }
+/* A server may lie: what is no position in a text is none. */
+static int number_of(const char *digits) {
+  long n = digits == NULL ? 0 : strtol(digits, NULL, 10);
+  return n > 0 && n <= INT_MAX ? (int)n : 0;
+}
 
 void lph_outcome_result(PGconn *pg, const PGresult *res, lph_error *e) {
   static const struct {
