@@ -417,8 +417,11 @@ describe("an error about a lost session", function()
       assert.is_nil(value)
       assert.same({ "closed", "connection", "no", true }, { err.kind, err.class, err.sent, err.retryable },
         tostring(err))
-      assert.matches("^57P0[12]$", err.sqlstate)
-      assert.matches("terminating connection", err.message, 1, true)
+      -- A server that is stopped at once does not always get its last words out.
+      if mode == "fast" or err.sqlstate then
+        assert.matches("^57P0[12]$", err.sqlstate)
+        assert.matches("terminating connection", err.message, 1, true)
+      end
       probe.usable(connect())
     end
   end)
