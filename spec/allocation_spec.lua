@@ -21,7 +21,7 @@ local function settle(live)
   return core.mem_live()
 end
 
-describe("memory that runs out", function()
+describe("memory that runs out #checkout", function()
   local sweep = assert(loadfile "spec/support/sweep.lua")(env.url())
 
   -- The scenarios switch LuaJIT's compiler off, for sweep.c's sake.

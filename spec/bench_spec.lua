@@ -25,7 +25,7 @@ local QUESTIONS = {
   "small_row", "values_iterator",
 }
 
-describe("the benchmark", function()
+describe("the benchmark #checkout", function()
   local conn
 
   lazy_setup(function()

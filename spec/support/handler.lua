@@ -71,7 +71,9 @@ return function(options)
   function handler.testEnd(_, _, status)
     if status == "pending" then
       local report = handler.pendings[#handler.pendings]
-      write("skipped ", report.name, ": ", text_of(report.message), "\n")
+      -- The place that busted puts before the reason is its own.
+      local reason = text_of(report.message):gsub("^[^%s:]+:%d+: ", "")
+      write("skipped ", report.name, ": ", reason, "\n")
     elseif status == "failure" then
       tell_failure(handler.failures[#handler.failures])
     elseif status == "error" then
