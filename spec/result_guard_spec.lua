@@ -205,6 +205,8 @@ describe("max_result_bytes", function()
     end)
     if conn:is_open() then assert.equal(1, conn:query_value "select 1") end
     if not rise then return pending "this system does not tell how much memory was used" end
+    -- A sanitizer's malloc touches what libpq only reserves.
+    if os.getenv "ASAN_OPTIONS" then return end
     assert.is_true(rise < 64 * MEGABYTE, ("memory rose by %.1f MB"):format(rise / MEGABYTE))
   end)
 

@@ -126,8 +126,10 @@ function gate:receive(pair, from, now)
   data = data or partial or ""
   if #data > 0 then
     flow.push(stream, data, now + (self.rules[from].delay or 0))
-    if from == "client" and pair.turn == "server" then self.counts.round_trips = self.counts.round_trips + 1 end
-    pair.turn = from
+    if from == "client" then
+      if pair.turn == "server" then self.counts.round_trips = self.counts.round_trips + 1 end
+      pair.turn = "client"
+    end
   end
   if err and err ~= "timeout" then stream.ended = true end
 end
@@ -143,6 +145,8 @@ function gate:forward(pair, from, now)
     if count > 0 then
       flow.take(stream, rule, count, now)
       self.counts["from_" .. from] = self.counts["from_" .. from] + count
+      -- An answer that is still held back here is none yet: the client cannot have waited for it.
+      if from == "server" then pair.turn = "server" end
       if self:check_cut(pair) then return true end
     end
     if err and err ~= "timeout" then
