@@ -52,6 +52,7 @@ static int refuse(lua_State *L, const char *kind, const char *why) {
 
 static int enter_alone(lua_State *L) {
   lconn *b = lbox_self(L, 1, &lconn_class);
+  if (LPH_UNLIKELY(b->entered || b->finalized)) b->has_next_timeout = false; /* it was this call's */
   if (LPH_UNLIKELY(b->entered))
     return refuse(L, "busy",
                   "this connection is converting values: code that runs meanwhile (a codec, "

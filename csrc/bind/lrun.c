@@ -279,26 +279,29 @@ static bool is_free(lconn *b) {
   return false;
 }
 
-static int checked_run(lua_State *L, lconn *b, bool first) {
-  int code = (int)luaL_checkinteger(L, 2);
-  if (LPH_UNLIKELY(lua_type(L, 3) != LUA_TSTRING)) return push_pending(L, "request");
-  if (!is_free(b)) return fail(L, b, 3);
-  b->verb = code;
-  return run_statement(L, b, first);
-}
-
 static void start_clock(lconn *b) {
   double seconds = b->has_next_timeout ? b->next_timeout : b->timeout;
   b->has_next_timeout = false;
   b->deadline = LPH_LIKELY(seconds < 0) ? LPH_NEVER : lph_deadline(seconds);
 }
 
-/* conn:run(code, sql, ...) -> result | PENDING, want | nil, err, stale; see the head of lconn.c */
-int lconn_run(lua_State *L) {
-  lconn *b = inside(L);
-  start_clock(b);
-  return checked_run(L, b, true);
+/* Answers whether a new call may begin. The deadline of one that is under way stays as it is. */
+static bool begin_call(lconn *b) {
+  if (LPH_LIKELY(is_free(b))) return start_clock(b), true;
+  b->has_next_timeout = false; /* it was this call's */
+  return false;
 }
+
+static int checked_run(lua_State *L, lconn *b, bool first) {
+  int code = (int)luaL_checkinteger(L, 2);
+  if (LPH_UNLIKELY(lua_type(L, 3) != LUA_TSTRING)) return push_pending(L, "request");
+  if (!(first ? begin_call(b) : is_free(b))) return fail(L, b, 3);
+  b->verb = code;
+  return run_statement(L, b, first);
+}
+
+/* conn:run(code, sql, ...) -> result | PENDING, want | nil, err, stale; see the head of lconn.c */
+int lconn_run(lua_State *L) { return checked_run(L, inside(L), true); }
 
 /* The same call goes on (after a preparation, a type lookup): its deadline stays.
  * conn:rerun(code, sql, ...) -> result | PENDING, want | nil, err, stale */
@@ -311,8 +314,7 @@ int lconn_script(lua_State *L) {
   lconn *b = inside(L);
   size_t len;
   const char *sql = luaL_checklstring(L, 2, &len);
-  start_clock(b);
-  if (!is_free(b)) return fail(L, b, 2);
+  if (!begin_call(b)) return fail(L, b, 2);
   if (strlen(sql) != len) {
     lph_error_set(&b->c.error, "parameter", "the SQL text contains a NUL byte");
     return fail(L, b, 2);
