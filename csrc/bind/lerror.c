@@ -40,6 +40,14 @@ static bool is_retryable(const lph_error *e) {
   return e->sqlstate[0] != '\0' ? lph_sqlstate_retryable(e->sqlstate) : lph_kind_retryable(e->kind);
 }
 
+/* From the innermost Lua function on: the C functions above it are how a box is entered (lenter.h). */
+static void push_traceback(lua_State *L) {
+  lua_Debug frame;
+  int level = 1;
+  while (lua_getstack(L, level, &frame) && lua_getinfo(L, "S", &frame) && frame.what[0] == 'C') level++;
+  luaL_traceback(L, L, NULL, level);
+}
+
 void lerror_object(lua_State *L, const lph_error *e, int sql_index) {
   static const char *const sent[] = {"no", "maybe", "yes"};
   if (sql_index != 0) sql_index = lua_absindex(L, sql_index);
@@ -57,7 +65,7 @@ void lerror_object(lua_State *L, const lph_error *e, int sql_index) {
     lua_pushvalue(L, sql_index);
     lua_setfield(L, -2, "query");
   }
-  luaL_traceback(L, L, NULL, 1);
+  push_traceback(L);
   lua_setfield(L, -2, "traceback");
   luaL_getmetatable(L, LERROR_METATABLE);
   lua_setmetatable(L, -2);
