@@ -196,14 +196,17 @@ describe("max_result_bytes", function()
 
   it("stops one value of hundreds of megabytes #slow", function()
     local conn = connect(WAYS[1][2](), { max_result_bytes = MEGABYTE, cancel_grace = 10 })
+    local connection
     local rise = growth(function()
       local value, err = conn:query_value "select repeat('x', 200000000)"
       assert.is_nil(value)
       assert.equal("result_too_big", err.kind)
-      -- Whether the cancel comes before the row is on its way is a race that either may win.
-      assert.equal(err.connection == "ok", conn:is_open())
+      connection = err.connection
     end)
-    if conn:is_open() then assert.equal(1, conn:query_value "select 1") end
+    -- Whether the cancel or the end of the row comes first is a race that either may win. A row that was read away has
+    -- been in libpq's buffer (what it takes can only be estimated from outside, see consume in core/op.c).
+    assert.equal(connection == "ok", conn:is_open())
+    if conn:is_open() then return assert.equal(1, conn:query_value "select 1") end
     if not rise then return pending "this system does not tell how much memory was used" end
     -- A sanitizer's malloc touches what libpq only reserves.
     if os.getenv "ASAN_OPTIONS" then return end
