@@ -1,7 +1,7 @@
 -- The core's own memory runs out at every allocation (base/mem.h): the scenarios of support/sweep.lua, with
 -- core.mem_fail_at. The same for Lua's allocator is done by support/sweep.c, which this starts.
 --
--- LUPHANT_SWEEP_FULL=1 fails at every point; otherwise points are spread evenly so that it takes seconds.
+-- LUPHANT_SWEEP_FULL=1 fails at every point; otherwise at most LUPHANT_SWEEP_RUNS of them, evenly spread.
 --
 -- SPDX-License-Identifier: MIT
 local core = require "luphant.core"
@@ -9,6 +9,7 @@ local env = require "spec.support.env"
 
 local is_luajit = rawget(_G, "jit") ~= nil
 local full = os.getenv "LUPHANT_SWEEP_FULL" == "1"
+local RUNS = tonumber(os.getenv "LUPHANT_SWEEP_RUNS") or 24
 
 local function settle(live)
   if is_luajit then require("jit").flush() end -- compiled loops hold on to the iterator they were compiled with
@@ -58,7 +59,7 @@ describe("memory that runs out #checkout", function()
         local live = settle(0)
         local high = 1
         while run(s, high, false) do high = high * 2 end
-        local step = full and 1 or math.ceil(high / (s.slow and 8 or 24))
+        local step = full and 1 or math.ceil(high / (s.slow and math.min(RUNS, 8) or RUNS))
         local reached = 0
         for _, forever in ipairs { false, true } do
           local n = 1

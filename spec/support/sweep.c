@@ -13,7 +13,7 @@
  * After each run the scenario's own promise is checked in Lua; after each state: no block of Lua left, the
  * core owns as many blocks and the process as many descriptors as before, and the server has no session
  * of ours. LUPHANT_SWEEP_RUNS: at most so many points per scenario and way, evenly spread
- * (default 40); LUPHANT_SWEEP_FULL=1: all of them; LUPHANT_SWEEP_AT=n: only the n-th, to look at one.
+ * (default 24); LUPHANT_SWEEP_FULL=1: all of them; LUPHANT_SWEEP_AT=n: only the n-th, to look at one.
  *
  * SPDX-License-Identifier: MIT */
 #include <dirent.h>
@@ -238,7 +238,7 @@ static long setting(const char *name, long otherwise) {
 static void sweep_way(const char *file, const char *name, way how) {
   stage s = {.file = file, .name = name, .m = {.how = how}};
   int complaints = broken_promises;
-  long live = observe(1), most = setting("LUPHANT_SWEEP_RUNS", 40), runs = 0;
+  long live = observe(1), most = setting("LUPHANT_SWEEP_RUNS", 24), runs = 0;
   int files = open_files();
   open_stage(&s);
   bool fresh = flag_of(&s, "fresh");
