@@ -190,7 +190,9 @@ describe("a parameter that cannot be what the server expects", function()
   end)
 
   it("is no obstacle in great numbers: as many as there may be are sent", function()
-    local most = values.is_luajit and 7000 or 65535
+    -- libpq before 15.20 takes a description of more than some 7,490 parameters for nonsense and drops the session.
+    local is_old = require("luphant.core").features().libpq < 150020
+    local most = (values.is_luajit or is_old) and 7000 or 65535
     local many, places = {}, {}
     for i = 1, most do
       many[i] = i
