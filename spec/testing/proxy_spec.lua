@@ -2,6 +2,7 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local liar = require "spec.support.liar"
 local proxy = require "luphant.testing.proxy"
 local shell = require "luphant.testing.shell"
 local socket = require "socket"
@@ -151,6 +152,139 @@ describe("a proxy", function()
     assert.equal("whole", client:receive(5))
   end)
 
+  -- A start-up packet, and messages whose size says nothing about where the reads and writes of a network end.
+  local STARTUP = liar.int32(20) .. liar.int32(196608) .. "user\0app\0\0\0\0"
+  local SSL_REQUEST = liar.int32(8) .. liar.int32(80877103)
+  local MESSAGES = { liar.ready(), liar.complete "SELECT 1", liar.message("1"), liar.message("d", ("x"):rep(20000)),
+    liar.ready() }
+
+  -- What came of `data`, sent in pieces of `size` bytes.
+  local function passes(from, to, data, size)
+    for at = 1, #data, size do from:send(data:sub(at, at + size - 1)) end
+    return (drain(to))
+  end
+
+  it("cuts between messages and inside of them, however they are torn", function()
+    for _, size in ipairs { 3, 7000, 100000 } do
+      for _, split in ipairs { false, size > 3 } do
+        if split then gate:split() end
+        local before = ""
+        for messages = 0, 3 do
+          for _, bytes in ipairs { 0, 1, 4, 5 } do
+            local _, server = connect()
+            gate:cut_after { from = "server", messages = messages, bytes = bytes }
+            local data = passes(server, clients[#clients], table.concat(MESSAGES), size)
+            local rest = table.concat(MESSAGES, "", messages + 1)
+            assert.equal(before .. rest:sub(1, bytes), data)
+            gate:cut_after { from = "server", bytes = 1e9 }
+          end
+          before = before .. (MESSAGES[messages + 1] or "")
+        end
+        gate:pass()
+      end
+    end
+  end)
+
+  it("cuts after a message of the client, the start-up packet being one", function()
+    for messages, expected in pairs { [0] = "", SSL_REQUEST, SSL_REQUEST .. STARTUP,
+      SSL_REQUEST .. STARTUP .. liar.message("S") } do
+      gate:cut_after { from = "client", messages = messages }
+      local client, server = connect()
+      if messages > 0 then
+        client:send(SSL_REQUEST)
+        if messages > 1 then
+          assert.equal(SSL_REQUEST, server:receive(#SSL_REQUEST))
+          server:send "N"
+          assert.equal("N", client:receive(1))
+          client:send(STARTUP .. liar.message("S") .. liar.message("X"))
+          expected = expected:sub(#SSL_REQUEST + 1)
+        end
+      end
+      assert.equal(expected, (drain(server)))
+      gate:pass()
+    end
+  end)
+
+  it("counts messages in plain text, and stops where they are encrypted", function()
+    local function count(answer)
+      local client, server = connect()
+      gate:stats { reset = true }
+      client:send(SSL_REQUEST)
+      assert.equal(SSL_REQUEST, server:receive(#SSL_REQUEST))
+      server:send(answer)
+      assert.equal(answer, client:receive(#answer))
+      client:send(STARTUP .. liar.message("S"))
+      assert.equal(liar.message("S"), server:receive(#STARTUP + 5):sub(-5))
+      server:send(liar.ready() .. liar.ready() .. "Z\0") -- the third has only begun
+      assert.equal(14, #client:receive(14))
+      local stats = gate:stats()
+      return { stats.messages_from_client, stats.messages_from_server }
+    end
+    assert.same({ 3, 3 }, count "N")
+    assert.same({ 1, 0 }, count "S")
+    assert.same({ 3, 3 }, count(liar.message("E", "\0"))) -- an old server's way to say no
+  end)
+
+  it("ends one direction and keeps the other", function()
+    for _, from in ipairs { "client", "server" } do
+      local client, server = connect()
+      local speaker, listener_of = client, server
+      if from == "server" then speaker, listener_of = server, client end
+      speaker:send "before"
+      assert.equal("before", listener_of:receive(6))
+      gate:half_close { from = from }
+      assert.equal("", (drain(listener_of)))
+      speaker:send "into the void"
+      listener_of:send "still heard"
+      assert.equal("still heard", speaker:receive(11))
+      client:close()
+      server:close()
+    end
+    assert.equal(2, gate:stats().cut)
+  end)
+
+  it("ends one direction after exactly so many bytes", function()
+    gate:cut_after { from = "server", bytes = 4, half = true }
+    local client, server = connect()
+    server:send "0123456789"
+    assert.equal("0123", (drain(client)))
+    client:send "still heard"
+    assert.equal("still heard", server:receive(11))
+  end)
+
+  it("forgets a connection: silence, then RST at the first word", function()
+    local client, server = connect()
+    client:send "hello"
+    assert.equal("hello", server:receive(5))
+    gate:forget()
+    assert.equal("", (drain(server)))
+    assert.is_true(hears_nothing(client, 0.1))
+    assert.is_truthy(client:send "x")
+    socket.sleep(0.05)
+    local _, err = client:send "y" -- only a connection that was reset takes no bytes
+    assert.equal("closed", err)
+    client, server = connect()
+    client:send "new"
+    assert.equal("new", server:receive(3))
+    assert.same({ 1, 1 }, { gate:stats().cut, gate:stats().open })
+  end)
+
+  it("delays by chance, in order", function()
+    local client, server = connect()
+    gate:delay { seconds = 0.02, jitter = 0.1, from = "server" }
+    local shortest, longest = math.huge, 0
+    for i = 1, 30 do
+      local at = now()
+      server:send(("%02d"):format(i))
+      assert.equal(("%02d"):format(i), client:receive(2))
+      shortest, longest = math.min(shortest, now() - at), math.max(longest, now() - at)
+    end
+    assert.is_true(shortest >= 0.02)
+    assert.is_true(longest >= 0.07) -- all thirty in the first half: once in a thousand million runs
+    for i = 10, 99 do server:send(tostring(i)) end
+    for i = 10, 99 do assert.equal(tostring(i), client:receive(2)) end
+  end)
+
   it("resets where a cut alone would end the stream politely", function()
     local client, server = connect()
     server:send "ab"
@@ -234,6 +368,10 @@ describe("a proxy", function()
       function() gate:stall { from = "middle" } end,
       function() gate:cut_after { bytes = 1 } end,
       function() gate:cut_after { from = "server" } end,
+      function() gate:cut_after { from = "server", messages = "one" } end,
+      function() gate:cut_after { from = "server", messages = 1, bytes = -1 } end,
+      function() gate:half_close() end,
+      function() gate:delay { seconds = 1, jitter = "some" } end,
       function() gate:delay { seconds = -1 } end,
       function() gate:limit { bytes_per_second = 0 } end,
     } do

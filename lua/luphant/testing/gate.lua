@@ -3,13 +3,16 @@
 -- Accepts connections, opens one to the target for each, and moves bytes both ways - or does not:
 -- every fault the proxy offers is a rule about when a byte may pass. A rule belongs to a direction
 -- ("client" = what the client says, "server" = what the server says) and holds for open and for
--- later connections alike.
--- It knows nothing of PostgreSQL: it works on bytes, so it serves TLS connections as well.
+-- later connections alike. What it can be told is in luphant.testing.orders.
+-- It works on bytes, so it serves TLS connections as well; that bytes make messages is known to
+-- luphant.testing.framing alone.
 --
 -- SPDX-License-Identifier: MIT
 
 local child = require "luphant.testing.child"
 local flow = require "luphant.testing.flow"
+local framing = require "luphant.testing.framing"
+local orders = require "luphant.testing.orders"
 
 local socket = child.socket()
 
@@ -71,6 +74,16 @@ function gate:forget(pair)
   self.counts.open = self.counts.open - 1
 end
 
+function gate:close_pair(pair)
+  if pair.client then pair.client:close() end
+  if pair.server then pair.server:close() end
+  self:forget(pair)
+end
+
+function gate:count(name, more)
+  self.counts[name] = self.counts[name] + more
+end
+
 function gate:cut_pair(pair, reset)
   self.counts.cut = self.counts.cut + 1
   if reset then
@@ -91,10 +104,14 @@ function gate:accept()
   self.counts.accepted = self.counts.accepted + 1
   local server = open_target(self.settings)
   if not server then return client:close() end
+  local client_frames, server_frames = framing.pair()
   local pair = {
     client = client,
     server = server,
-    flows = { client = flow.new(self.rules.client), server = flow.new(self.rules.server) },
+    flows = {
+      client = flow.new(self.rules.client, client_frames),
+      server = flow.new(self.rules.server, server_frames),
+    },
     turn = "server", -- who spoke last
   }
   self.links[pair] = true
@@ -102,19 +119,47 @@ function gate:accept()
   self:check_cut(pair)
 end
 
+function gate:listen()
+  if not self.listener then self.listener = open_listener(self.settings) end
+end
+
+function gate:refuse()
+  if self.listener then self.listener:close() end
+  self.listener = nil
+end
+
+-- From here on `from` says nothing more: the other side gets the end of the stream after what is on its way.
+function gate:half_close(pair, from)
+  local stream = pair.flows[from]
+  if stream.deaf then return end
+  stream.deaf, stream.cut = true, nil
+  self.counts.cut = self.counts.cut + 1
+end
+
+-- The far end has rebooted: it knows nothing of this connection, and says so when it hears of it.
+function gate:forget_far_end(pair)
+  if pair.forgotten then return end
+  pair.forgotten = true
+  pair.server:close()
+  self.counts.cut = self.counts.cut + 1
+end
+
 -- Cuts when a direction has let through all it may. True when the pair is gone.
 function gate:check_cut(pair)
   for from, stream in pairs(pair.flows) do
-    if stream.cut == 0 then
+    if flow.is_cut(stream) then
       local rule = self.rules[from]
-      self:cut_pair(pair, rule.reset)
+      if rule.half then
+        flow.drop(stream)
+        self:half_close(pair, from)
+      else
+        self:cut_pair(pair, rule.reset)
+      end
       if rule.once then
         rule.cut = nil
-        for each in pairs(self.links) do
-          if not each.goodbye then each.flows[from].cut = nil end
-        end
+        for each in pairs(self.links) do each.flows[from].cut = nil end
       end
-      return true
+      return not rule.half
     end
   end
   return false
@@ -124,8 +169,9 @@ function gate:receive(pair, from, now)
   local stream = pair.flows[from]
   local data, err, partial = pair[from]:receive(PIECE_BYTES)
   data = data or partial or ""
-  if #data > 0 then
-    flow.push(stream, data, now + (self.rules[from].delay or 0))
+  if #data > 0 and not stream.deaf then
+    local rule = self.rules[from]
+    flow.push(stream, data, now + (rule.delay or 0) + (rule.jitter or 0) * math.random())
     if from == "client" then
       if pair.turn == "server" then self.counts.round_trips = self.counts.round_trips + 1 end
       pair.turn = "client"
@@ -143,26 +189,23 @@ function gate:forward(pair, from, now)
     local sent, err, partial = to:send(flow.peek(stream), 1, size)
     local count = sent or partial or 0
     if count > 0 then
-      flow.take(stream, rule, count, now)
-      self.counts["from_" .. from] = self.counts["from_" .. from] + count
+      local ended = flow.take(stream, rule, count, now)
+      self:count("from_" .. from, count)
+      self:count("messages_from_" .. from, ended)
       -- An answer that is still held back here is none yet: the client cannot have waited for it.
       if from == "server" then pair.turn = "server" end
       if self:check_cut(pair) then return true end
     end
     if err and err ~= "timeout" then
-      pair.client:close()
-      pair.server:close()
-      self:forget(pair)
+      self:close_pair(pair)
       return true
     end
   end
-  if stream.ended and stream.queued == 0 and not stream.closed and not rule.stall then
+  if (stream.ended or stream.deaf) and stream.queued == 0 and not stream.closed and not rule.stall then
     stream.closed = true
     to:shutdown("send")
     if pair.flows[other[from]].closed then
-      pair.client:close()
-      pair.server:close()
-      self:forget(pair)
+      self:close_pair(pair)
       return true
     end
   end
@@ -181,11 +224,14 @@ function gate:see_off(pair, readable, now)
       end
     end
   end
-  if not (pair.client or pair.server) or now > pair.goodbye then
-    if pair.client then pair.client:close() end
-    if pair.server then pair.server:close() end
-    self:forget(pair)
-  end
+  if not (pair.client or pair.server) or now > pair.goodbye then self:close_pair(pair) end
+end
+
+-- A pair whose far end knows nothing of it: whatever comes is answered with RST.
+function gate:answer_for_forgotten(pair, readable)
+  if not readable[pair.client] then return end
+  abort(pair.client)
+  self:forget(pair)
 end
 
 function gate:interest(now)
@@ -194,7 +240,9 @@ function gate:interest(now)
   for pair in pairs(self.links) do
     for from, stream in pairs(pair.flows) do
       local rule = self.rules[from]
-      if pair.goodbye then
+      if pair.forgotten then
+        if from == "client" then reading[#reading + 1] = pair.client end
+      elseif pair.goodbye then
         reading[#reading + 1] = pair[from]
         next_look = math.min(next_look, pair.goodbye)
       elseif not rule.stall then
@@ -202,7 +250,7 @@ function gate:interest(now)
         local size, due = flow.allowance(stream, rule, now)
         if size then writing[#writing + 1] = pair[other[from]] end
         if due then next_look = math.min(next_look, due) end
-        if stream.ended and stream.queued == 0 and not stream.closed then next_look = now end
+        if (stream.ended or stream.deaf) and stream.queued == 0 and not stream.closed then next_look = now end
       end
     end
   end
@@ -214,7 +262,9 @@ function gate:ready(readable, _, now)
   local all = {}
   for pair in pairs(self.links) do all[#all + 1] = pair end
   for _, pair in ipairs(all) do
-    if pair.goodbye then
+    if pair.forgotten then
+      self:answer_for_forgotten(pair, readable)
+    elseif pair.goodbye then
       self:see_off(pair, readable, now)
     else
       -- The server's answer is noted before the client's next words: both may wait at once, and
@@ -227,76 +277,15 @@ function gate:ready(readable, _, now)
   end
 end
 
--- ---- commands: see proxy.lua for what they promise ------------------------------------------------
-
-local commands = {}
-
-function commands.rule(self, a)
-  for _, from in ipairs(a.from and { a.from } or { "client", "server" }) do
-    for name, value in pairs(a.set) do self.rules[from][name] = value end
-    if a.set.cut then
-      for pair in pairs(self.links) do
-        if not pair.goodbye then pair.flows[from].cut = a.set.cut end
-      end
-    end
-  end
-  local all = {}
-  for pair in pairs(self.links) do all[#all + 1] = pair end
-  for _, pair in ipairs(all) do
-    if not pair.goodbye then self:check_cut(pair) end
-  end
-  return {}
-end
-
-function commands.pass(self)
-  self.rules = { client = {}, server = {} }
-  for pair in pairs(self.links) do
-    for _, stream in pairs(pair.flows) do stream.cut, stream.free_at = nil, 0 end
-  end
-  return commands.accept(self)
-end
-
-function commands.cut(self, a)
-  for pair in pairs(self.links) do
-    if not pair.goodbye then self:cut_pair(pair, a.reset) end
-  end
-  return {}
-end
-
-function commands.refuse(self)
-  if self.listener then self.listener:close() end
-  self.listener = nil
-  return {}
-end
-
-function commands.accept(self)
-  if not self.listener then self.listener = open_listener(self.settings) end
-  return {}
-end
-
-function commands.stats(self, a)
-  local answer = {}
-  for name, value in pairs(self.counts) do answer[name] = value end
-  if a.reset then
-    for name in pairs(self.counts) do
-      if name ~= "open" then self.counts[name] = 0 end
-    end
-  end
-  return answer
-end
-
 function gate:command(verb, arguments)
-  local run = commands[verb]
+  local run = orders[verb]
   if not run then return nil, "no such command: " .. verb end
   return run(self, arguments)
 end
 
 function gate:close()
-  for pair in pairs(self.links) do
-    if pair.client then pair.client:close() end
-    if pair.server then pair.server:close() end
-  end
-  if self.listener then self.listener:close() end
+  for pair in pairs(self.links) do self:close_pair(pair) end
+  self:refuse()
   if self.settings.listen_socket then os.remove(self.settings.listen_socket) end
 end
 
@@ -305,7 +294,8 @@ function M.service(settings)
     settings = settings,
     links = {},
     rules = { client = {}, server = {} },
-    counts = { accepted = 0, open = 0, cut = 0, round_trips = 0, from_client = 0, from_server = 0 },
+    counts = { accepted = 0, open = 0, cut = 0, round_trips = 0, from_client = 0, from_server = 0,
+      messages_from_client = 0, messages_from_server = 0 },
   }, gate)
   self.listener = open_listener(settings)
   self.hello = {}

@@ -66,14 +66,29 @@ function proxy:resume(options)
   ask(self, "rule", { from = check_from(options, 2), set = { stall = false } })
 end
 
---- Lets `bytes` more bytes pass in a direction, then closes the connection (`reset`: with RST). A
---- later connection is counted from its first byte; `once`: only the first cut happens.
----@param options { from: "client"|"server", bytes: integer, reset?: boolean, once?: boolean }
+---@class luphant.testing.cut
+---@field from "client"|"server"
+---@field messages? integer
+---@field bytes? integer
+---@field reset? boolean
+---@field half? boolean
+---@field once? boolean
+
+--- Lets so much more pass in a direction, then closes the connection with FIN, both ways; `reset`: with RST; `half`:
+--- this direction only, as `half_close`. How much: `messages` whole messages of PostgreSQL's protocol and then `bytes`
+--- bytes of the next one; either may be left out. Messages can be told apart in plain text only: under TLS a cut by
+--- messages waits for ever once the handshake has begun. A later connection is counted from its beginning; `once`:
+--- only the first cut happens.
+---@param options luphant.testing.cut
 function proxy:cut_after(options)
   local from = check_from(options, 2)
-  local bytes = check_number(options, "bytes", 2)
   if not from then error('cut_after needs from = "client" or "server"', 2) end
-  local set = { cut = bytes, reset = options.reset or false, once = options.once or false }
+  if options.bytes == nil and options.messages == nil then error("cut_after needs bytes or messages, or both", 2) end
+  local cut = {
+    messages = options.messages == nil and 0 or check_number(options, "messages", 2),
+    bytes = options.bytes == nil and 0 or check_number(options, "bytes", 2),
+  }
+  local set = { cut = cut, reset = options.reset or false, half = options.half or false, once = options.once or false }
   ask(self, "rule", { from = from, set = set })
 end
 
@@ -83,13 +98,30 @@ function proxy:cut(options)
   ask(self, "cut", { reset = options and options.reset or false })
 end
 
---- Every byte arrives `seconds` later.
----@param options { seconds: number, from?: "client"|"server" }
-function proxy:delay(options)
-  ask(self, "rule", { from = check_from(options, 2), set = { delay = check_number(options, "seconds", 2) } })
+--- Ends one direction of all open connections: the other side gets what is on its way and then FIN. What the speaker
+--- says from then on is thrown away; the other direction goes on.
+---@param options { from: "client"|"server" }
+function proxy:half_close(options)
+  local from = check_from(options, 2)
+  if not from then error('half_close needs from = "client" or "server"', 2) end
+  ask(self, "half_close", { from = from })
 end
 
---- At most so many bytes per second (one connection, one direction).
+--- The far end has rebooted: it knows nothing of the open connections. Their clients notice nothing until they speak,
+--- and are answered with RST then. New connections are served.
+function proxy:forget()
+  ask(self, "forget")
+end
+
+--- Every byte arrives `seconds` later, and up to `jitter` seconds more by chance; order is kept.
+---@param options { seconds: number, jitter?: number, from?: "client"|"server" }
+function proxy:delay(options)
+  local jitter = options and options.jitter ~= nil and check_number(options, "jitter", 2) or 0
+  local set = { delay = check_number(options, "seconds", 2), jitter = jitter }
+  ask(self, "rule", { from = check_from(options, 2), set = set })
+end
+
+--- Throttles: at most so many bytes per second (one connection, one direction).
 ---@param options { bytes_per_second: number, from?: "client"|"server" }
 function proxy:limit(options)
   local rate = check_number(options, "bytes_per_second", 2)
@@ -119,6 +151,8 @@ end
 ---@field cut integer connections that a fault ended
 ---@field from_client integer bytes forwarded to the server
 ---@field from_server integer bytes forwarded to the client
+---@field messages_from_client integer messages forwarded, as far as they can be told apart (plain text)
+---@field messages_from_server integer
 ---@field round_trips integer how often the client spoke after the server had (or for the first time)
 
 --- What has passed so far; `reset` starts the counters again.
