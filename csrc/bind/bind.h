@@ -15,6 +15,9 @@ int lcancel_start(lua_State *L); /* a method of the connection */
 void ltypemap_open(lua_State *L);
 int ltypemap_new(lua_State *L);                             /* core.typemap() -> map */
 struct lph_typemap *ltypemap_test(lua_State *L, int index); /* NULL when it is something else */
+/* lpool.c */
+void lpool_open(lua_State *L);
+int lpool_new(lua_State *L); /* core.pool(options, seed) -> pool */
 /* lpoll.c */
 extern const luaL_Reg lpoll_functions[];
 /* lfacts.c */

@@ -29,15 +29,22 @@ static void leave(lconn *b, bool failed, bool shared) {
   if (LPH_UNLIKELY(b->close_wanted)) close_now(b);
 }
 
-/* Upvalues: class, body. A protected call is what it takes to leave for certain. */
-static int enter(lua_State *L, lconn *b, bool shared) {
+/* A protected call is what it takes to leave for certain. */
+static int call(lua_State *L, lconn *b, int args, bool shared) {
   bool was_inside = b->entered;
+  b->entered = true;
+  int rc = lua_pcall(L, args, LUA_MULTRET, 0);
+  if (!was_inside) leave(b, rc != 0, shared);
+  return rc;
+}
+
+int lenter_call(lua_State *L, lconn *b, int args) { return call(L, b, args, false); }
+
+/* Upvalues: class, body. */
+static int enter(lua_State *L, lconn *b, bool shared) {
   lua_pushvalue(L, lua_upvalueindex(2));
   lua_insert(L, 1);
-  b->entered = true;
-  int rc = lua_pcall(L, lua_gettop(L) - 1, LUA_MULTRET, 0);
-  if (!was_inside) leave(b, rc != 0, shared);
-  return rc == 0 ? lua_gettop(L) : lua_error(L);
+  return call(L, b, lua_gettop(L) - 1, shared) == 0 ? lua_gettop(L) : lua_error(L);
 }
 
 /* The record of the box is in use, or the box is finalized: the object is made without it. */

@@ -25,6 +25,11 @@ typedef struct lenter_method {
 /* Adds methods to the class of connections. May raise (memory). */
 void lenter_open(lua_State *L, const lenter_method *list);
 
+/* For other boxes that run a method on this one: calls the function below its `args` arguments (the first of them the
+ * box, which nobody is inside of) like a method that is not shared. Results, or the error, replace them; answers what
+ * lua_pcall does. */
+int lenter_call(lua_State *L, lconn *b, int args);
+
 /* Ends the session now, or when the method that is inside the box ends. */
 void lenter_close(lconn *b);
 

@@ -10,6 +10,7 @@
 
 static const luaL_Reg own_functions[] = {{"connection", lconn_new},
                                          {"typemap", ltypemap_new},
+                                         {"pool", lpool_new},
                                          {"set_error_metatable", lerror_set_metatable},
                                          {NULL, NULL}};
 
@@ -43,6 +44,7 @@ int luaopen_luphant_core(lua_State *L) {
   lcancel_open(L);
   ltypemap_open(L);
   lconn_open(L);
+  lpool_open(L);
   add_wrappers(L);
   return 1;
 }

@@ -1,0 +1,490 @@
+/* lpool.c - the pool's state machine (core/pool.h) as Lua sees it, and the one borrow that costs next to nothing.
+ *
+ * The Lua side (luphant.pool) opens, checks, cleans and closes connections and makes borrowers wait. Here a slot is
+ * tied to the box of its connection, so that taking and giving back look at the session itself:
+ *
+ *   pool:take()      -> slot | slot, "check" | "retire" | "lost" | nil | nil, "forked"
+ *   pool:give(slot)  -> nil (idle again) | ticket (lent to that waiter) | "retire" | "closed" | "clean"
+ *   pool:run(code, sql, ...)   a whole verb on whatever is idle:
+ *                    -> true, result                 done, and the connection is idle again
+ *                    |  slot, result, err, more      to be gone on with, as conn:run (lrun.c); the slot is lent
+ *                    |  slot, RAISED, error          the verb raised; the slot is lent
+ *                    |  slot, "check" | ...          as take; nothing has run
+ *                    |  false                        nothing idle
+ *
+ * What a connection must be to be lent again without a look from Lua: open, between two statements, no transaction,
+ * nothing left in the session. Everything else is "clean": tended now, and for Lua to put in order or to close.
+ *
+ * SPDX-License-Identifier: MIT */
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/process.h"
+#include "bind/bind.h"
+#include "bind/lconn.h"
+#include "bind/lenter.h"
+#include "bind/lrun.h"
+#include "core/pool.h"
+
+typedef struct lpool {
+  lph_pool p;
+  bool open;
+  pid_t owner;
+  lconn **conns; /* by slot number; borrowed: the boxes are anchored in the store under the same number */
+  int room;
+} lpool;
+
+static const char raised_mark; /* its address is RAISED */
+
+static const lbox_class pool_class;
+
+static lpool *check(lua_State *L) { return lbox_self(L, 1, &pool_class); }
+
+/* For methods that change something: not after the state's end has finalized the box. */
+static lpool *check_open(lua_State *L) {
+  lpool *b = check(L);
+  if (!b->open) luaL_error(L, "the pool is gone");
+  return b;
+}
+
+static int check_slot(lua_State *L, lpool *b) {
+  int slot = (int)luaL_checkinteger(L, 2);
+  if (lph_pool_slot(&b->p, slot) == NULL) luaL_error(L, "no slot %d", slot);
+  return slot;
+}
+
+static lconn *conn_of(lpool *b, int slot) { return slot < b->room ? b->conns[slot] : NULL; }
+
+static int push_slot(lua_State *L, int slot) {
+  if (slot <= 0) return 0;
+  lua_pushinteger(L, slot);
+  return 1;
+}
+
+/* ---- options ------------------------------------------------------------------------------------------ */
+
+static double number(lua_State *L, int at, const char *key) {
+  lua_getfield(L, at, key);
+  double n = lua_isnil(L, -1) ? 0 : luaL_checknumber(L, -1);
+  lua_pop(L, 1);
+  return n;
+}
+
+static int count(lua_State *L, int at, const char *key) {
+  double n = number(L, at, key);
+  return n < 0 ? 0 : n > LPH_POOL_MAX ? LPH_POOL_MAX : (int)n;
+}
+
+static lph_pool_options read_options(lua_State *L, int at) {
+  luaL_checktype(L, at, LUA_TTABLE);
+  lph_pool_options o = {
+    .max = count(L, at, "max_connections"),
+    .min = count(L, at, "min_connections"),
+    .max_waiting = count(L, at, "max_waiting"),
+    .idle_timeout = number(L, at, "idle_timeout"),
+    .max_lifetime = number(L, at, "max_lifetime"),
+    .jitter = number(L, at, "lifetime_jitter"),
+    .check_after = number(L, at, "check_after"),
+    .keepalive = number(L, at, "keepalive"),
+    .max_uses = (uint64_t)number(L, at, "max_uses"),
+  };
+  lua_getfield(L, at, "fifo");
+  o.fifo = lua_toboolean(L, -1);
+  lua_pop(L, 1);
+  return o;
+}
+
+/* The array of boxes must reach as far as the slots do. */
+static bool make_room(lpool *b) {
+  int wanted = b->p.slot_room + 1;
+  if (wanted <= b->room) return true;
+  lconn **grown = lph_regrow(b->conns, (size_t)wanted, sizeof *grown);
+  if (grown == NULL) return false;
+  while (b->room < wanted) grown[b->room++] = NULL;
+  b->conns = grown;
+  return true;
+}
+
+/* core.pool(options, seed) -> pool */
+int lpool_new(lua_State *L) {
+  lph_pool_options o = read_options(L, 1);
+  double seed = luaL_optnumber(L, 2, 0);
+  lpool *b = lbox_new(L, &pool_class, sizeof *b);
+  b->open = true;
+  b->owner = lph_process_id();
+  if (lph_pool_init(&b->p, &o, (uint64_t)seed) != LPH_OK || !make_room(b))
+    return luaL_error(L, "not enough memory");
+  return 1;
+}
+
+/* pool:resize(options) */
+static int lpool_resize(lua_State *L) {
+  lpool *b = check_open(L);
+  lph_pool_options o = read_options(L, 2);
+  if (lph_pool_resize(&b->p, &o) != LPH_OK || !make_room(b)) return luaL_error(L, "not enough memory");
+  return 0;
+}
+
+static int lpool__gc(lua_State *L) {
+  lpool *b = check(L);
+  if (b->open) {
+    lph_pool_clear(&b->p);
+    lph_free(b->conns);
+    b->conns = NULL;
+    b->room = 0;
+  }
+  b->open = false;
+  return 0;
+}
+
+/* ---- taking and giving back ------------------------------------------------------------------------------ */
+
+/* The box behind a slot; nil takes it away. pool:attach(slot [, conn]) */
+static int lpool_attach(lua_State *L) {
+  lpool *b = check_open(L);
+  int slot = check_slot(L, b);
+  lua_settop(L, 3);
+  lconn *conn = lua_isnil(L, 3) ? NULL : lbox_test(L, 3, &lconn_class);
+  if (conn == NULL && !lua_isnil(L, 3)) return luaL_error(L, "connection expected");
+  lcompat_getstore(L, 1);
+  lua_pushvalue(L, 3);
+  lua_rawseti(L, -2, slot);
+  b->conns[slot] = conn;
+  return 0;
+}
+
+/* What keeps this connection from being lent as it is; NULL: nothing. */
+static const char *obstacle(lconn *conn, lph_pool_due due) {
+  if (LPH_UNLIKELY(due == LPH_DUE_RETIRE)) return "retire";
+  if (LPH_UNLIKELY(conn == NULL || conn->finalized || conn->entered || conn->c.state != LPH_IDLE))
+    return "lost";
+  if (LPH_UNLIKELY(lph_conn_look(&conn->c) != LPH_OK)) return "lost";
+  return LPH_UNLIKELY(due == LPH_DUE_CHECK) ? "check" : NULL;
+}
+
+static int lpool_take(lua_State *L) {
+  lpool *b = check_open(L);
+  if (LPH_UNLIKELY(b->owner != lph_process_id())) {
+    lua_pushnil(L);
+    lua_pushliteral(L, "forked");
+    return 2;
+  }
+  lph_pool_due due;
+  int slot = lph_pool_take(&b->p, lph_now(), &due);
+  if (slot == LPH_POOL_NONE) return 0;
+  const char *why = obstacle(conn_of(b, slot), due);
+  lua_pushinteger(L, slot);
+  if (LPH_LIKELY(why == NULL)) return 1;
+  lua_pushstring(L, why);
+  return 2;
+}
+
+static bool is_in_order(const lconn *conn) {
+  return conn->c.state == LPH_IDLE && !conn->untaken && !conn->held && !conn->entered &&
+         PQtransactionStatus(conn->c.pg) == PQTRANS_IDLE;
+}
+
+/* Pushes nothing when the connection is idle again. */
+static int give(lua_State *L, lpool *b, int slot) {
+  lconn *conn = conn_of(b, slot);
+  double now = lph_now();
+  const char *what;
+  if (LPH_UNLIKELY(conn == NULL || conn->finalized || conn->c.state == LPH_CLOSED ||
+                   conn->c.owner != lph_process_id())) {
+    lph_pool_tend(&b->p, slot, now);
+    what = "closed";
+  } else if (LPH_UNLIKELY(!is_in_order(conn))) {
+    lph_pool_tend(&b->p, slot, now);
+    what = "clean";
+  } else {
+    int ticket = lph_pool_give(&b->p, slot, now);
+    if (LPH_LIKELY(ticket == LPH_POOL_NONE)) return 0;
+    if (ticket > 0) return push_slot(L, ticket);
+    what = "retire";
+  }
+  lua_pushstring(L, what);
+  return 1;
+}
+
+static int lpool_give(lua_State *L) {
+  lpool *b = check_open(L);
+  int slot = check_slot(L, b);
+  lph_slot_state state = lph_pool_slot(&b->p, slot)->state;
+  if (state != LPH_SLOT_USED && state != LPH_SLOT_TENDED) return luaL_error(L, "slot %d is not lent", slot);
+  return give(L, b, slot);
+}
+
+/* Upvalues: class, lconn_run. */
+static int lpool_run(lua_State *L) {
+  lpool *b = check_open(L);
+  lph_pool_due due;
+  if (LPH_UNLIKELY(b->owner != lph_process_id())) return lua_pushboolean(L, 0), 1;
+  int slot = lph_pool_take(&b->p, lph_now(), &due);
+  if (slot == LPH_POOL_NONE) return lua_pushboolean(L, 0), 1;
+  lconn *conn = conn_of(b, slot);
+  const char *why = obstacle(conn, due);
+  if (LPH_UNLIKELY(why != NULL)) {
+    lua_pushinteger(L, slot);
+    lua_pushstring(L, why);
+    return 2;
+  }
+  lcompat_getstore(L, 1);
+  lua_rawgeti(L, -1, slot);
+  lua_replace(L, 1); /* the box in the pool's place */
+  lua_pop(L, 1);
+  lua_pushvalue(L, lua_upvalueindex(2));
+  lua_insert(L, 1);
+  int rc = lenter_call(L, conn, lua_gettop(L) - 1); /* results stand at 1 ... */
+  int n = lua_gettop(L);
+  if (LPH_LIKELY(rc == 0 && n == 1 && is_in_order(conn) && b->p.waiting == 0)) {
+    if (LPH_LIKELY(lph_pool_give(&b->p, slot, lph_now()) == LPH_POOL_NONE)) {
+      lua_pushboolean(L, 1);
+      lua_insert(L, 1);
+      return 2;
+    }
+  }
+  lua_pushinteger(L, slot);
+  lua_insert(L, 1);
+  if (rc != 0) {
+    lua_pushlightuserdata(L, (void *)&raised_mark);
+    lua_insert(L, 2);
+  }
+  return lua_gettop(L);
+}
+
+/* ---- the plain rest ------------------------------------------------------------------------------------------ */
+
+static int lpool_tend(lua_State *L) {
+  lpool *b = check_open(L);
+  lph_pool_tend(&b->p, check_slot(L, b), lph_now());
+  return 0;
+}
+
+/* Its connection is gone: the slot is empty and holds on to no box. */
+static int lpool_drop(lua_State *L) {
+  lpool *b = check_open(L);
+  int slot = check_slot(L, b);
+  lph_pool_drop(&b->p, slot);
+  b->conns[slot] = NULL;
+  lcompat_getstore(L, 1);
+  lua_pushnil(L);
+  lua_rawseti(L, -2, slot);
+  return 0;
+}
+
+static int lpool_touch(lua_State *L) {
+  lpool *b = check_open(L);
+  lph_pool_touch(&b->p, check_slot(L, b), lph_now());
+  return 0;
+}
+
+/* pool:enqueue() -> ticket | nil, "full" */
+static int lpool_enqueue(lua_State *L) {
+  lpool *b = check_open(L);
+  int ticket = lph_pool_enqueue(&b->p, lph_now());
+  if (ticket > 0) return push_slot(L, ticket);
+  if (ticket == LPH_POOL_NO_MEMORY) return luaL_error(L, "not enough memory");
+  lua_pushnil(L);
+  lua_pushliteral(L, "full");
+  return 2;
+}
+
+static int lpool_served(lua_State *L) {
+  lpool *b = check_open(L);
+  return push_slot(L, lph_pool_served(&b->p, (int)luaL_checkinteger(L, 2)));
+}
+
+static int lpool_leave(lua_State *L) {
+  lpool *b = check_open(L);
+  return push_slot(L, lph_pool_leave(&b->p, (int)luaL_checkinteger(L, 2), lph_now()));
+}
+
+static int lpool_dismiss(lua_State *L) { return push_slot(L, lph_pool_dismiss(&check_open(L)->p)); }
+
+static int lpool_grow(lua_State *L) { return push_slot(L, lph_pool_grow(&check_open(L)->p, lph_now())); }
+
+static int push_time(lua_State *L, double at) {
+  if (at <= 0) return 0;
+  lua_pushnumber(L, at);
+  return 1;
+}
+
+static int lpool_grow_at(lua_State *L) {
+  return push_time(L, lph_pool_grow_at(&check_open(L)->p, lph_now()));
+}
+
+static int lpool_chore_at(lua_State *L) {
+  return push_time(L, lph_pool_chore_at(&check_open(L)->p, lph_now()));
+}
+
+/* pool:born(slot) -> nil | ticket | "retire" */
+static int lpool_born(lua_State *L) {
+  lpool *b = check_open(L);
+  int ticket = lph_pool_born(&b->p, check_slot(L, b), lph_now());
+  if (ticket >= 0) return push_slot(L, ticket);
+  lua_pushliteral(L, "retire");
+  return 1;
+}
+
+static int lpool_stillborn(lua_State *L) {
+  lpool *b = check_open(L);
+  lph_pool_stillborn(&b->p, check_slot(L, b), lph_now());
+  return 0;
+}
+
+/* pool:chore() -> "close" | "ping" | "connect", slot | nil */
+static int lpool_chore(lua_State *L) {
+  static const char *const names[] = {NULL, "close", "ping", "connect"};
+  lpool *b = check_open(L);
+  int slot = 0;
+  lph_chore chore = lph_pool_chore(&b->p, lph_now(), &slot);
+  if (chore == LPH_CHORE_NONE) return 0;
+  lua_pushstring(L, names[chore]);
+  lua_pushinteger(L, slot);
+  return 2;
+}
+
+static int lpool_refresh(lua_State *L) {
+  lph_pool_refresh(&check_open(L)->p);
+  return 0;
+}
+
+/* Nothing is lent from now on, and what comes back is to be closed. */
+static int lpool_close(lua_State *L) {
+  check_open(L)->p.closing = true;
+  return 0;
+}
+
+/* After a fork: the slots are empty, the tickets void, the process is the owner. pool:restart() */
+static int lpool_restart(lua_State *L) {
+  lpool *b = check_open(L);
+  for (int slot = 1; slot <= b->p.slot_room; slot++) {
+    lph_pool_drop(&b->p, slot);
+    b->conns[slot] = NULL;
+  }
+  for (int ticket = 1; ticket <= b->p.ticket_room; ticket++) lph_pool_leave(&b->p, ticket, 0);
+  b->owner = lph_process_id();
+  lua_newtable(L);
+  lcompat_setstore(L, 1);
+  return 0;
+}
+
+/* ---- figures -------------------------------------------------------------------------------------------------- */
+
+static void set(lua_State *L, const char *key, double value) {
+  lua_pushnumber(L, value);
+  lua_setfield(L, -2, key);
+}
+
+static void set_count(lua_State *L, const char *key, uint64_t value) {
+  lua_pushinteger(L, (lua_Integer)value);
+  lua_setfield(L, -2, key);
+}
+
+/* { count =, sum =, max =, buckets = { { le = seconds, count = cumulative } ... } }; empty upper buckets are left out */
+static void set_histo(lua_State *L, const char *key, const lph_histo *h) {
+  lua_createtable(L, 0, 4);
+  set_count(L, "count", h->count);
+  set(L, "sum", h->sum);
+  set(L, "max", h->max);
+  lua_newtable(L);
+  uint64_t sum = 0;
+  for (int k = 0; k < LPH_HISTO_BUCKETS && sum < h->count; k++) {
+    sum += h->bucket[k];
+    lua_createtable(L, 0, 2);
+    set(L, "le", lph_histo_border(k));
+    set_count(L, "count", sum);
+    lua_rawseti(L, -2, k + 1);
+  }
+  lua_setfield(L, -2, "buckets");
+  lua_setfield(L, -2, key);
+}
+
+/* pool:counts() -> { total =, idle =, used =, connecting =, waiting =, max =, min =, borrowed = ... } */
+static int lpool_counts(lua_State *L) {
+  const lph_pool *p = &check_open(L)->p;
+  lua_createtable(L, 0, 16);
+  set_count(L, "total", (uint64_t)lph_pool_total(p));
+  set_count(L, "idle", (uint64_t)p->idle_count);
+  set_count(L, "used", (uint64_t)p->used);
+  set_count(L, "connecting", (uint64_t)p->connecting);
+  set_count(L, "waiting", (uint64_t)p->waiting);
+  set_count(L, "max", (uint64_t)p->options.max);
+  set_count(L, "min", (uint64_t)p->options.min);
+  set_count(L, "borrowed", p->count.borrowed);
+  set_count(L, "waited", p->count.waited);
+  set_count(L, "refused", p->count.refused);
+  set_count(L, "connected", p->count.connected);
+  set_count(L, "connect_failed", p->count.connect_failed);
+  set_count(L, "closed", p->count.closed);
+  return 1;
+}
+
+/* pool:histograms() -> { wait =, connect =, use = } */
+static int lpool_histograms(lua_State *L) {
+  const lph_pool *p = &check_open(L)->p;
+  lua_createtable(L, 0, 3);
+  set_histo(L, "wait", &p->wait);
+  set_histo(L, "connect", &p->connect);
+  set_histo(L, "use", &p->use);
+  return 1;
+}
+
+/* pool:slot(number) -> state, seconds in it, age, uses | nil; state: "connecting", "idle", "used", "tended" */
+static int lpool_slot(lua_State *L) {
+  static const char *const names[] = {"empty", "connecting", "idle", "used", "tended"};
+  lpool *b = check_open(L);
+  const lph_slot *s = lph_pool_slot(&b->p, (int)luaL_checkinteger(L, 2));
+  if (s == NULL || s->state == LPH_SLOT_EMPTY) return 0;
+  double now = lph_now();
+  lua_pushstring(L, names[s->state]);
+  lua_pushnumber(L, now - s->since);
+  lua_pushnumber(L, s->state == LPH_SLOT_CONNECTING ? 0 : now - s->born);
+  lua_pushinteger(L, (lua_Integer)s->uses);
+  return 4;
+}
+
+/* pool:size() -> highest slot number; pool:waiting() -> number */
+static int lpool_size(lua_State *L) { return lua_pushinteger(L, check_open(L)->p.slot_room), 1; }
+static int lpool_waiting(lua_State *L) { return lua_pushinteger(L, check_open(L)->p.waiting), 1; }
+
+static const luaL_Reg pool_methods[] = {{"take", lpool_take},
+                                        {"give", lpool_give},
+                                        {"attach", lpool_attach},
+                                        {"tend", lpool_tend},
+                                        {"drop", lpool_drop},
+                                        {"touch", lpool_touch},
+                                        {"enqueue", lpool_enqueue},
+                                        {"served", lpool_served},
+                                        {"leave", lpool_leave},
+                                        {"dismiss", lpool_dismiss},
+                                        {"grow", lpool_grow},
+                                        {"grow_at", lpool_grow_at},
+                                        {"born", lpool_born},
+                                        {"stillborn", lpool_stillborn},
+                                        {"chore", lpool_chore},
+                                        {"chore_at", lpool_chore_at},
+                                        {"refresh", lpool_refresh},
+                                        {"close", lpool_close},
+                                        {"restart", lpool_restart},
+                                        {"resize", lpool_resize},
+                                        {"counts", lpool_counts},
+                                        {"slot", lpool_slot},
+                                        {"histograms", lpool_histograms},
+                                        {"size", lpool_size},
+                                        {"waiting", lpool_waiting},
+                                        {NULL, NULL}};
+static const luaL_Reg pool_meta[] = {{"__gc", lpool__gc}, {NULL, NULL}};
+static const lbox_class pool_class = {"luphant.core.pool", pool_methods, pool_meta};
+
+void lpool_open(lua_State *L) {
+  lbox_open(L, &pool_class);
+  luaL_getmetatable(L, pool_class.name); /* mt */
+  lua_getfield(L, -1, "__index");        /* mt methods */
+  lua_pushvalue(L, -2);
+  lua_pushcfunction(L, lconn_run);
+  lua_pushcclosure(L, lpool_run, 2);
+  lua_setfield(L, -2, "run");
+  lua_pop(L, 2);
+  lua_pushlightuserdata(L, (void *)&raised_mark);
+  lua_setfield(L, -2, "RAISED"); /* of the module table on top */
+}

@@ -1,0 +1,339 @@
+/* pool.c - see pool.h. SPDX-License-Identifier: MIT */
+#include "core/pool.h"
+
+#include "base/mem.h"
+
+#define FIRST_PAUSE 0.05
+#define LONGEST_PAUSE 5.0
+
+typedef struct lph_ticket {
+  lph_list link; /* in pool->queue while waiting, in pool->free_tickets while nobody's */
+  int number;
+  int slot;
+  bool taken; /* somebody holds it */
+  double since;
+} lph_ticket;
+
+/* xorshift64*: good enough to spread lifetimes and attempts, and repeatable. */
+static double random_share(lph_pool *p) {
+  uint64_t x = p->random;
+  x ^= x >> 12;
+  x ^= x << 25;
+  x ^= x >> 27;
+  p->random = x;
+  return (double)((x * UINT64_C(2685821657736338717)) >> 11) / 9007199254740992.0;
+}
+
+/* ---- making and resizing ------------------------------------------------------------------------------ */
+
+static lph_err add_slots(lph_pool *p, int wanted) {
+  if (wanted <= p->slot_room) return LPH_OK;
+  lph_slot **grown = lph_regrow(p->slots, (size_t)wanted, sizeof *grown);
+  if (grown == NULL) return LPH_ENOMEM;
+  p->slots = grown;
+  while (p->slot_room < wanted) {
+    lph_slot *s = lph_zalloc(sizeof *s);
+    if (s == NULL) return LPH_ENOMEM;
+    s->number = p->slot_room + 1;
+    lph_list_init(&s->link);
+    lph_list_push_back(&p->empty, &s->link);
+    p->slots[p->slot_room++] = s;
+  }
+  return LPH_OK;
+}
+
+lph_err lph_pool_init(lph_pool *p, const lph_pool_options *options, uint64_t seed) {
+  *p = (lph_pool){.options = *options, .random = seed != 0 ? seed : UINT64_C(0x9e3779b97f4a7c15)};
+  lph_list_init(&p->idle);
+  lph_list_init(&p->empty);
+  lph_list_init(&p->queue);
+  lph_list_init(&p->free_tickets);
+  return add_slots(p, options->max);
+}
+
+void lph_pool_clear(lph_pool *p) {
+  for (int i = 0; i < p->slot_room; i++) lph_free(p->slots[i]);
+  for (int i = 0; i < p->ticket_room; i++) lph_free(p->tickets[i]);
+  lph_free(p->slots);
+  lph_free(p->tickets);
+  p->slots = NULL;
+  p->tickets = NULL;
+  p->slot_room = p->ticket_room = 0;
+}
+
+static double end_of_life(lph_pool *p, double born) {
+  double life = p->options.max_lifetime;
+  return life > 0 ? born + life * (1 - p->options.jitter * random_share(p)) : 0;
+}
+
+lph_err lph_pool_resize(lph_pool *p, const lph_pool_options *options) {
+  if (add_slots(p, options->max) != LPH_OK) return LPH_ENOMEM;
+  bool new_life = options->max_lifetime != p->options.max_lifetime || options->jitter != p->options.jitter;
+  p->options = *options;
+  for (int i = 0; new_life && i < p->slot_room; i++)
+    if (p->slots[i]->state >= LPH_SLOT_IDLE) p->slots[i]->expires = end_of_life(p, p->slots[i]->born);
+  return LPH_OK;
+}
+
+lph_slot *lph_pool_slot(const lph_pool *p, int number) {
+  return number >= 1 && number <= p->slot_room ? p->slots[number - 1] : NULL;
+}
+
+/* ---- states ---------------------------------------------------------------------------------------------- */
+
+static int *counter_of(lph_pool *p, lph_slot_state state) {
+  switch (state) {
+    case LPH_SLOT_CONNECTING: return &p->connecting;
+    case LPH_SLOT_IDLE: return &p->idle_count;
+    case LPH_SLOT_USED:
+    case LPH_SLOT_TENDED: return &p->used;
+    case LPH_SLOT_EMPTY: break;
+  }
+  return NULL;
+}
+
+static void enter(lph_pool *p, lph_slot *s, lph_slot_state state, double now) {
+  int *before = counter_of(p, s->state), *after = counter_of(p, state);
+  if (before != NULL) --*before;
+  if (after != NULL) ++*after;
+  lph_list_remove(&s->link);
+  if (state == LPH_SLOT_IDLE) lph_list_push_back(&p->idle, &s->link);
+  if (state == LPH_SLOT_EMPTY) lph_list_push_front(&p->empty, &s->link);
+  s->state = state;
+  s->since = now;
+}
+
+/* Must this connection go instead of being lent again? */
+static bool is_over(const lph_pool *p, const lph_slot *s, double now) {
+  const lph_pool_options *o = &p->options;
+  return p->closing || s->epoch != p->epoch || (s->expires > 0 && now >= s->expires) ||
+         (o->max_uses > 0 && s->uses >= o->max_uses) || lph_pool_total(p) > o->max;
+}
+
+/* ---- borrowing --------------------------------------------------------------------------------------------- */
+
+static void lend(lph_pool *p, lph_slot *s, double now) {
+  enter(p, s, LPH_SLOT_USED, now);
+  s->uses++;
+  p->count.borrowed++;
+}
+
+int lph_pool_take(lph_pool *p, double now, lph_pool_due *due) {
+  *due = LPH_DUE_NOTHING;
+  if (p->waiting > 0) return LPH_POOL_NONE;
+  lph_list *node = p->options.fifo ? lph_list_first(&p->idle) : lph_list_last(&p->idle);
+  if (node == NULL) return LPH_POOL_NONE;
+  lph_slot *s = lph_list_entry(node, lph_slot, link);
+  if (LPH_UNLIKELY(is_over(p, s, now))) {
+    *due = LPH_DUE_RETIRE;
+  } else if (p->options.check_after > 0 && now - s->seen > p->options.check_after) {
+    *due = LPH_DUE_CHECK;
+  }
+  lend(p, s, now);
+  lph_histo_add(&p->wait, 0);
+  return s->number;
+}
+
+/* The first waiter gets it, or it is idle. */
+static int serve(lph_pool *p, lph_slot *s, double now) {
+  lph_list *node = lph_list_pop_front(&p->queue);
+  if (LPH_LIKELY(node == NULL)) {
+    enter(p, s, LPH_SLOT_IDLE, now);
+    return LPH_POOL_NONE;
+  }
+  lph_ticket *t = lph_list_entry(node, lph_ticket, link);
+  p->waiting--;
+  t->slot = s->number;
+  lend(p, s, now);
+  return t->number;
+}
+
+static void end_use(lph_pool *p, lph_slot *s, double now) {
+  if (s->state != LPH_SLOT_USED) return;
+  lph_histo_add(&p->use, now - s->since);
+  s->rested = now;
+}
+
+int lph_pool_give(lph_pool *p, int slot, double now) {
+  lph_slot *s = lph_pool_slot(p, slot);
+  end_use(p, s, now);
+  s->seen = now;
+  if (LPH_UNLIKELY(is_over(p, s, now))) {
+    enter(p, s, LPH_SLOT_TENDED, now);
+    return LPH_POOL_RETIRE;
+  }
+  return serve(p, s, now);
+}
+
+void lph_pool_tend(lph_pool *p, int slot, double now) {
+  lph_slot *s = lph_pool_slot(p, slot);
+  end_use(p, s, now);
+  enter(p, s, LPH_SLOT_TENDED, now);
+}
+
+void lph_pool_drop(lph_pool *p, int slot) {
+  lph_slot *s = lph_pool_slot(p, slot);
+  if (s->state == LPH_SLOT_EMPTY) return;
+  p->count.closed++;
+  enter(p, s, LPH_SLOT_EMPTY, 0);
+}
+
+void lph_pool_touch(lph_pool *p, int slot, double now) { lph_pool_slot(p, slot)->seen = now; }
+
+/* ---- waiting ------------------------------------------------------------------------------------------------- */
+
+static lph_ticket *ticket_of(const lph_pool *p, int number) {
+  if (number < 1 || number > p->ticket_room) return NULL;
+  lph_ticket *t = p->tickets[number - 1];
+  return t->taken ? t : NULL;
+}
+
+static lph_ticket *new_ticket(lph_pool *p) {
+  lph_list *node = lph_list_pop_front(&p->free_tickets);
+  if (node != NULL) return lph_list_entry(node, lph_ticket, link);
+  if (p->ticket_room == LPH_POOL_MAX) return NULL;
+  lph_ticket **grown = lph_regrow(p->tickets, (size_t)p->ticket_room + 1, sizeof *grown);
+  if (grown == NULL) return NULL;
+  p->tickets = grown;
+  lph_ticket *t = lph_zalloc(sizeof *t);
+  if (t == NULL) return NULL;
+  lph_list_init(&t->link);
+  grown[p->ticket_room++] = t;
+  t->number = p->ticket_room;
+  return t;
+}
+
+int lph_pool_enqueue(lph_pool *p, double now) {
+  if (p->options.max_waiting > 0 && p->waiting >= p->options.max_waiting) {
+    p->count.refused++;
+    return LPH_POOL_FULL;
+  }
+  lph_ticket *t = new_ticket(p);
+  if (t == NULL) return LPH_POOL_NO_MEMORY;
+  t->taken = true;
+  t->slot = 0;
+  t->since = now;
+  lph_list_push_back(&p->queue, &t->link);
+  p->waiting++;
+  p->count.waited++;
+  return t->number;
+}
+
+int lph_pool_served(const lph_pool *p, int ticket) {
+  lph_ticket *t = ticket_of(p, ticket);
+  return t == NULL ? LPH_POOL_NONE : t->slot;
+}
+
+int lph_pool_leave(lph_pool *p, int ticket, double now) {
+  lph_ticket *t = ticket_of(p, ticket);
+  if (t == NULL) return LPH_POOL_NONE;
+  bool queued = t->slot == 0 && !lph_list_is_empty(&t->link);
+  if (queued) p->waiting--;
+  if (t->slot != 0) lph_histo_add(&p->wait, now - t->since);
+  int slot = t->slot;
+  t->taken = false;
+  t->slot = 0;
+  lph_list_remove(&t->link);
+  lph_list_push_front(&p->free_tickets, &t->link);
+  return slot;
+}
+
+int lph_pool_dismiss(lph_pool *p) {
+  lph_list *node = lph_list_pop_front(&p->queue);
+  if (node == NULL) return LPH_POOL_NONE;
+  p->waiting--;
+  return lph_list_entry(node, lph_ticket, link)->number;
+}
+
+/* ---- growing ----------------------------------------------------------------------------------------------------- */
+
+/* So many attempts at once: a quarter of the pool. A restarted server is not met by a storm, and one slow connect does
+ * not hold up all. */
+static int most_connecting(const lph_pool *p) { return p->options.max / 4 > 1 ? p->options.max / 4 : 1; }
+
+/* Would another connection find somebody who needs it? */
+static bool is_needed(const lph_pool *p) {
+  int total = lph_pool_total(p);
+  if (p->closing || total >= p->options.max) return false;
+  return p->waiting > p->connecting || total < p->options.min;
+}
+
+int lph_pool_grow(lph_pool *p, double now) {
+  if (!is_needed(p) || now < p->resume_at) return LPH_POOL_NONE;
+  /* After a failure one attempt at a time finds out whether the trouble is over. */
+  if (p->connecting >= (p->pause > 0 ? 1 : most_connecting(p))) return LPH_POOL_NONE;
+  lph_list *node = lph_list_first(&p->empty);
+  if (node == NULL) return LPH_POOL_NONE;
+  lph_slot *s = lph_list_entry(node, lph_slot, link);
+  enter(p, s, LPH_SLOT_CONNECTING, now);
+  return s->number;
+}
+
+double lph_pool_grow_at(const lph_pool *p, double now) {
+  return is_needed(p) && now < p->resume_at ? p->resume_at : 0;
+}
+
+int lph_pool_born(lph_pool *p, int slot, double now) {
+  lph_slot *s = lph_pool_slot(p, slot);
+  p->pause = p->resume_at = 0;
+  p->count.connected++;
+  lph_histo_add(&p->connect, now - s->since);
+  s->uses = 0;
+  s->epoch = p->epoch;
+  s->born = s->seen = s->rested = now;
+  s->expires = end_of_life(p, now);
+  if (p->closing || lph_pool_total(p) > p->options.max) {
+    enter(p, s, LPH_SLOT_TENDED, now);
+    return LPH_POOL_RETIRE;
+  }
+  return serve(p, s, now);
+}
+
+void lph_pool_stillborn(lph_pool *p, int slot, double now) {
+  p->count.connect_failed++;
+  double most = p->pause * 3 < LONGEST_PAUSE ? p->pause * 3 : LONGEST_PAUSE;
+  p->pause = p->pause > 0 ? FIRST_PAUSE + random_share(p) * (most - FIRST_PAUSE) : FIRST_PAUSE;
+  p->resume_at = now + p->pause;
+  enter(p, lph_pool_slot(p, slot), LPH_SLOT_EMPTY, 0);
+}
+
+/* ---- housekeeping ------------------------------------------------------------------------------------------------- */
+
+/* When an idle connection has to go; 0 = not by time. */
+static double close_at(const lph_pool *p, const lph_slot *s) {
+  double at = s->expires, idle = p->options.idle_timeout;
+  if (idle > 0 && lph_pool_total(p) > p->options.min && (at == 0 || s->rested + idle < at))
+    at = s->rested + idle;
+  return at;
+}
+
+static double ping_at(const lph_pool *p, const lph_slot *s) {
+  return p->options.keepalive > 0 ? s->seen + p->options.keepalive : 0;
+}
+
+lph_chore lph_pool_chore(lph_pool *p, double now, int *slot) {
+  lph_list_each(&p->idle, node, after) {
+    lph_slot *s = lph_list_entry(node, lph_slot, link);
+    double at = close_at(p, s);
+    bool ping = ping_at(p, s) > 0 && now >= ping_at(p, s);
+    bool over = is_over(p, s, now) || (at > 0 && now >= at);
+    if (!over && !ping) continue;
+    *slot = s->number;
+    enter(p, s, LPH_SLOT_TENDED, now);
+    return over ? LPH_CHORE_CLOSE : LPH_CHORE_PING;
+  }
+  *slot = lph_pool_grow(p, now);
+  return *slot > 0 ? LPH_CHORE_CONNECT : LPH_CHORE_NONE;
+}
+
+static double sooner(double a, double b) { return a == 0 || (b > 0 && b < a) ? b : a; }
+
+double lph_pool_chore_at(const lph_pool *p, double now) {
+  double at = lph_pool_grow_at(p, now);
+  lph_list_each(&p->idle, node, after) {
+    const lph_slot *s = lph_list_entry(node, lph_slot, link);
+    if (is_over(p, s, now)) return now;
+    at = sooner(sooner(at, close_at(p, s)), ping_at(p, s));
+  }
+  return at;
+}
