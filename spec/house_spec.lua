@@ -77,6 +77,7 @@ local MAY_USE_CORE = { runtime = true, services = true, features = true, testing
 local LUA_FOREIGN = {
   argparse = "cli",
   cjson = "shape",
+  cqueues = "wait",
   ffi = "shape",
   lfs = "migrate",
   socket = "testing",

@@ -1,46 +1,13 @@
--- The verbs under each waiter that can be had here: the plain one, the same step by step, and one that yields.
+-- The verbs of a connection under every waiter.
 --
 -- SPDX-License-Identifier: MIT
 
 local core = require "luphant.core"
-local poll = require "luphant.wait.poll"
 local probe = require "spec.support.probe"
-local scheduler = require "spec.support.scheduler"
 local suite = require "spec.contract.verbs_suite"
+local worlds = require "spec.contract.worlds"
 
-local function run_here(fn) fn() end
-
-suite {
-  name = "poll",
-  start = function() return { run = run_here, waiter = "poll" } end,
-}
-
--- The core knows the plain waiter by name and then waits in C; under another name every step goes through Lua.
-suite {
-  name = "poll, step by step",
-  start = function()
-    local waiter = {}
-    for key, value in pairs(poll.waiter()) do waiter[key] = value end
-    waiter.name = "step by step"
-    return { run = run_here, waiter = waiter }
-  end,
-}
-
-local function yielding_world()
-  local loop = scheduler.new()
-  local world = { waiter = loop.waiter }
-  function world.run(fn) return loop:run(fn) end
-  function world.spawn(fn) return loop:spawn(fn) end
-  function world.pause(seconds) loop.waiter.sleep(core.now() + seconds) end
-  function world.join(tasks)
-    for _, task in ipairs(tasks) do
-      while not task.done do world.pause(0.002) end
-    end
-  end
-  return world
-end
-
-suite { name = "that yields to a scheduler of coroutines", start = yielding_world, has_others = true }
+for _, setting in ipairs(worlds.all) do suite(setting) end
 
 describe("under a waiter that yields", function()
   it("a name that takes long to resolve stops nobody", function()

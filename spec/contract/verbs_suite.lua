@@ -1,17 +1,12 @@
--- What the verbs of a connection promise under any waiter. `suite(setting)` defines the tests:
---
---   setting.name        of the waiter
---   setting.start()     -> world, made anew for each test:
---     world.run(fn)       runs fn where the waiter may be used, to its end; raises what fn raises
---     world.waiter        what luphant.connect is given
---     world.spawn(fn)     starts fn beside the caller, in the same surroundings -> { done =, result = };
---                         nil where nobody else can run: the tests of several callers are left out then
+-- What the verbs of a connection promise under any waiter. `suite(setting)` defines the tests; for settings and
+-- their worlds see spec/contract/worlds.lua.
 --
 -- SPDX-License-Identifier: MIT
 
 -- A module does not see what busted gives a spec.
 local busted = require "busted"
-local describe, it, before_each, after_each = busted.describe, busted.it, busted.before_each, busted.after_each
+local describe, it, pending = busted.describe, busted.it, busted.pending
+local before_each, after_each = busted.before_each, busted.after_each
 local assert = require "luassert"
 
 local env = require "spec.support.env"
@@ -278,6 +273,106 @@ local function together(test, ticking)
     assert.matches("conn:close()", failure.message, 1, true)
   end)
 
+  -- What a pool is made of: connections that are taken and given back, callers that queue for them.
+  local function lending(open, world, count)
+    local f, free, queue = world.functions, {}, {}
+    for i = 1, count do free[i] = open() end
+    return function(fn)
+      local conn = table.remove(free)
+      if not conn then
+        local ticket = {}
+        queue[#queue + 1] = ticket
+        assert.is_true(f.park(ticket, f.now() + 60))
+        conn = ticket.conn
+      end
+      fn(conn)
+      local ticket = table.remove(queue, 1)
+      if ticket then
+        ticket.conn = conn
+        assert.is_true(f.wake(ticket))
+      else
+        free[#free + 1] = conn
+      end
+    end
+  end
+
+  test("200 callers share 8 connections, and nobody gets what is another's", function(open, world)
+    local with = lending(open, world, 8)
+    local tasks, using, most, done = {}, 0, 0, 0
+    for i = 1, 200 do
+      tasks[i] = world.spawn(function()
+        for n = 1, 3 do
+          with(function(conn)
+            using = using + 1
+            most = math.max(most, using)
+            local naps = i % 20 == 0 and 0.02 or 0
+            assert.equal(i * 10 + n,
+              conn:query_value("select $1::int * 10 + $2::int from pg_sleep($3::float8)", i, n, naps))
+            assert.equal(conn:backend_pid(), conn:query_value "select pg_backend_pid()")
+            using, done = using - 1, done + 1
+          end)
+        end
+      end)
+    end
+    world.join(tasks)
+    assert.same({ 8, 600, 0 }, { most, done, using })
+  end)
+
+  test("some are cancelled and some run out of time while others work undisturbed", function(open, world)
+    local tasks = {}
+    for i = 1, 12 do
+      tasks[i] = world.spawn(function()
+        local conn = open()
+        for n = 1, 5 do
+          if i % 3 == 0 then
+            local _, err = conn:query { "select pg_sleep(10)", timeout = 0.02 }
+            assert.equal("query_timeout", err.kind)
+          elseif i % 3 == 1 then
+            local killer = world.spawn(function()
+              world.pause(0.02)
+              assert.is_true((conn:cancel()))
+            end)
+            assert.equal("query_canceled", (select(2, conn:query "select pg_sleep(10)")).kind)
+            world.join { killer }
+          end
+          assert.equal(i * 100 + n, conn:query_value("select $1::int * 100 + $2::int", i, n))
+        end
+      end)
+    end
+    world.join(tasks)
+  end)
+
+  test("the others go on while a large result arrives", function(open)
+    local conn = open()
+    local longest = ticking(function()
+      local rows = assert(conn:query "select n, repeat('x', 100) as x from generate_series(1, 20000) n")
+      assert.equal(20000, #rows)
+    end)
+    assert.is_true(longest < 4 * STILL, "nobody ran for " .. longest)
+  end)
+
+  test("connections that idle, and callers who wait for an answer or for each other, use no CPU", function(open, world)
+    local f, tasks, parked = world.functions, {}, {}
+    for i = 1, 16 do
+      local conn = open()
+      conn:query "select 1"
+      if i <= 8 then
+        tasks[#tasks + 1] = world.spawn(function() assert(conn:query "select pg_sleep(1.4)") end)
+      end
+    end
+    for i = 1, 50 do
+      parked[i] = world.spawn(function() f.park(parked[i], i % 2 == 0 and f.now() + 60 or nil) end)
+    end
+    world.pause(0.1)
+    local before = os.clock()
+    world.pause(1)
+    local used = os.clock() - before
+    assert.is_true(used < 0.02 * probe.slow, "CPU seconds used in one second of idling: " .. used)
+    for i = 1, 50 do f.wake(parked[i]) end
+    world.join(tasks)
+    world.join(parked)
+  end)
+
   test("a transaction belongs to who has begun it, however callers alternate", function(open, world)
     local tasks = {}
     local setup_conn = open()
@@ -304,6 +399,10 @@ end
 
 return function(setting)
   describe("under the waiter " .. setting.name, function()
+    if setting.missing then
+      pending(setting.missing)
+      return
+    end
     local world, open
 
     before_each(function()

@@ -17,13 +17,23 @@ function scheduler.new()
   function waiter.wait(fd, events, deadline)
     return coroutine.yield { fd = fd, events = events, deadline = deadline }
   end
-  function waiter.sleep(deadline) coroutine.yield { deadline = deadline } end
-  function waiter.park(token, deadline) return coroutine.yield { token = token, deadline = deadline } end
+  function waiter.sleep(deadline)
+    if deadline == nil then error("sleep needs a deadline", 2) end
+    coroutine.yield { deadline = deadline }
+  end
+  function waiter.park(token, deadline)
+    if self.parked[token] then error("somebody is parked with this token", 2) end
+    return coroutine.yield { token = token, deadline = deadline }
+  end
   function waiter.wake(token)
     local task = self.parked[token]
     if not task then return false end
     self.parked[token] = nil
     self:resume_later(task, true)
+    return true
+  end
+  function waiter.spawn(fn)
+    self:spawn(function() pcall(fn) end)
     return true
   end
   self.waiter = waiter

@@ -2,8 +2,8 @@
 --
 -- The core never waits. It says which socket it needs and in which direction; a *waiter* suspends
 -- whoever asked until that is possible. A waiter is a table with a `name` and five functions, called
--- without self. Times are seconds on the waiter's own clock; a deadline is a point on that clock,
--- nil is "no limit".
+-- without self, and perhaps a sixth. Times are seconds on the waiter's own clock; a deadline is a point
+-- on that clock, nil is "no limit".
 --
 --   now()                       monotonic time; only differences mean anything
 --   wait(fd, events, deadline)  suspends the caller, and only the caller where others can run, until
@@ -17,10 +17,16 @@
 --                               nil when the deadline is past, or nil and a reason at once when
 --                               nobody else could ever call wake.
 --   wake(token)                 lets the one who parked with this token go on (not before the caller
---                               has given way). Answers whether someone was parked with it.
+--                               has given way). Answers whether someone was parked with it. Who was
+--                               woken is told so, even when its deadline passes before it can run.
+--   spawn(fn)                   optional: runs fn as another task of the loop, soon, not before the
+--                               caller has given way. An error of fn goes nowhere: callers wrap it.
+--                               Answers true, or nil and a reason. Absent: nobody else ever runs.
 --
--- A token is any Lua value; one caller per token. If the surroundings kill a suspended caller, the
--- waiter forgets its descriptor and token. Suites under spec/contract hold every waiter to this.
+-- A token is any Lua value but nil and NaN; one caller per token. Several callers may wait for one
+-- descriptor. Where others can run, each wait, sleep and park lets them. If the surroundings kill a
+-- suspended caller and can tell, the waiter forgets its descriptor and token. Using a waiter where it
+-- cannot wait is misuse: it raises and says what to do. spec/contract holds every waiter to this.
 --
 -- SPDX-License-Identifier: MIT
 
@@ -35,13 +41,19 @@ local wait = {}
 ---@field sleep fun(deadline: number)
 ---@field park fun(token: any, deadline: number|nil): boolean|nil, string|nil
 ---@field wake fun(token: any): boolean
+---@field spawn? fun(fn: fun()): true|nil, string|nil
 
 local FUNCTIONS = { "now", "wait", "sleep", "park", "wake" }
 
 -- Each way of waiting loads only when it is chosen: its loop library need not be installed.
 local MODULES = {
+  cqueues = "luphant.wait.cqueues",
   poll = "luphant.wait.poll",
 }
+
+-- In this order the loops are asked whether they run the caller, under their libraries' names: what
+-- nobody has loaded runs nothing. An nginx worker will be the first to ask, before all of these.
+local LOOPS = { "cqueues" }
 
 local function names()
   local out = {}
@@ -60,9 +72,28 @@ local function contract_problem(waiter)
       return ("the waiter has no function %s (see luphant.wait for the contract)"):format(name)
     end
   end
+  if waiter.spawn ~= nil and type(waiter.spawn) ~= "function" then
+    return "the waiter's spawn is no function (see luphant.wait for the contract)"
+  end
 end
 
---- A waiter by name, or the given table after a look whether it is one. nil chooses "poll".
+-- The name of the loop that runs the caller; "poll" when none is known to.
+local function running_loop()
+  for _, name in ipairs(LOOPS) do
+    if package.loaded[name] and require(MODULES[name]).runs_here() then return name end
+  end
+  return "poll"
+end
+
+-- The waiter of that name, or nil and why not: its library may be missing.
+local function load_waiter(name)
+  local ok, waiter = pcall(function() return require(MODULES[name]).waiter() end)
+  if ok then return waiter end
+  return nil, ("the waiter %q cannot be had here: %s"):format(name, tostring(waiter):match "^[^\n]*")
+end
+
+--- A waiter by name, or the given table after a look whether it is one. nil chooses the loop that
+--- runs the caller, "poll" when there is none.
 --- Raises at the caller's caller for anything else (`level` as in error()).
 ---@param choice string|luphant.waiter|nil
 ---@param level? integer
@@ -74,12 +105,14 @@ function wait.choose(choice, level)
     if why then error(why, level) end
     return choice
   end
-  local name = choice == nil and "poll" or choice
+  local name = choice == nil and running_loop() or choice
   if not MODULES[name] then
     error(('unknown waiter %s%s; there is: %s'):format(args.show(name),
       type(name) == "string" and args.did_you_mean(name, names()) or "", table.concat(names(), ", ")), level)
   end
-  return require(MODULES[name]).waiter()
+  local waiter, why = load_waiter(name)
+  if not waiter then error(why, level) end
+  return waiter
 end
 
 return wait
