@@ -264,4 +264,6 @@ void lconn_open(lua_State *L) {
   lenter_open(L, entered_methods);
   lrun_push_mark(L);
   lua_setfield(L, -2, "PENDING"); /* of the module table on top */
+  lsession_push_marks(L);
+  lua_setfield(L, -2, "MARKS");
 }

@@ -6,6 +6,7 @@
 #include "bind/lconn.h"
 #include "bind/lerror.h"
 #include "core/guard.h"
+#include "core/marks.h"
 
 static lconn *check(lua_State *L) { return lbox_self(L, 1, &lconn_class); }
 
@@ -163,4 +164,32 @@ int lsession_statements(lua_State *L) {
     lua_setfield(L, -2, numbers[i].key);
   }
   return 1;
+}
+
+/* conn:marks() -> integer; what statements may have left in the session, bits of core.MARKS; 0 = nothing */
+int lsession_marks(lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)check(L)->c.marks);
+  return 1;
+}
+
+/* conn:clear_marks(); the session is as it was when it began */
+int lsession_clear_marks(lua_State *L) {
+  check(L)->c.marks = 0;
+  return 0;
+}
+
+void lsession_push_marks(lua_State *L) {
+  static const struct {
+    const char *word;
+    int bit;
+  } marks[] = {
+    {"settings", LPH_MARK_SETTINGS}, {"role", LPH_MARK_ROLE},       {"listen", LPH_MARK_LISTEN},
+    {"locks", LPH_MARK_LOCKS},       {"temp", LPH_MARK_TEMP},       {"cursors", LPH_MARK_CURSORS},
+    {"prepared", LPH_MARK_PREPARED}, {"lasting", LPH_MARK_LASTING},
+  };
+  lua_createtable(L, 0, (int)lph_countof(marks));
+  for (size_t i = 0; i < lph_countof(marks); i++) {
+    lua_pushinteger(L, marks[i].bit);
+    lua_setfield(L, -2, marks[i].word);
+  }
 }

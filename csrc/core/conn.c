@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/process.h"
+#include "core/marks.h"
 #include "core/outcome.h"
 #include "core/sqlstate.h"
 
@@ -80,6 +81,7 @@ static void drop_session(lph_conn *c) {
 
 void lph_conn_close(lph_conn *c) {
   c->state = LPH_CLOSED;
+  c->marks = 0;
   drop_dial(c);
   lph_op_reset(&c->op);
   drop_session(c);
@@ -128,7 +130,10 @@ lph_err lph_conn_look(lph_conn *c) {
 
 void lph_conn_drop_notifications(lph_conn *c) {
   PGnotify *notification;
-  while (c->pg != NULL && (notification = PQnotifies(c->pg)) != NULL) PQfreemem(notification);
+  while (c->pg != NULL && (notification = PQnotifies(c->pg)) != NULL) {
+    c->marks |= LPH_MARK_LISTEN; /* also when a function on the server said LISTEN */
+    PQfreemem(notification);
+  }
 }
 
 /* ---- dialling ----------------------------------------------------------------------------------- */

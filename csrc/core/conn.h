@@ -54,6 +54,7 @@ typedef struct lph_conn {
   lph_typemap *types;
   size_t max_result_bytes; /* 0 = no limit */
   double last_use;         /* when the last operation began */
+  unsigned marks;          /* what may have been left in the session (marks.h) */
   /* notices, oldest first, as a ring */
   lph_error notices[LPH_NOTICE_LIMIT];
   unsigned notice_first, notice_count;

@@ -12,6 +12,7 @@
 
 #include "base/mem.h"
 #include "core/conn.h"
+#include "core/marks.h"
 #include "core/outcome.h"
 #include "crypto/crypto.h"
 
@@ -114,6 +115,8 @@ lph_err lph_op_check_params(lph_conn *c, const lph_params *p) {
 int lph_op_execute(lph_conn *c, struct lph_stmt *stmt, const struct lph_params *p) {
   if (!may_begin(c)) return LPH_FAILED;
   begin(c, LPH_OP_EXECUTE, stmt);
+  c->marks |= stmt->marks;
+  c->op.moves_names = stmt->moves_names;
   int sent = stmt->name[0] != '\0' ? PQsendQueryPrepared(c->pg, stmt->name, p->count, p->values, p->lengths,
                                                          p->formats, stmt->binary)
                                    : PQsendQueryParams(c->pg, stmt->sql, p->count, stmt->param_oids,
@@ -124,6 +127,9 @@ int lph_op_execute(lph_conn *c, struct lph_stmt *stmt, const struct lph_params *
 int lph_op_script(lph_conn *c, const char *sql) {
   if (!may_begin(c)) return LPH_FAILED;
   begin(c, LPH_OP_SCRIPT, NULL);
+  unsigned marks = lph_marks_of((lph_bytes){sql, strlen(sql)});
+  c->op.moves_names = (marks & LPH_MARK_NAMES) != 0;
+  if (marks != LPH_MARK_NAMES) c->marks |= marks;
   return PQsendQuery(c->pg, sql) ? (int)flush(c) : (int)refuse(c);
 }
 
@@ -151,6 +157,7 @@ int lph_op_prepare(lph_conn *c, struct lph_stmt *stmt) {
     }
   }
   begin(c, LPH_OP_PREPARE, stmt);
+  stmt->over_temp = (c->marks & LPH_MARK_TEMP) != 0;
   bool sent = PQenterPipelineMode(c->pg) && send_goodbyes(c) &&
               PQsendPrepare(c->pg, stmt->name, stmt->sql, stmt->forced_count, stmt->forced) &&
               PQsendDescribePrepared(c->pg, stmt->name) && PQpipelineSync(c->pg);
@@ -179,7 +186,9 @@ static void refuse_copy(lph_conn *c) {
  * up anew; which one it was the tag does not tell. */
 static void observe(lph_conn *c, const char *tag) {
   bool in_transaction = PQtransactionStatus(c->pg) != PQTRANS_IDLE;
-  if (lph_stmts_observe(&c->stmts, c->op.stmt, tag, in_transaction)) lph_typemap_doubt(c->types);
+  bool moved = (c->marks & LPH_MARK_NAMES) != 0 || (c->marks & LPH_MARKS_DOUBT) == LPH_MARKS_DOUBT;
+  if (lph_stmts_observe(&c->stmts, c->op.moves_names, moved, tag, in_transaction))
+    lph_typemap_doubt(c->types);
 }
 
 static void set_too_big(lph_conn *c, lph_error *e) {

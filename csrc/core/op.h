@@ -26,6 +26,7 @@ typedef struct lph_op {
   bool unflushed;        /* libpq still holds bytes for the server */
   bool discarding;       /* nobody wants the answer: read it and throw it away */
   bool copy_out;         /* a refused COPY TO STDOUT whose data has to be read away */
+  bool moves_names;      /* the text may change what names mean */
   int syncs_left;        /* PREPARE: Sync points not yet answered */
   int answers;           /* PREPARE: replies seen since the last Sync */
   size_t received;       /* bytes taken from the socket; since lph_op_discard, if there was one */

@@ -2,10 +2,10 @@
 #include "core/stmt.h"
 
 #include <stdio.h>
-#include <strings.h>
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "core/marks.h"
 
 /* What a statement weighs beside its text: the structs here and about as much on the Lua side. */
 #define STMT_WEIGHT 768
@@ -37,19 +37,14 @@ static void free_stmt(lph_stmt *stmt) {
   lph_free(stmt);
 }
 
-static bool speaks_of_search_path(lph_bytes sql) {
-  static const char word[] = "search_path";
-  for (size_t i = 0; i + sizeof word - 1 <= sql.len; i++)
-    if (strncasecmp(sql.data + i, word, sizeof word - 1) == 0) return true;
-  return false;
-}
-
 static lph_stmt *new_stmt(lph_stmts *s, lph_bytes sql, const lph_oid *forced, int forced_count) {
   lph_stmt *stmt = lph_zalloc(sizeof *stmt);
   if (stmt == NULL) return NULL;
   stmt->sql = lph_strndup(sql.data, sql.len);
   stmt->serial = ++s->next_serial;
-  stmt->names_search_path = speaks_of_search_path(sql);
+  unsigned marks = lph_marks_of(sql);
+  stmt->moves_names = (marks & LPH_MARK_NAMES) != 0;
+  stmt->marks = marks == LPH_MARK_NAMES ? 0 : marks;
   bool ok = stmt->sql != NULL;
   if (ok && forced_count > 0) {
     stmt->forced = lph_array((size_t)forced_count, sizeof *forced);
@@ -307,26 +302,35 @@ void lph_stmts_forget_names(lph_stmts *s) {
 
 static bool begins(const char *tag, const char *word) { return strncmp(tag, word, strlen(word)) == 0; }
 
-bool lph_stmts_observe(lph_stmts *s, const lph_stmt *stmt, const char *tag, bool in_transaction) {
-  if (stmt != NULL && !stmt->names_search_path) { /* SELECT, INSERT, UPDATE, BEGIN ...: a glance and out */
-    if (strchr("ACDR", tag[0]) == NULL) return false;
-  }
-  if (stmt != NULL && stmt->names_search_path) {
-    lph_stmts_invalidate(s);
-  } else if (begins(tag, "ALTER") || begins(tag, "DROP")) {
+/* Temporary tables hide others of the same name, and may be made again with other columns. */
+static void forget_temporary(lph_stmts *s) {
+  for (lph_lru_entry *e = lph_lru_next(&s->lru, NULL); e != NULL; e = lph_lru_next(&s->lru, e))
+    if (((lph_stmt *)e)->over_temp) ((lph_stmt *)e)->described = false;
+}
+
+bool lph_stmts_observe(lph_stmts *s, bool moves_names, bool moved_names, const char *tag,
+                       bool in_transaction) {
+  if (LPH_UNLIKELY(moves_names)) lph_stmts_invalidate(s);
+  if (strchr("ACDR", tag[0]) == NULL) return false; /* SELECT, INSERT, UPDATE, BEGIN ...: a glance and out */
+  if (begins(tag, "ALTER") || begins(tag, "DROP")) {
     lph_stmts_invalidate(s);
     s->ddl_in_transaction = in_transaction;
     return true;
-  } else if (begins(tag, "CREATE")) {
+  }
+  if (begins(tag, "CREATE")) {
     s->ddl_in_transaction = in_transaction;
     return begins(tag, "CREATE VIEW"); /* OR REPLACE: its row type may have grown */
-  } else if (begins(tag, "ROLLBACK")) {
+  }
+  if (begins(tag, "ROLLBACK")) {
     if (s->ddl_in_transaction) lph_stmts_invalidate(s);
     return s->ddl_in_transaction;
-  } else if (begins(tag, "DISCARD") || begins(tag, "DEALLOCATE")) {
+  }
+  if (begins(tag, "DISCARD ALL") || begins(tag, "DEALLOCATE ALL")) {
     lph_stmts_forget_names(s);
-  } else if (stmt == NULL && (begins(tag, "SET") || begins(tag, "RESET"))) {
-    lph_stmts_invalidate(s); /* in a script: it may have been search_path */
+  } else if (begins(tag, "DISCARD TEMP")) {
+    forget_temporary(s);
+  } else if (begins(tag, "RESET") && moved_names) {
+    lph_stmts_invalidate(s);
   }
   return false;
 }

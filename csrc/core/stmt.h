@@ -37,7 +37,9 @@ typedef struct lph_stmt {
   bool bound;                  /* every type of them was found in the type map, */
   unsigned long types_version; /* which was at this version */
   bool on_server;              /* `name` exists in the session, as far as we know */
-  bool names_search_path;      /* the text speaks of search_path: running it may change what names mean */
+  unsigned marks;              /* what running it may leave in the session (marks.h) */
+  bool moves_names;            /* running it may change what names mean */
+  bool over_temp;              /* described while temporary tables may have been there */
   bool binary;                 /* results are asked for in binary */
   unsigned long generation;    /* of the cache when it was described */
   bool info_stale;             /* the Lua side has to read the description anew */
@@ -99,8 +101,10 @@ void lph_stmts_forget_names(lph_stmts *s);
 /* An unnamed statement is parsed at each execution: where the columns of its result are others than described, takes
  * them over. False: out of memory, or a type that the map does not know. */
 bool lph_stmts_follow(lph_stmts *s, lph_stmt *stmt, const lph_typemap *types, const PGresult *res);
-/* What a finished statement means for the cache: `tag` as PQcmdStatus gives it, `stmt` may be NULL
- * (script), `in_transaction` after it. True: the fields of row types may have changed. */
-bool lph_stmts_observe(lph_stmts *s, const lph_stmt *stmt, const char *tag, bool in_transaction);
+/* What a finished statement means for the cache: `tag` as PQcmdStatus gives it, `in_transaction` after it.
+ * `moves_names`: its text may have changed what names mean; `moved_names`: some text of the session before it, so
+ * that RESET changes it back. True: the fields of row types may have changed. */
+bool lph_stmts_observe(lph_stmts *s, bool moves_names, bool moved_names, const char *tag,
+                       bool in_transaction);
 
 #endif

@@ -9,6 +9,7 @@
 ---@class luphant.core
 ---@field NULL lightuserdata
 ---@field PENDING lightuserdata
+---@field MARKS table<string, integer>
 ---@field wrappers { typed: table, json: table }
 local core = {}
 
@@ -94,6 +95,9 @@ function conn:attempts() end
 ---@return integer|nil
 function conn:backend_pid() end
 
+--- the session is as it was when it began
+function conn:clear_marks() end
+
 --- idempotent, never waits
 function conn:close() end
 
@@ -122,6 +126,10 @@ function conn:has_notices() end
 --- refuses new statements while a cancel request is on its way
 ---@param on boolean
 function conn:hold(on) end
+
+--- what statements may have left in the session, bits of core.MARKS; 0 = nothing
+---@return integer
+function conn:marks() end
 
 --- the oldest notice, kind by its SQLSTATE
 ---@return luphant.error|nil
