@@ -9,7 +9,7 @@
  *                    -> true, result                 done, and the connection is idle again
  *                    |  slot, result, err, more      to be gone on with, as conn:run (lrun.c); the slot is lent
  *                    |  slot, RAISED, error          the verb raised; the slot is lent
- *                    |  slot, "check" | ...          as take; nothing has run
+ *                    |  slot, DUE, "check" | ...     as take; nothing has run
  *                    |  false                        nothing idle
  *
  * What a connection must be to be lent again without a look from Lua: open, between two statements, no transaction,
@@ -33,7 +33,7 @@ typedef struct lpool {
   int room;
 } lpool;
 
-static const char raised_mark; /* its address is RAISED */
+static const char raised_mark, due_mark; /* their addresses are RAISED and DUE */
 
 static const lbox_class pool_class;
 
@@ -224,8 +224,9 @@ static int lpool_run(lua_State *L) {
   const char *why = obstacle(conn, due);
   if (LPH_UNLIKELY(why != NULL)) {
     lua_pushinteger(L, slot);
+    lua_pushlightuserdata(L, (void *)&due_mark);
     lua_pushstring(L, why);
-    return 2;
+    return 3;
   }
   lcompat_getstore(L, 1);
   lua_rawgeti(L, -1, slot);
@@ -368,6 +369,62 @@ static int lpool_restart(lua_State *L) {
   return 0;
 }
 
+/* ---- where a connection was borrowed ---------------------------------------------------------------------------- */
+
+#define SITE_FIRST 2 /* 0 is this function, 1 the pool's method */
+#define SITE_LEVELS 6
+
+/* Notes who borrows: functions and lines, in a table that is used again for the slot's next borrower. What a
+ * traceback costs is only paid when somebody asks. pool:remember(slot) */
+static int lpool_remember(lua_State *L) {
+  lpool *b = check_open(L);
+  int slot = check_slot(L, b), n = 0;
+  lua_Debug frame;
+  luaL_checkstack(L, 8, "call sites");
+  lcompat_getstore(L, 1);
+  lua_rawgeti(L, -1, -slot);
+  if (!lua_istable(L, -1)) {
+    lua_pop(L, 1);
+    lua_createtable(L, 2 * SITE_LEVELS, 0);
+    lua_pushvalue(L, -1);
+    lua_rawseti(L, -3, -slot);
+  }
+  for (int level = SITE_FIRST; n < SITE_LEVELS && lua_getstack(L, level, &frame); level++) {
+    lua_getinfo(L, "fl", &frame);
+    if (frame.currentline <= 0) {
+      lua_pop(L, 1); /* C */
+      continue;
+    }
+    lua_rawseti(L, -2, 2 * n + 1);
+    lua_pushinteger(L, frame.currentline);
+    lua_rawseti(L, -2, 2 * ++n);
+  }
+  for (int i = 2 * n + 1; i <= 2 * SITE_LEVELS; i++) {
+    lua_pushnil(L);
+    lua_rawseti(L, -2, i);
+  }
+  return 0;
+}
+
+/* pool:forget(slot); whoever borrowed it is of no interest any more, and shall be collected */
+static int lpool_forget(lua_State *L) {
+  lpool *b = check_open(L);
+  int slot = check_slot(L, b);
+  lcompat_getstore(L, 1);
+  lua_pushnil(L);
+  lua_rawseti(L, -2, -slot);
+  return 0;
+}
+
+/* pool:site(slot) -> { function, line, function, line ... } | nil */
+static int lpool_site(lua_State *L) {
+  lpool *b = check_open(L);
+  int slot = check_slot(L, b);
+  lcompat_getstore(L, 1);
+  lua_rawgeti(L, -1, -slot);
+  return 1;
+}
+
 /* ---- figures -------------------------------------------------------------------------------------------------- */
 
 static void set(lua_State *L, const char *key, double value) {
@@ -471,6 +528,9 @@ static const luaL_Reg pool_methods[] = {{"take", lpool_take},
                                         {"slot", lpool_slot},
                                         {"histograms", lpool_histograms},
                                         {"size", lpool_size},
+                                        {"remember", lpool_remember},
+                                        {"site", lpool_site},
+                                        {"forget", lpool_forget},
                                         {"waiting", lpool_waiting},
                                         {NULL, NULL}};
 static const luaL_Reg pool_meta[] = {{"__gc", lpool__gc}, {NULL, NULL}};
@@ -487,4 +547,6 @@ void lpool_open(lua_State *L) {
   lua_pop(L, 2);
   lua_pushlightuserdata(L, (void *)&raised_mark);
   lua_setfield(L, -2, "RAISED"); /* of the module table on top */
+  lua_pushlightuserdata(L, (void *)&due_mark);
+  lua_setfield(L, -2, "DUE");
 }
