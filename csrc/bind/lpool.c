@@ -3,14 +3,12 @@
  * The Lua side (luphant.pool) opens, checks, cleans and closes connections and makes borrowers wait. Here a slot is
  * tied to the box of its connection, so that taking and giving back look at the session itself:
  *
- *   pool:take()      -> slot | slot, "check" | "retire" | "lost" | nil | nil, "forked"
- *   pool:give(slot)  -> nil (idle again) | ticket (lent to that waiter) | "retire" | "closed" | "clean"
- *   pool:run(code, sql, ...)   a whole verb on whatever is idle:
- *                    -> true, result                 done, and the connection is idle again
- *                    |  slot, result, err, more      to be gone on with, as conn:run (lrun.c); the slot is lent
- *                    |  slot, RAISED, error          the verb raised; the slot is lent
- *                    |  slot, DUE, "check" | ...     as take; nothing has run
- *                    |  false                        nothing idle
+ *   pool:run(code, sql, ...) runs a whole verb on whatever is idle. It answers
+ *     true, result              done, and the connection is idle again
+ *     slot, result, err, stale  to be gone on with, as conn:run (lrun.c); the slot is lent
+ *     slot, RAISED, err         the verb raised; the slot is lent
+ *     slot, DUE, due            as take; nothing has run
+ *     false                     nothing is idle
  *
  * What a connection must be to be lent again without a look from Lua: open, between two statements, no transaction,
  * nothing left in the session. Everything else is "clean": tended now, and for Lua to put in order or to close.
@@ -138,7 +136,7 @@ static int lpool__gc(lua_State *L) {
 
 /* ---- taking and giving back ------------------------------------------------------------------------------ */
 
-/* The box behind a slot; nil takes it away. pool:attach(slot [, conn]) */
+/* pool:attach(slot [, connection]); the box behind a slot, nil takes it away */
 static int lpool_attach(lua_State *L) {
   lpool *b = check_open(L);
   int slot = check_slot(L, b);
@@ -161,6 +159,7 @@ static const char *obstacle(lconn *conn, lph_pool_due due) {
   return LPH_UNLIKELY(due == LPH_DUE_CHECK) ? "check" : NULL;
 }
 
+/* pool:take() -> slot, nil | slot, due | nil, "forked" | nil, nil */
 static int lpool_take(lua_State *L) {
   lpool *b = check_open(L);
   if (LPH_UNLIKELY(b->owner != lph_process_id())) {
@@ -205,6 +204,7 @@ static int give(lua_State *L, lpool *b, int slot) {
   return 1;
 }
 
+/* pool:give(slot) -> nil | ticket | "retire" | "closed" | "clean"; nil: it is idle, a ticket: lent to that waiter */
 static int lpool_give(lua_State *L) {
   lpool *b = check_open(L);
   int slot = check_slot(L, b);
@@ -214,6 +214,7 @@ static int lpool_give(lua_State *L) {
 }
 
 /* Upvalues: class, lconn_run. */
+/* pool:run(code, sql, ...) -> true, result | slot, result, err, stale | false; see the head of lpool.c */
 static int lpool_run(lua_State *L) {
   lpool *b = check_open(L);
   lph_pool_due due;
@@ -254,13 +255,14 @@ static int lpool_run(lua_State *L) {
 
 /* ---- the plain rest ------------------------------------------------------------------------------------------ */
 
+/* pool:tend(slot); it is in our own hands now */
 static int lpool_tend(lua_State *L) {
   lpool *b = check_open(L);
   lph_pool_tend(&b->p, check_slot(L, b), lph_now());
   return 0;
 }
 
-/* Its connection is gone: the slot is empty and holds on to no box. */
+/* pool:drop(slot); its connection is gone: the slot is empty and holds on to no box */
 static int lpool_drop(lua_State *L) {
   lpool *b = check_open(L);
   int slot = check_slot(L, b);
@@ -272,6 +274,7 @@ static int lpool_drop(lua_State *L) {
   return 0;
 }
 
+/* pool:touch(slot); its connection has just answered */
 static int lpool_touch(lua_State *L) {
   lpool *b = check_open(L);
   lph_pool_touch(&b->p, check_slot(L, b), lph_now());
@@ -289,18 +292,22 @@ static int lpool_enqueue(lua_State *L) {
   return 2;
 }
 
+/* pool:served(ticket) -> slot | nil */
 static int lpool_served(lua_State *L) {
   lpool *b = check_open(L);
   return push_slot(L, lph_pool_served(&b->p, (int)luaL_checkinteger(L, 2)));
 }
 
+/* pool:leave(ticket) -> slot | nil; the ticket is void, the slot it was given is the caller's */
 static int lpool_leave(lua_State *L) {
   lpool *b = check_open(L);
   return push_slot(L, lph_pool_leave(&b->p, (int)luaL_checkinteger(L, 2), lph_now()));
 }
 
+/* pool:dismiss() -> ticket | nil; the first waiter leaves the queue unserved */
 static int lpool_dismiss(lua_State *L) { return push_slot(L, lph_pool_dismiss(&check_open(L)->p)); }
 
+/* pool:grow() -> slot | nil; to be connected now */
 static int lpool_grow(lua_State *L) { return push_slot(L, lph_pool_grow(&check_open(L)->p, lph_now())); }
 
 static int push_time(lua_State *L, double at) {
@@ -309,10 +316,12 @@ static int push_time(lua_State *L, double at) {
   return 1;
 }
 
+/* pool:grow_at() -> number | nil; when grow is worth another call */
 static int lpool_grow_at(lua_State *L) {
   return push_time(L, lph_pool_grow_at(&check_open(L)->p, lph_now()));
 }
 
+/* pool:chore_at() -> number | nil; when there may be a chore */
 static int lpool_chore_at(lua_State *L) {
   return push_time(L, lph_pool_chore_at(&check_open(L)->p, lph_now()));
 }
@@ -326,13 +335,14 @@ static int lpool_born(lua_State *L) {
   return 1;
 }
 
+/* pool:stillborn(slot); connecting has failed */
 static int lpool_stillborn(lua_State *L) {
   lpool *b = check_open(L);
   lph_pool_stillborn(&b->p, check_slot(L, b), lph_now());
   return 0;
 }
 
-/* pool:chore() -> "close" | "ping" | "connect", slot | nil */
+/* pool:chore() -> chore, slot | nil */
 static int lpool_chore(lua_State *L) {
   static const char *const names[] = {NULL, "close", "ping", "connect"};
   lpool *b = check_open(L);
@@ -344,18 +354,19 @@ static int lpool_chore(lua_State *L) {
   return 2;
 }
 
+/* pool:refresh(); all connections of now are over */
 static int lpool_refresh(lua_State *L) {
   lph_pool_refresh(&check_open(L)->p);
   return 0;
 }
 
-/* Nothing is lent from now on, and what comes back is to be closed. */
+/* pool:close(); nothing is lent from now on, and what comes back is to be closed */
 static int lpool_close(lua_State *L) {
   check_open(L)->p.closing = true;
   return 0;
 }
 
-/* After a fork: the slots are empty, the tickets void, the process is the owner. pool:restart() */
+/* pool:restart(); after a fork: the slots are empty, the tickets void, this process is the owner */
 static int lpool_restart(lua_State *L) {
   lpool *b = check_open(L);
   for (int slot = 1; slot <= b->p.slot_room; slot++) {
@@ -375,7 +386,8 @@ static int lpool_restart(lua_State *L) {
 #define SITE_LEVELS 6
 
 /* Notes who borrows: functions and lines, in a table that is used again for the slot's next borrower. What a
- * traceback costs is only paid when somebody asks. pool:remember(slot) */
+ * traceback costs is only paid when somebody asks.
+ * pool:remember(slot) */
 static int lpool_remember(lua_State *L) {
   lpool *b = check_open(L);
   int slot = check_slot(L, b), n = 0;
@@ -416,7 +428,7 @@ static int lpool_forget(lua_State *L) {
   return 0;
 }
 
-/* pool:site(slot) -> { function, line, function, line ... } | nil */
+/* pool:site(slot) -> { function, line, ... } | nil */
 static int lpool_site(lua_State *L) {
   lpool *b = check_open(L);
   int slot = check_slot(L, b);
@@ -456,7 +468,7 @@ static void set_histo(lua_State *L, const char *key, const lph_histo *h) {
   lua_setfield(L, -2, key);
 }
 
-/* pool:counts() -> { total =, idle =, used =, connecting =, waiting =, max =, min =, borrowed = ... } */
+/* pool:counts() -> { total =, idle =, used =, connecting =, waiting =, max =, min =, borrowed =, ... } */
 static int lpool_counts(lua_State *L) {
   const lph_pool *p = &check_open(L)->p;
   lua_createtable(L, 0, 16);
@@ -486,7 +498,7 @@ static int lpool_histograms(lua_State *L) {
   return 1;
 }
 
-/* pool:slot(number) -> state, seconds in it, age, uses | nil; state: "connecting", "idle", "used", "tended" */
+/* pool:slot(slot) -> state, seconds, seconds, integer | nil; seconds in that state, age, borrowings */
 static int lpool_slot(lua_State *L) {
   static const char *const names[] = {"empty", "connecting", "idle", "used", "tended"};
   lpool *b = check_open(L);
@@ -500,8 +512,9 @@ static int lpool_slot(lua_State *L) {
   return 4;
 }
 
-/* pool:size() -> highest slot number; pool:waiting() -> number */
+/* pool:size() -> integer; the highest number of a slot */
 static int lpool_size(lua_State *L) { return lua_pushinteger(L, check_open(L)->p.slot_room), 1; }
+/* pool:waiting() -> integer */
 static int lpool_waiting(lua_State *L) { return lua_pushinteger(L, check_open(L)->p.waiting), 1; }
 
 static const luaL_Reg pool_methods[] = {{"take", lpool_take},
@@ -533,6 +546,8 @@ static const luaL_Reg pool_methods[] = {{"take", lpool_take},
                                         {"forget", lpool_forget},
                                         {"waiting", lpool_waiting},
                                         {NULL, NULL}};
+/* With a body of a connection's as second upvalue. */
+static const luaL_Reg run_methods[] = {{"run", lpool_run}, {NULL, NULL}};
 static const luaL_Reg pool_meta[] = {{"__gc", lpool__gc}, {NULL, NULL}};
 static const lbox_class pool_class = {"luphant.core.pool", pool_methods, pool_meta};
 
@@ -542,8 +557,8 @@ void lpool_open(lua_State *L) {
   lua_getfield(L, -1, "__index");        /* mt methods */
   lua_pushvalue(L, -2);
   lua_pushcfunction(L, lconn_run);
-  lua_pushcclosure(L, lpool_run, 2);
-  lua_setfield(L, -2, "run");
+  lua_pushcclosure(L, run_methods[0].func, 2);
+  lua_setfield(L, -2, run_methods[0].name);
   lua_pop(L, 2);
   lua_pushlightuserdata(L, (void *)&raised_mark);
   lua_setfield(L, -2, "RAISED"); /* of the module table on top */

@@ -115,6 +115,7 @@ function complete(self, code, result, err, more, sql, ...)
     if err.query == nil then err.query = sql end
     transaction.note(self, err)
   end
+  if err == nil then return result end -- one value, as from the shortest way
   return result, err
 end
 

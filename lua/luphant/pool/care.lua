@@ -262,12 +262,8 @@ local function drain(self, at)
   return self.core:counts().total == 0
 end
 
---- Drains the pool: no new borrowings, waiters are told, lent connections have `timeout` seconds (default 10) to come
---- back, then they are closed too. Idempotent. Answers true when all had come back.
----@param timeout? number
----@return boolean|nil drained
----@return luphant.error|nil
-function methods:close(timeout)
+-- db:close
+function care.close(self, timeout)
   if self.closed then return true end
   self.closed = true
   self.core:close()

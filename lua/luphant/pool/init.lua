@@ -28,14 +28,15 @@ local verbs = require "luphant.pool.verbs"
 ---@field private settings table
 ---@field private waiter luphant.waiter
 ---@field private sessions table<integer, luphant.connection>
-local methods = {}
+local inner = {} -- what the files of this room call on a pool
+local methods = setmetatable({}, { __index = inner })
 local metatable = { __name = "luphant.pool", __index = methods }
 
-care.add(methods)
+care.add(inner)
 lending.add(methods)
 verbs.add(methods)
 
-local pool = {}
+local pool = { methods = methods }
 
 -- The limits the state machine knows, in its names.
 local function limits(settings)
@@ -92,9 +93,9 @@ function pool.open(target, options, level)
   local self = new(plan)
   if self.settings.min_connections > 0 then
     local ok
-    ok, err = self:fill()
+    ok, err = lending.fill(self)
     if not ok then
-      self:close(0)
+      care.close(self, 0)
       return nil, err
     end
   end
@@ -119,22 +120,22 @@ end
 ---@param changes table
 function methods:resize(changes)
   local checked = {}
-  for name, value in pairs(args.check(changes, self.resizable, "pool option", 2)) do checked[name] = value end
+  for name, value in pairs(args.check(changes, inner.resizable, "pool option", 2)) do checked[name] = value end
   local settings = setmetatable(checked, { __index = self.settings })
   local merged = {}
-  for name in pairs(self.resizable) do
+  for name in pairs(inner.resizable) do
     if changes[name] ~= nil then merged[name] = settings[name] else merged[name] = self.settings[name] end
   end
   local why = limits_problem(merged)
   if why then error(why, 2) end
   self.core:resize(limits(merged))
-  for name in pairs(self.resizable) do self.settings[name] = merged[name] end
+  for name in pairs(inner.resizable) do self.settings[name] = merged[name] end
   keep.tick(self)
   grow.more(self)
 end
 
 -- What resize may change: everything the state machine decides by, and acquire_timeout.
-methods.resizable = {}
+inner.resizable = {}
 for _, name in ipairs {
   "max_connections", "min_connections", "max_waiting", "idle_timeout", "max_lifetime", "lifetime_jitter", "max_uses",
   "reuse", "health_check_after", "keepalive_interval", "acquire_timeout", "leak_timeout",
@@ -142,7 +143,7 @@ for _, name in ipairs {
   local rule = {}
   for key, value in pairs(rules[name]) do rule[key] = value end
   rule.default = nil
-  methods.resizable[name] = rule
+  inner.resizable[name] = rule
 end
 
 --- All connections of now are replaced as they come back or stand idle: after a failover, new settings of a role ...
@@ -157,15 +158,24 @@ function methods:stats() return report.stats(self) end
 
 --- For probes: is the database reachable right now? One round trip, bounded by `timeout` seconds (default 1).
 ---@param timeout? number
----@return { ok: boolean, seconds: number, total: integer, idle: integer, used: integer, waiting: integer, error: string|nil }
+---@return table  { ok =, seconds =, total =, idle =, used =, waiting =, kind =, error = }
 function methods:health(timeout)
   local from = self.waiter.now()
   local ok, err = self:ready(timeout or 1)
   local counts = self.core:counts()
   return {
     ok = ok == true, seconds = self.waiter.now() - from, total = counts.total, idle = counts.idle, used = counts.used,
-    waiting = counts.waiting, error = err and tostring(err) or nil, kind = err and err.kind or nil,
+    waiting = counts.waiting, kind = err and err.kind or nil, error = err and tostring(err) or nil,
   }
+end
+
+--- Drains the pool: no new borrowings, waiters are told, lent connections have `timeout` seconds (default 10) to come
+--- back, then they are closed too. Idempotent. Answers true when all had come back.
+---@param timeout? number
+---@return boolean|nil drained
+---@return luphant.error|nil
+function methods:close(timeout)
+  return care.close(self, timeout)
 end
 
 function metatable:__tostring()

@@ -81,7 +81,7 @@ end
 --- Connects min_connections now.
 ---@return true|nil
 ---@return luphant.error|nil
-function methods:fill()
+function lending.fill(self)
   keep.tick(self)
   if self.waiter.spawn then return true end -- its tasks are on it
   if self.core:counts().total < self.settings.min_connections then return nil, self.last_error end

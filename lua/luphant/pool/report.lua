@@ -71,8 +71,9 @@ function report.timed_out(pool, token)
   local err
   local mine = own_slots(pool)
   if #mine > 0 then
-    err = pool_error(pool, "pool_timeout", ("no connection became free in time, and this task holds connection %d of the"
-      .. " same pool itself"):format(mine[1]), "Use the connection (or tx) you have instead of acquiring another.")
+    err = pool_error(pool, "pool_timeout",
+      ("no connection became free in time, and this task holds connection %d of the same pool itself"):format(mine[1]),
+      "Use the connection (or tx) you have instead of acquiring another.")
   elseif pool.last_error then
     err = pool_error(pool, "pool_timeout", "no connection in time: the server could not be reached",
       "The cause below is what the last attempt to connect came to.")
@@ -91,7 +92,8 @@ end
 ---@return luphant.error
 function report.exhausted(pool)
   return pool_error(pool, "pool_exhausted", "all connections of the pool are lent, and in a plain script nobody else"
-    .. " runs who could give one back", "Release one first, use the connection you have, or allow more (max_connections).")
+    .. " runs who could give one back",
+    "Release one first, use the connection you have, or allow more (max_connections).")
 end
 
 ---@param pool luphant.pool
@@ -114,8 +116,8 @@ local function is_waiting(pool, task)
   return false
 end
 
---- An error when this task would wait for itself: it holds a connection, the pool is full, and whoever holds the others
---- is waiting for one as well.
+--- An error when this task would wait for itself: it holds a connection, the pool is full, and whoever holds the
+--- others is waiting for one as well.
 ---@param pool luphant.pool
 ---@return luphant.error|nil
 function report.self_deadlock(pool)

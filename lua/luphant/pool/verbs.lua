@@ -34,8 +34,9 @@ local function run_on(self, slot, call, ...)
 end
 
 local function run_anywhere(self, slot, due, call, ...)
-  local limit, again, result, err = lending.limit_of(self), nil, nil, nil
+  local limit, result, err = lending.limit_of(self), nil, nil
   for _ = 1, MOST_ATTEMPTS do
+    local again
     if slot == nil or due ~= nil or not self.direct then
       slot, err = borrow.slot(self, limit, slot, due)
       if not slot then return nil, err end
@@ -61,7 +62,8 @@ local function go_on(self, code, slot, result, err, more, sql, ...)
     again, result, err = run_on(self, slot, connection.complete, code, result, err, more, sql, ...)
     if again then result, err = run_anywhere(self, nil, nil, connection.run, code, sql, ...) end
   end
-  if result == nil and err and err.query == nil and type(sql) == "string" then err.query = sql end
+  if err == nil then return result end -- one value, as from the shortest way
+  if err.query == nil and type(sql) == "string" then err.query = sql end
   return result, err
 end
 
