@@ -26,6 +26,7 @@
 typedef struct lpool {
   lph_pool p;
   bool open;
+  bool keep_state; /* what borrowers leave in their sessions stays */
   pid_t owner;
   lconn **conns; /* by slot number; borrowed: the boxes are anchored in the store under the same number */
   int room;
@@ -72,6 +73,13 @@ static int count(lua_State *L, int at, const char *key) {
   return n < 0 ? 0 : n > LPH_POOL_MAX ? LPH_POOL_MAX : (int)n;
 }
 
+static bool flag(lua_State *L, int at, const char *key) {
+  lua_getfield(L, at, key);
+  bool on = lua_toboolean(L, -1);
+  lua_pop(L, 1);
+  return on;
+}
+
 static lph_pool_options read_options(lua_State *L, int at) {
   luaL_checktype(L, at, LUA_TTABLE);
   lph_pool_options o = {
@@ -84,10 +92,8 @@ static lph_pool_options read_options(lua_State *L, int at) {
     .check_after = number(L, at, "check_after"),
     .keepalive = number(L, at, "keepalive"),
     .max_uses = (uint64_t)number(L, at, "max_uses"),
+    .fifo = flag(L, at, "fifo"),
   };
-  lua_getfield(L, at, "fifo");
-  o.fifo = lua_toboolean(L, -1);
-  lua_pop(L, 1);
   return o;
 }
 
@@ -108,6 +114,7 @@ int lpool_new(lua_State *L) {
   double seed = luaL_optnumber(L, 2, 0);
   lpool *b = lbox_new(L, &pool_class, sizeof *b);
   b->open = true;
+  b->keep_state = flag(L, 1, "keep_state");
   b->owner = lph_process_id();
   if (lph_pool_init(&b->p, &o, (uint64_t)seed) != LPH_OK || !make_room(b))
     return luaL_error(L, "not enough memory");
@@ -177,9 +184,9 @@ static int lpool_take(lua_State *L) {
   return 2;
 }
 
-static bool is_in_order(const lconn *conn) {
-  return conn->c.state == LPH_IDLE && !conn->untaken && !conn->held && !conn->entered &&
-         PQtransactionStatus(conn->c.pg) == PQTRANS_IDLE;
+static bool is_in_order(const lpool *b, const lconn *conn) {
+  return conn->c.state == LPH_IDLE && (conn->c.marks == 0 || b->keep_state) && !conn->untaken &&
+         !conn->held && !conn->entered && PQtransactionStatus(conn->c.pg) == PQTRANS_IDLE;
 }
 
 /* Pushes nothing when the connection is idle again. */
@@ -191,7 +198,7 @@ static int give(lua_State *L, lpool *b, int slot) {
                    conn->c.owner != lph_process_id())) {
     lph_pool_tend(&b->p, slot, now);
     what = "closed";
-  } else if (LPH_UNLIKELY(!is_in_order(conn))) {
+  } else if (LPH_UNLIKELY(!is_in_order(b, conn))) {
     lph_pool_tend(&b->p, slot, now);
     what = "clean";
   } else {
@@ -237,7 +244,7 @@ static int lpool_run(lua_State *L) {
   lua_insert(L, 1);
   int rc = lenter_call(L, conn, lua_gettop(L) - 1); /* results stand at 1 ... */
   int n = lua_gettop(L);
-  if (LPH_LIKELY(rc == 0 && n == 1 && is_in_order(conn) && b->p.waiting == 0)) {
+  if (LPH_LIKELY(rc == 0 && n == 1 && is_in_order(b, conn) && b->p.waiting == 0)) {
     if (LPH_LIKELY(lph_pool_give(&b->p, slot, lph_now()) == LPH_POOL_NONE)) {
       lua_pushboolean(L, 1);
       lua_insert(L, 1);

@@ -45,7 +45,10 @@ local function set_up(pool, slot, fields, at)
   if pool.codecs then session.box:set_codecs(pool.codecs) end
   handle.prepare(session, pool, slot)
   local ok, err = greet(pool, session, at)
-  if ok and session.box:transaction_status() == "idle" then return session end
+  if ok and session.box:transaction_status() == "idle" then
+    session.box:clear_marks() -- what the hook has set up belongs to the connection
+    return session
+  end
   session.box:close()
   return nil, err or errors.new("config", "after_connect left a transaction open on the new connection")
 end

@@ -45,6 +45,7 @@ local function limits(settings)
     max_waiting = settings.max_waiting, idle_timeout = settings.idle_timeout, max_lifetime = settings.max_lifetime,
     lifetime_jitter = settings.lifetime_jitter, check_after = settings.health_check_after,
     keepalive = settings.keepalive_interval, max_uses = settings.max_uses, fifo = settings.reuse == "fifo",
+    keep_state = settings.reset == "off",
   }
 end
 

@@ -45,8 +45,8 @@ local function put_in_order(pool, session, reset)
   local box = session.box
   if not stop_statement(session) then return false end
   box:set_ceiling(pool:on_core_clock(pool.waiter.now() + CLEANING_SECONDS))
-  local ok = leave_transaction(session) and reset(pool, session) and after_release(pool, session)
-    and leave_transaction(session) and reset(pool, session)
+  local ok = leave_transaction(session) and reset(pool, session, pool.settings.reset == "always")
+    and after_release(pool, session) and leave_transaction(session) and reset(pool, session, false)
   box:set_ceiling(nil)
   return ok and box:state() == "idle" and box:transaction_status() == "idle"
 end
@@ -54,7 +54,7 @@ end
 --- Puts the connection of a tended slot in order and gives it back, or closes it.
 ---@param pool luphant.pool
 ---@param slot integer
----@param reset fun(pool: luphant.pool, session: luphant.connection): boolean
+---@param reset fun(pool: luphant.pool, session: luphant.connection, always: boolean): boolean
 function keep.clean(pool, slot, reset)
   local session = pool.sessions[slot]
   local ok, clean = pcall(put_in_order, pool, session, reset)
