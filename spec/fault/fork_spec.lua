@@ -1,0 +1,103 @@
+-- A child after fork holds copies of all its parent's connections. It never speaks on them, and its end is not theirs.
+-- spec/fork_spec.lua tries every verb in the child; here it is done from within each way of waiting.
+--
+-- To see it fail: let drop_session in csrc/core/conn.c call PQfinish without asking whose connection it is.
+--
+-- SPDX-License-Identifier: MIT
+
+local ordeal = require "spec.support.ordeal"
+local probe = require "spec.support.probe"
+local server = require "luphant.testing.server"
+
+local function start() return assert(server.start { tls = true, settings = { log_disconnections = true } }) end
+
+-- Left out under valgrind as spec/fork_spec.lua is: a child leaves its copy of the session to the system on purpose.
+ordeal.family("a forked child #slow", { server = start }, function(test)
+  local fork, wait, leave
+
+  local function load()
+    if fork then return end
+    probe.with_library("fork", function(path)
+      fork, wait, leave = assert(package.loadlib(path, "lfork_fork")), assert(package.loadlib(path, "lfork_wait")),
+        assert(package.loadlib(path, "lfork_leave"))
+    end)
+  end
+
+  local function in_child(fn)
+    load()
+    io.stdout:flush() -- or the child would print it once more
+    local pid = fork()
+    if pid == 0 then
+      local ok, code = pcall(fn)
+      if not ok then io.stderr:write("child: ", tostring(code), "\n") end
+      leave(ok and code or 99)
+    end
+    return wait(pid)
+  end
+
+  local function connect(world, tls)
+    local pg = world.server
+    return world.connect(tls and { host = "127.0.0.1", port = pg.port, password = pg.password, sslmode = "require" })
+  end
+
+  local function assert_untouched(world, conn, pid)
+    probe.usable(conn)
+    assert.equal(pid, conn:query_value "select pg_backend_pid()")
+    local log = world.server:log()
+    for _, word in ipairs { "unexpected EOF", "SSL error", "protocol" } do
+      assert.is_nil(log:find(word, 1, true), word)
+    end
+  end
+
+  local function try_all_verbs(world, tls)
+    local conn = connect(world, tls)
+    local pid = conn:backend_pid()
+    for _ = 1, 5 do
+      assert.equal(0, in_child(function()
+        for i, verb in ipairs { "query", "execute", "query_value", "script", "describe", "prepare" } do
+          local value, err = conn[verb](conn, "create table from_the_child ()")
+          if value or err.kind ~= "forked" or err.sent ~= "no" then return i end
+        end
+        local value, err = conn:cancel()
+        if value or err.kind ~= "forked" then return 10 end
+        return 0
+      end))
+      assert_untouched(world, conn, pid)
+    end
+    assert.is_nil(conn:query_value "select to_regclass('from_the_child')")
+  end
+
+  local function let_go(world, tls)
+    local conn = connect(world, tls)
+    local pid = conn:backend_pid()
+    assert(conn:script "begin; create table of_the_parent (n int)")
+    assert.equal(0, in_child(function()
+      conn:close()
+      return conn:is_open() and 1 or 0
+    end))
+    assert.equal(0, in_child(function()
+      conn = nil -- luacheck: ignore 311
+      collectgarbage()
+      collectgarbage()
+      return 0
+    end))
+    assert(conn:script "insert into of_the_parent values (1); rollback")
+    assert_untouched(world, conn, pid)
+  end
+
+  test("F40 in a child the connection is its parent's, and nothing is sent on it", function(world)
+    try_all_verbs(world, false)
+  end)
+
+  test("F40 in a child the connection is its parent's, also under TLS", function(world)
+    try_all_verbs(world, true)
+  end)
+
+  test("F40 a child that closes or collects the connection ends nothing of its parent's", function(world)
+    let_go(world, false)
+  end)
+
+  test("F40 a child that closes or collects the connection breaks no TLS of its parent's", function(world)
+    let_go(world, true)
+  end)
+end)
