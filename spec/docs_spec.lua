@@ -235,6 +235,7 @@ local server, proxy = require "luphant.testing.server", require "luphant.testing
 local REFERENCE = {
   ["luphant.md"] = { ["luphant."] = luphant },
   ["connection.md"] = { ["conn:"] = connection.methods },
+  ["pool.md"] = { ["db:"] = require("luphant.pool").methods },
   ["transaction.md"] = { ["tx:"] = upvalue(transaction.run, "metatable").__index },
   ["statement.md"] = { ["statement:"] = upvalue(statement.new, "metatable").__index },
   ["errors.md"] = { ["errors."] = errors, ["err:"] = upvalue(errors.metatable.__index, "methods") },
@@ -255,6 +256,7 @@ local NOT_PUBLIC = {
   ["conn:values_iterator"] = "what conn:values is made of",
   ["statement:values_iterator"] = "the same",
   ["tx:values_iterator"] = "the same",
+  ["db:values_iterator"] = "the same",
 }
 
 -- Entries of a page: calls in backticks, in a heading or in the first cell of a table row.
@@ -320,6 +322,22 @@ describe("the reference", function()
         offences[#offences + 1] = name .. " is missing"
       elseif rows[name] ~= tostring(default) then
         offences[#offences + 1] = ("%s: the default is %s, not %s"):format(name, tostring(default), rows[name])
+      end
+    end
+    assert_none(offences)
+  end)
+
+  it("pool.md has every option of a pool, with its default", function()
+    local offences, rows = {}, {}
+    for _, line in ipairs(lines_of "docs/api/pool.md") do
+      local name, default = line:match "^|%s*`([%w_]+)`%s*|([^|]*)|[^|]+|"
+      if name then rows[name] = default:match "`([^`]*)`" or "" end
+    end
+    for name, rule in pairs(require "luphant.pool.rules") do
+      local default = rule.default
+      if type(default) == "string" then default = '"' .. default .. '"' end
+      if not settings.connection[name] and rows[name] ~= tostring(default == nil and "" or default) then
+        offences[#offences + 1] = ("%s: the default is %s, not %s"):format(name, tostring(default), tostring(rows[name]))
       end
     end
     assert_none(offences)

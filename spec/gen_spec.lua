@@ -68,19 +68,20 @@ describe("the description of luphant.core", function()
     end
   end)
 
-  it("has every method of connections and type maps, and no other", function()
+  it("has every method of connections, type maps and pools, and no other", function()
     assert.same(functions_in(debug.getmetatable(core.connection {}).__index), described "conn")
     assert.same(functions_in(debug.getmetatable(core.typemap()).__index), described "map")
+    assert.same(functions_in(debug.getmetatable(core.pool { max_connections = 1 }).__index), described "pool")
   end)
 
   it("is refused when a function has no signature, and when a signature has no function", function()
     local source = read("csrc/gen/meta_core.lua"):gsub("emit%.read%(path%)",
-      '(emit.read(path):gsub("core%%.poll%%(", "core.pool("))')
+      '(emit.read(path):gsub("core%%.poll%%(", "core.pond("))')
     local chunk = assert((loadstring or load)(source)) -- luacheck: ignore
     local ok, message = pcall(function() return chunk().outputs() end)
     assert.is_false(ok)
     assert.is_truthy(message:find("core.poll has no comment with its signature", 1, true), message)
-    assert.is_truthy(message:find("core.pool is described but does not exist", 1, true), message)
+    assert.is_truthy(message:find("core.pond is described but does not exist", 1, true), message)
   end)
 end)
 

@@ -87,7 +87,7 @@ int lconn_new(lua_State *L) {
   lua_settop(L, 1);
   lconn *b = lbox_new(L, &lconn_class, sizeof *b);
   lph_conn_init(&b->c);
-  b->deadline = LPH_NEVER;
+  b->deadline = b->ceiling = LPH_NEVER;
   lph_stmts_init(&b->c.stmts, (size_t)number(L, 1, "statement_cache_size", 256),
                  (size_t)number(L, 1, "statement_cache_bytes", 8388608));
   b->c.stmts.on_evict = note_evicted;
@@ -145,6 +145,16 @@ static int lconn_deadline(lua_State *L) {
 static int lconn_set_deadline(lua_State *L) {
   lconn_check(L)->deadline = lua_isnoneornil(L, 2) ? LPH_NEVER : luaL_checknumber(L, 2);
   return 0;
+}
+
+/* conn:set_ceiling([at]); from now on no call has a later deadline, nil = none. Answers the one before. */
+static int lconn_set_ceiling(lua_State *L) {
+  lconn *b = lconn_check(L);
+  double before = b->ceiling;
+  b->ceiling = lua_isnoneornil(L, 2) ? LPH_NEVER : luaL_checknumber(L, 2);
+  if (before < 0) return 0;
+  lua_pushnumber(L, before);
+  return 1;
 }
 
 /* conn:discard(); the answer under way is of no interest any more */
@@ -234,6 +244,7 @@ static const luaL_Reg conn_methods[] = {{"fd", lconn_fd},
                                         {"set_timeout", lconn_set_timeout},
                                         {"deadline", lconn_deadline},
                                         {"set_deadline", lconn_set_deadline},
+                                        {"set_ceiling", lconn_set_ceiling},
                                         {"close", lconn_close},
                                         {"shutdown", lconn_shutdown},
                                         {"hold", lconn_hold},

@@ -46,6 +46,7 @@ typedef struct lconn {
   bool held;       /* a cancel request is not through: a new statement could be hit by it */
   double timeout;  /* seconds for each call; negative = none */
   double deadline; /* of the call under way */
+  double ceiling;  /* no call's deadline is later: of a block of statements (a transaction, a hook) */
   int verb;        /* of the call under way */
   bool has_next_timeout;
   double next_timeout; /* for the next call only, when the flag above is set */

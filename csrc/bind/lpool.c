@@ -3,14 +3,12 @@
  * The Lua side (luphant.pool) opens, checks, cleans and closes connections and makes borrowers wait. Here a slot is
  * tied to the box of its connection, so that taking and giving back look at the session itself:
  *
- *   pool:take()      -> slot | slot, "check" | "retire" | "lost" | nil | nil, "forked"
- *   pool:give(slot)  -> nil (idle again) | ticket (lent to that waiter) | "retire" | "closed" | "clean"
- *   pool:run(code, sql, ...)   a whole verb on whatever is idle:
- *                    -> true, result                 done, and the connection is idle again
- *                    |  slot, result, err, more      to be gone on with, as conn:run (lrun.c); the slot is lent
- *                    |  slot, RAISED, error          the verb raised; the slot is lent
- *                    |  slot, "check" | ...          as take; nothing has run
- *                    |  false                        nothing idle
+ *   pool:run(code, sql, ...) runs a whole verb on whatever is idle. It answers
+ *     true, result              done, and the connection is idle again
+ *     slot, result, err, stale  to be gone on with, as conn:run (lrun.c); the slot is lent
+ *     slot, RAISED, err         the verb raised; the slot is lent
+ *     slot, DUE, due            as take; nothing has run
+ *     false                     nothing is idle
  *
  * What a connection must be to be lent again without a look from Lua: open, between two statements, no transaction,
  * nothing left in the session. Everything else is "clean": tended now, and for Lua to put in order or to close.
@@ -28,12 +26,13 @@
 typedef struct lpool {
   lph_pool p;
   bool open;
+  bool keep_state; /* what borrowers leave in their sessions stays */
   pid_t owner;
   lconn **conns; /* by slot number; borrowed: the boxes are anchored in the store under the same number */
   int room;
 } lpool;
 
-static const char raised_mark; /* its address is RAISED */
+static const char raised_mark, due_mark; /* their addresses are RAISED and DUE */
 
 static const lbox_class pool_class;
 
@@ -74,6 +73,13 @@ static int count(lua_State *L, int at, const char *key) {
   return n < 0 ? 0 : n > LPH_POOL_MAX ? LPH_POOL_MAX : (int)n;
 }
 
+static bool flag(lua_State *L, int at, const char *key) {
+  lua_getfield(L, at, key);
+  bool on = lua_toboolean(L, -1);
+  lua_pop(L, 1);
+  return on;
+}
+
 static lph_pool_options read_options(lua_State *L, int at) {
   luaL_checktype(L, at, LUA_TTABLE);
   lph_pool_options o = {
@@ -86,10 +92,8 @@ static lph_pool_options read_options(lua_State *L, int at) {
     .check_after = number(L, at, "check_after"),
     .keepalive = number(L, at, "keepalive"),
     .max_uses = (uint64_t)number(L, at, "max_uses"),
+    .fifo = flag(L, at, "fifo"),
   };
-  lua_getfield(L, at, "fifo");
-  o.fifo = lua_toboolean(L, -1);
-  lua_pop(L, 1);
   return o;
 }
 
@@ -110,6 +114,7 @@ int lpool_new(lua_State *L) {
   double seed = luaL_optnumber(L, 2, 0);
   lpool *b = lbox_new(L, &pool_class, sizeof *b);
   b->open = true;
+  b->keep_state = flag(L, 1, "keep_state");
   b->owner = lph_process_id();
   if (lph_pool_init(&b->p, &o, (uint64_t)seed) != LPH_OK || !make_room(b))
     return luaL_error(L, "not enough memory");
@@ -138,7 +143,7 @@ static int lpool__gc(lua_State *L) {
 
 /* ---- taking and giving back ------------------------------------------------------------------------------ */
 
-/* The box behind a slot; nil takes it away. pool:attach(slot [, conn]) */
+/* pool:attach(slot [, connection]); the box behind a slot, nil takes it away */
 static int lpool_attach(lua_State *L) {
   lpool *b = check_open(L);
   int slot = check_slot(L, b);
@@ -161,6 +166,7 @@ static const char *obstacle(lconn *conn, lph_pool_due due) {
   return LPH_UNLIKELY(due == LPH_DUE_CHECK) ? "check" : NULL;
 }
 
+/* pool:take() -> slot, nil | slot, due | nil, "forked" | nil, nil */
 static int lpool_take(lua_State *L) {
   lpool *b = check_open(L);
   if (LPH_UNLIKELY(b->owner != lph_process_id())) {
@@ -178,9 +184,9 @@ static int lpool_take(lua_State *L) {
   return 2;
 }
 
-static bool is_in_order(const lconn *conn) {
-  return conn->c.state == LPH_IDLE && !conn->untaken && !conn->held && !conn->entered &&
-         PQtransactionStatus(conn->c.pg) == PQTRANS_IDLE;
+static bool is_in_order(const lpool *b, const lconn *conn) {
+  return conn->c.state == LPH_IDLE && (conn->c.marks == 0 || b->keep_state) && !conn->untaken &&
+         !conn->held && !conn->entered && PQtransactionStatus(conn->c.pg) == PQTRANS_IDLE;
 }
 
 /* Pushes nothing when the connection is idle again. */
@@ -192,7 +198,7 @@ static int give(lua_State *L, lpool *b, int slot) {
                    conn->c.owner != lph_process_id())) {
     lph_pool_tend(&b->p, slot, now);
     what = "closed";
-  } else if (LPH_UNLIKELY(!is_in_order(conn))) {
+  } else if (LPH_UNLIKELY(!is_in_order(b, conn))) {
     lph_pool_tend(&b->p, slot, now);
     what = "clean";
   } else {
@@ -205,6 +211,7 @@ static int give(lua_State *L, lpool *b, int slot) {
   return 1;
 }
 
+/* pool:give(slot) -> nil | ticket | "retire" | "closed" | "clean"; nil: it is idle, a ticket: lent to that waiter */
 static int lpool_give(lua_State *L) {
   lpool *b = check_open(L);
   int slot = check_slot(L, b);
@@ -214,6 +221,7 @@ static int lpool_give(lua_State *L) {
 }
 
 /* Upvalues: class, lconn_run. */
+/* pool:run(code, sql, ...) -> true, result | slot, result, err, stale | false; see the head of lpool.c */
 static int lpool_run(lua_State *L) {
   lpool *b = check_open(L);
   lph_pool_due due;
@@ -224,8 +232,9 @@ static int lpool_run(lua_State *L) {
   const char *why = obstacle(conn, due);
   if (LPH_UNLIKELY(why != NULL)) {
     lua_pushinteger(L, slot);
+    lua_pushlightuserdata(L, (void *)&due_mark);
     lua_pushstring(L, why);
-    return 2;
+    return 3;
   }
   lcompat_getstore(L, 1);
   lua_rawgeti(L, -1, slot);
@@ -235,7 +244,7 @@ static int lpool_run(lua_State *L) {
   lua_insert(L, 1);
   int rc = lenter_call(L, conn, lua_gettop(L) - 1); /* results stand at 1 ... */
   int n = lua_gettop(L);
-  if (LPH_LIKELY(rc == 0 && n == 1 && is_in_order(conn) && b->p.waiting == 0)) {
+  if (LPH_LIKELY(rc == 0 && n == 1 && is_in_order(b, conn) && b->p.waiting == 0)) {
     if (LPH_LIKELY(lph_pool_give(&b->p, slot, lph_now()) == LPH_POOL_NONE)) {
       lua_pushboolean(L, 1);
       lua_insert(L, 1);
@@ -253,13 +262,14 @@ static int lpool_run(lua_State *L) {
 
 /* ---- the plain rest ------------------------------------------------------------------------------------------ */
 
+/* pool:tend(slot); it is in our own hands now */
 static int lpool_tend(lua_State *L) {
   lpool *b = check_open(L);
   lph_pool_tend(&b->p, check_slot(L, b), lph_now());
   return 0;
 }
 
-/* Its connection is gone: the slot is empty and holds on to no box. */
+/* pool:drop(slot); its connection is gone: the slot is empty and holds on to no box */
 static int lpool_drop(lua_State *L) {
   lpool *b = check_open(L);
   int slot = check_slot(L, b);
@@ -271,6 +281,7 @@ static int lpool_drop(lua_State *L) {
   return 0;
 }
 
+/* pool:touch(slot); its connection has just answered */
 static int lpool_touch(lua_State *L) {
   lpool *b = check_open(L);
   lph_pool_touch(&b->p, check_slot(L, b), lph_now());
@@ -288,18 +299,22 @@ static int lpool_enqueue(lua_State *L) {
   return 2;
 }
 
+/* pool:served(ticket) -> slot | nil */
 static int lpool_served(lua_State *L) {
   lpool *b = check_open(L);
   return push_slot(L, lph_pool_served(&b->p, (int)luaL_checkinteger(L, 2)));
 }
 
+/* pool:leave(ticket) -> slot | nil; the ticket is void, the slot it was given is the caller's */
 static int lpool_leave(lua_State *L) {
   lpool *b = check_open(L);
   return push_slot(L, lph_pool_leave(&b->p, (int)luaL_checkinteger(L, 2), lph_now()));
 }
 
+/* pool:dismiss() -> ticket | nil; the first waiter leaves the queue unserved */
 static int lpool_dismiss(lua_State *L) { return push_slot(L, lph_pool_dismiss(&check_open(L)->p)); }
 
+/* pool:grow() -> slot | nil; to be connected now */
 static int lpool_grow(lua_State *L) { return push_slot(L, lph_pool_grow(&check_open(L)->p, lph_now())); }
 
 static int push_time(lua_State *L, double at) {
@@ -308,10 +323,12 @@ static int push_time(lua_State *L, double at) {
   return 1;
 }
 
+/* pool:grow_at() -> number | nil; when grow is worth another call */
 static int lpool_grow_at(lua_State *L) {
   return push_time(L, lph_pool_grow_at(&check_open(L)->p, lph_now()));
 }
 
+/* pool:chore_at() -> number | nil; when there may be a chore */
 static int lpool_chore_at(lua_State *L) {
   return push_time(L, lph_pool_chore_at(&check_open(L)->p, lph_now()));
 }
@@ -325,13 +342,14 @@ static int lpool_born(lua_State *L) {
   return 1;
 }
 
+/* pool:stillborn(slot); connecting has failed */
 static int lpool_stillborn(lua_State *L) {
   lpool *b = check_open(L);
   lph_pool_stillborn(&b->p, check_slot(L, b), lph_now());
   return 0;
 }
 
-/* pool:chore() -> "close" | "ping" | "connect", slot | nil */
+/* pool:chore() -> chore, slot | nil */
 static int lpool_chore(lua_State *L) {
   static const char *const names[] = {NULL, "close", "ping", "connect"};
   lpool *b = check_open(L);
@@ -343,18 +361,19 @@ static int lpool_chore(lua_State *L) {
   return 2;
 }
 
+/* pool:refresh(); all connections of now are over */
 static int lpool_refresh(lua_State *L) {
   lph_pool_refresh(&check_open(L)->p);
   return 0;
 }
 
-/* Nothing is lent from now on, and what comes back is to be closed. */
+/* pool:close(); nothing is lent from now on, and what comes back is to be closed */
 static int lpool_close(lua_State *L) {
   check_open(L)->p.closing = true;
   return 0;
 }
 
-/* After a fork: the slots are empty, the tickets void, the process is the owner. pool:restart() */
+/* pool:restart(); after a fork: the slots are empty, the tickets void, this process is the owner */
 static int lpool_restart(lua_State *L) {
   lpool *b = check_open(L);
   for (int slot = 1; slot <= b->p.slot_room; slot++) {
@@ -366,6 +385,63 @@ static int lpool_restart(lua_State *L) {
   lua_newtable(L);
   lcompat_setstore(L, 1);
   return 0;
+}
+
+/* ---- where a connection was borrowed ---------------------------------------------------------------------------- */
+
+#define SITE_FIRST 2 /* 0 is this function, 1 the pool's method */
+#define SITE_LEVELS 6
+
+/* Notes who borrows: functions and lines, in a table that is used again for the slot's next borrower. What a
+ * traceback costs is only paid when somebody asks.
+ * pool:remember(slot) */
+static int lpool_remember(lua_State *L) {
+  lpool *b = check_open(L);
+  int slot = check_slot(L, b), n = 0;
+  lua_Debug frame;
+  luaL_checkstack(L, 8, "call sites");
+  lcompat_getstore(L, 1);
+  lua_rawgeti(L, -1, -slot);
+  if (!lua_istable(L, -1)) {
+    lua_pop(L, 1);
+    lua_createtable(L, 2 * SITE_LEVELS, 0);
+    lua_pushvalue(L, -1);
+    lua_rawseti(L, -3, -slot);
+  }
+  for (int level = SITE_FIRST; n < SITE_LEVELS && lua_getstack(L, level, &frame); level++) {
+    lua_getinfo(L, "fl", &frame);
+    if (frame.currentline <= 0) {
+      lua_pop(L, 1); /* C */
+      continue;
+    }
+    lua_rawseti(L, -2, 2 * n + 1);
+    lua_pushinteger(L, frame.currentline);
+    lua_rawseti(L, -2, 2 * ++n);
+  }
+  for (int i = 2 * n + 1; i <= 2 * SITE_LEVELS; i++) {
+    lua_pushnil(L);
+    lua_rawseti(L, -2, i);
+  }
+  return 0;
+}
+
+/* pool:forget(slot); whoever borrowed it is of no interest any more, and shall be collected */
+static int lpool_forget(lua_State *L) {
+  lpool *b = check_open(L);
+  int slot = check_slot(L, b);
+  lcompat_getstore(L, 1);
+  lua_pushnil(L);
+  lua_rawseti(L, -2, -slot);
+  return 0;
+}
+
+/* pool:site(slot) -> { function, line, ... } | nil */
+static int lpool_site(lua_State *L) {
+  lpool *b = check_open(L);
+  int slot = check_slot(L, b);
+  lcompat_getstore(L, 1);
+  lua_rawgeti(L, -1, -slot);
+  return 1;
 }
 
 /* ---- figures -------------------------------------------------------------------------------------------------- */
@@ -399,7 +475,7 @@ static void set_histo(lua_State *L, const char *key, const lph_histo *h) {
   lua_setfield(L, -2, key);
 }
 
-/* pool:counts() -> { total =, idle =, used =, connecting =, waiting =, max =, min =, borrowed = ... } */
+/* pool:counts() -> { total =, idle =, used =, connecting =, waiting =, max =, min =, borrowed =, ... } */
 static int lpool_counts(lua_State *L) {
   const lph_pool *p = &check_open(L)->p;
   lua_createtable(L, 0, 16);
@@ -429,7 +505,7 @@ static int lpool_histograms(lua_State *L) {
   return 1;
 }
 
-/* pool:slot(number) -> state, seconds in it, age, uses | nil; state: "connecting", "idle", "used", "tended" */
+/* pool:slot(slot) -> state, seconds, seconds, integer | nil; seconds in that state, age, borrowings */
 static int lpool_slot(lua_State *L) {
   static const char *const names[] = {"empty", "connecting", "idle", "used", "tended"};
   lpool *b = check_open(L);
@@ -443,8 +519,9 @@ static int lpool_slot(lua_State *L) {
   return 4;
 }
 
-/* pool:size() -> highest slot number; pool:waiting() -> number */
+/* pool:size() -> integer; the highest number of a slot */
 static int lpool_size(lua_State *L) { return lua_pushinteger(L, check_open(L)->p.slot_room), 1; }
+/* pool:waiting() -> integer */
 static int lpool_waiting(lua_State *L) { return lua_pushinteger(L, check_open(L)->p.waiting), 1; }
 
 static const luaL_Reg pool_methods[] = {{"take", lpool_take},
@@ -471,8 +548,13 @@ static const luaL_Reg pool_methods[] = {{"take", lpool_take},
                                         {"slot", lpool_slot},
                                         {"histograms", lpool_histograms},
                                         {"size", lpool_size},
+                                        {"remember", lpool_remember},
+                                        {"site", lpool_site},
+                                        {"forget", lpool_forget},
                                         {"waiting", lpool_waiting},
                                         {NULL, NULL}};
+/* With a body of a connection's as second upvalue. */
+static const luaL_Reg run_methods[] = {{"run", lpool_run}, {NULL, NULL}};
 static const luaL_Reg pool_meta[] = {{"__gc", lpool__gc}, {NULL, NULL}};
 static const lbox_class pool_class = {"luphant.core.pool", pool_methods, pool_meta};
 
@@ -482,9 +564,11 @@ void lpool_open(lua_State *L) {
   lua_getfield(L, -1, "__index");        /* mt methods */
   lua_pushvalue(L, -2);
   lua_pushcfunction(L, lconn_run);
-  lua_pushcclosure(L, lpool_run, 2);
-  lua_setfield(L, -2, "run");
+  lua_pushcclosure(L, run_methods[0].func, 2);
+  lua_setfield(L, -2, run_methods[0].name);
   lua_pop(L, 2);
   lua_pushlightuserdata(L, (void *)&raised_mark);
   lua_setfield(L, -2, "RAISED"); /* of the module table on top */
+  lua_pushlightuserdata(L, (void *)&due_mark);
+  lua_setfield(L, -2, "DUE");
 }

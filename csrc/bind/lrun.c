@@ -283,6 +283,7 @@ static void start_clock(lconn *b) {
   double seconds = b->has_next_timeout ? b->next_timeout : b->timeout;
   b->has_next_timeout = false;
   b->deadline = LPH_LIKELY(seconds < 0) ? LPH_NEVER : lph_deadline(seconds);
+  if (LPH_UNLIKELY(b->ceiling >= 0)) b->deadline = lph_sooner(b->deadline, b->ceiling);
 }
 
 /* Answers whether a new call may begin. The deadline of one that is under way stays as it is. */

@@ -97,6 +97,14 @@ int lsession_target(lua_State *L) {
   return 1;
 }
 
+/* conn:last_statement() -> text | nil; what ran last, or runs, as far as the cache still knows it */
+int lsession_last_statement(lua_State *L) {
+  const lph_stmt *stmt = check(L)->c.op.stmt;
+  if (stmt == NULL || stmt->sql == NULL) return 0;
+  lua_pushstring(L, stmt->sql);
+  return 1;
+}
+
 /* conn:attempts() -> list; after a failed dial: { host =, address =, port =, kind =, message = } each */
 int lsession_attempts(lua_State *L) {
   lconn *b = check(L);

@@ -13,6 +13,7 @@ int lsession_transaction_status(lua_State *L);
 int lsession_tls(lua_State *L);
 int lsession_target(lua_State *L);
 int lsession_attempts(lua_State *L);
+int lsession_last_statement(lua_State *L);
 int lsession_next_notice(lua_State *L);
 int lsession_has_notices(lua_State *L);
 int lsession_notices_lost(lua_State *L);
@@ -22,12 +23,13 @@ int lsession_clear_marks(lua_State *L);
 void lsession_push_marks(lua_State *L); /* core.MARKS: { word = bit, ... } */
 
 /* The others read memory that is libpq's or the connection's: they go through lenter.h. */
-#define LSESSION_METHODS                                                                              \
-  {"state", lsession_state}, {"backend_pid", lsession_backend_pid},                                   \
-    {"server_version", lsession_server_version}, {"transaction_status", lsession_transaction_status}, \
-    {"has_notices", lsession_has_notices}, {"notices_lost", lsession_notices_lost},                   \
-    {"statements", lsession_statements}, {"marks", lsession_marks}, {                                 \
-    "clear_marks", lsession_clear_marks                                                               \
+#define LSESSION_METHODS                                                                                     \
+  {"state", lsession_state}, {"backend_pid", lsession_backend_pid},                                          \
+    {"server_version", lsession_server_version}, {"transaction_status", lsession_transaction_status},        \
+    {"last_statement", lsession_last_statement}, {"has_notices", lsession_has_notices},                      \
+    {"notices_lost", lsession_notices_lost}, {"statements", lsession_statements}, {"marks", lsession_marks}, \
+  {                                                                                                          \
+    "clear_marks", lsession_clear_marks                                                                      \
   }
 
 #endif

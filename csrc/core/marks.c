@@ -10,57 +10,17 @@
 #include <string.h>
 #include <strings.h>
 
-/* clang-format off: a word on each line would be half a page */
+/* A word on each line would be half a page. */
+/* clang-format off */
 typedef enum word {
   W_OTHER, /* any other word, a number */
-  W_STRING,
-  W_COMMA,
-  W_OPEN,
-  W_CLOSE,
-  W_DOT,
-  W_SYMBOL,
-  W_ALL,
-  W_AUTHORIZATION,
-  W_BEGIN,
-  W_COMMIT,
-  W_CONSTRAINTS,
-  W_CREATE,
-  W_DECLARE,
-  W_DISCARD,
-  W_DO,
-  W_DROP,
-  W_ELSE,
-  W_EXECUTE,
-  W_GLOBAL,
-  W_HOLD,
-  W_INSERT,
-  W_INTO,
-  W_LANGUAGE,
-  W_LISTEN,
-  W_LOAD,
-  W_LOCAL,
-  W_LOOP,
-  W_MERGE,
-  W_ON,
-  W_PREPARE,
-  W_REPLACE,
-  W_RESET,
-  W_SCHEMA,
-  W_SESSION,
-  W_SET,
-  W_TEMP,
-  W_THEN,
-  W_TRANSACTION,
-  W_TRUE,
-  W_WITH,
+  W_STRING, W_COMMA, W_OPEN, W_CLOSE, W_DOT, W_SYMBOL,
+  W_ALL, W_AUTHORIZATION, W_BEGIN, W_COMMIT, W_CONSTRAINTS, W_CREATE, W_DECLARE, W_DISCARD, W_DO, W_DROP,
+  W_ELSE, W_EXECUTE, W_GLOBAL, W_HOLD, W_INSERT, W_INTO, W_LANGUAGE, W_LISTEN, W_LOAD, W_LOCAL, W_LOOP,
+  W_MERGE, W_ON, W_PREPARE, W_REPLACE, W_RESET, W_SCHEMA, W_SESSION, W_SET, W_TEMP, W_THEN, W_TRANSACTION,
+  W_TRUE, W_WITH,
   /* From here on names, which mean the same in double quotes. */
-  W_PLPGSQL,
-  W_ROLE,
-  W_SEED,
-  W_SET_CONFIG,
-  W_SET_LIMIT,
-  W_LOCK,
-  W_LASTING
+  W_PLPGSQL, W_ROLE, W_SEED, W_SET_CONFIG, W_SET_LIMIT, W_LOCK, W_LASTING
 } word;
 /* clang-format on */
 

@@ -24,6 +24,8 @@ local NAMES = {
   mode = "integer", n = "integer", name = "string", number = "number", offset = "integer", oid = "integer",
   on = "boolean", options = "table", parameters = "string[]", path = "string", PENDING = "lightuserdata",
   result = "any", seconds = "number", sql = "string", stale = '"stale"?', string = "string", text = "string",
+  slot = "integer", ticket = "integer", seed = "number", pool = "luphant.core.pool",
+  state = '"connecting"|"idle"|"used"|"tended"', due = '"check"|"retire"|"lost"', chore = '"close"|"ping"|"connect"',
   timeout = "number", type = "table", value = "any", want = WANT,
 }
 
@@ -33,6 +35,7 @@ local OBJECTS = {
   { name = "conn", class = "luphant.core.conn" },
   { name = "cancel", class = "luphant.core.cancel" },
   { name = "map", class = "luphant.core.typemap" },
+  { name = "pool", class = "luphant.core.pool" },
 }
 
 local HEAD = [[
@@ -78,7 +81,7 @@ local function functions_of(text)
   for name, body in text:gmatch "%f[%a]const [%a_]+ ([%a_]+)%[%] = (%b{});" do
     tables[name] = names_in(body, macros)
   end
-  local object_of = { entered_methods = "conn" }
+  local object_of = { entered_methods = "conn", run_methods = "pool" }
   for class, methods in text:gmatch 'lbox_class [%a_]+ = {"([%w_.]+)", ([%a_]+),' do
     for _, object in ipairs(OBJECTS) do
       if object.class == class then object_of[methods] = object.name end
@@ -224,8 +227,8 @@ local function outputs()
     local is_module = object.name == "core"
     out[#out + 1] = ("---@class %s%s\n"):format(object.class, is_module and "" or ": userdata")
     if is_module then
-      out[#out + 1] = "---@field NULL lightuserdata\n---@field PENDING lightuserdata\n"
-      out[#out + 1] = "---@field MARKS table<string, integer>\n"
+      out[#out + 1] = "---@field NULL lightuserdata\n---@field PENDING lightuserdata\n---@field RAISED lightuserdata\n"
+        .. "---@field DUE lightuserdata\n---@field MARKS table<string, integer>\n"
       out[#out + 1] = "---@field wrappers { typed: table, json: table }\n"
     end
     out[#out + 1] = ("local %s = {}\n\n"):format(object.name)

@@ -29,9 +29,9 @@ local STYLES = { named = 0, array = 16, columns = 32 }
 ---@field private params table
 ---@field private style integer
 local methods = {}
-local metatable = { __name = "luphant.connection", __index = methods }
+local metatable = { __name = "luphant.connection", __index = methods, is_connection = true }
 
-local connection = { methods = methods }
+local connection = { methods = methods, verbs = {} }
 
 -- What is left of a connection its user has closed: any use is a mistake at the caller's line.
 local closed_box = setmetatable({}, {
@@ -115,8 +115,23 @@ function complete(self, code, result, err, more, sql, ...)
     if err.query == nil then err.query = sql end
     transaction.note(self, err)
   end
+  if err == nil then return result end -- one value, as from the shortest way
   return result, err
 end
+
+connection.complete = complete
+
+--- A verb by its number, for the pool, which has the same verbs.
+---@param code integer
+---@param sql string|table
+function connection.run(self, code, sql, ...)
+  local result, err, more = self.box:run(code, sql, ...)
+  if err == nil and more == nil then return result end
+  return complete(self, code, result, err, more, sql, ...)
+end
+
+--- What the row style of the settings adds to a verb's number.
+function connection.style(settings) return STYLES[settings.rows] end
 
 local REQUEST_KEYS = {
   rows = { one_of = { "named", "array", "columns" } },
@@ -146,6 +161,7 @@ end
 -- On a prepared statement the same without passing through the connection's verb: handing a list of arguments on
 -- a second time is a twentieth of what a short query costs on Lua 5.4.
 local function define(name, verb)
+  connection.verbs[name] = verb
   methods[name] = function(self, sql, ...)
     local code = verb + self.style
     local result, err, more = self.box:run(code, sql, ...)
@@ -329,6 +345,26 @@ function metatable:__tostring()
   return ("luphant.connection (%s, %s)"):format(conninfo.describe(self.params), self.box:state())
 end
 
+--- Makes the object around what dial.connect gave.
+---@param fields table
+---@return luphant.connection
+function connection.new(fields)
+  fields.style = STYLES[fields.settings.rows]
+  return setmetatable(fields, metatable)
+end
+
+--- The metatable of handles that lend `session` out: they have its fields, its verbs and its looks, and are closed
+--- by giving it back.
+---@param session luphant.connection
+---@param give_back fun(handle: luphant.connection)
+---@return table
+function connection.lent_metatable(session, give_back)
+  return {
+    __name = metatable.__name, __index = session, __close = give_back, __tostring = metatable.__tostring,
+    is_connection = true,
+  }
+end
+
 --- Opens a session. See luphant.connect.
 ---@param target nil|string|table
 ---@param options? table
@@ -336,15 +372,18 @@ end
 ---@return luphant.connection|nil
 ---@return luphant.error|nil
 function connection.open(target, options, level)
-  local self, err = dial.open(target, options, (level or 1) + 1)
-  if not self then return nil, err end
-  self.style = STYLES[self.settings.rows]
-  return setmetatable(self, metatable)
+  local plan, err = dial.plan(target, options, (level or 1) + 1)
+  if not plan then return nil, err end
+  local fields
+  fields, err = dial.connect(plan, plan.settings.connect_timeout)
+  if not fields then return nil, err end
+  return connection.new(fields)
 end
 
 --- Is this a connection?
 function connection.is(value)
-  return getmetatable(value) == metatable
+  local mt = type(value) == "table" and getmetatable(value)
+  return type(mt) == "table" and mt.is_connection == true
 end
 
 connection.errors = errors

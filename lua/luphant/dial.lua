@@ -75,32 +75,57 @@ local function check_pooler(settings)
       .. " pooler. Use timeout (kept by this side), or set it on the role (alter role ... set statement_timeout).")
 end
 
---- Dials. Answers the fields of a connection: box, waiter, settings, params, types.
+---@class luphant.dial.plan  where to connect and how, checked and ready to be dialled any number of times
+---@field params table
+---@field settings table
+---@field waiter luphant.waiter
+---@field types userdata
+
+--- Checks what the user gave. Misuse raises; what is wrong in a string, a file or the environment is nil, err.
 ---@param target nil|string|table
 ---@param options table|nil
 ---@param level integer  who is to blame for misuse, as in error()
----@return table|nil
+---@param rules? table<string, luphant.args.rule>  default settings.connection
+---@return luphant.dial.plan|nil
 ---@return luphant.error|nil
-function dial.open(target, options, level)
-  local params, settings = conninfo.parse(target, options, facts, level + 1)
+function dial.plan(target, options, level, rules)
+  local given = compat.copy(facts)
+  given.rules = rules
+  local params, settings = conninfo.parse(target, options, given, level + 1)
   if not params then return nil, settings end
   local ok, err = check_pooler(settings)
   if not ok then return nil, err end
-  local waiter = wait.choose(settings.waiter, level + 1)
-  local password
-  if settings.password then
-    password, err = settings.password {
-      host = params.host, port = params.port, dbname = params.dbname, user = params.user,
-    }
-    if not password then return nil, err end
-  end
-  local map = settings.types or core.typemap()
-  local self = {
-    box = new_box(settings, waiter, map), waiter = waiter, settings = settings, params = params, types = map,
+  return {
+    params = params, settings = settings, waiter = wait.choose(settings.waiter, level + 1),
+    types = settings.types or core.typemap(),
   }
-  ok, err = self.box:dial(flat(with_session_options(params, settings), password), settings.connect_timeout or -1,
+end
+
+local function password_of(plan)
+  local params = plan.params
+  if not plan.settings.password then return nil end
+  return plan.settings.password {
+    host = params.host, port = params.port, dbname = params.dbname, user = params.user,
+  }
+end
+
+--- Dials. Answers the fields of a connection: box, waiter, settings, params, types.
+---@param plan luphant.dial.plan
+---@param seconds number|nil  limit for all of it
+---@return table|nil
+---@return luphant.error|nil
+function dial.connect(plan, seconds)
+  local settings, params = plan.settings, plan.params
+  local password, err = password_of(plan)
+  if err then return nil, err end
+  local self = {
+    box = new_box(settings, plan.waiter, plan.types), waiter = plan.waiter, settings = settings, params = params,
+    types = plan.types,
+  }
+  local ok
+  ok, err = self.box:dial(flat(with_session_options(params, settings), password), seconds or -1,
     settings.attempt_timeout or -1, settings.plaintext_password == "allow")
-  if ok then ok, err = drive.dial(self, settings.connect_timeout) end
+  if ok then ok, err = drive.dial(self, seconds) end
   if ok then return self end
   describe_failure(err, self.box, params, password)
   self.box:close()

@@ -13,6 +13,7 @@
 local connection = require "luphant.connection"
 local core = require "luphant.core"
 local errors = require "luphant.errors"
+local pool = require "luphant.pool"
 local values = require "luphant.values"
 
 core.set_error_metatable(errors.metatable)
@@ -41,6 +42,19 @@ luphant.is = errors.is
 function luphant.connect(target, options)
   local conn, err = connection.open(target, options, 2) -- no tail call: misuse is told at the caller's line
   return conn, err
+end
+
+--- Opens a pool: many connections behind one object with the same verbs, safe for all tasks of a program.
+---
+--- Takes what `connect` takes, and the options of a pool; see docs/api/pool.md. Dials nothing unless min_connections is
+--- more than 0: db:ready(timeout) waits until a connection works.
+---@param target? string|table
+---@param options? table
+---@return luphant.pool|nil db
+---@return luphant.error|nil err
+function luphant.open(target, options)
+  local db, err = pool.open(target, options, 2)
+  return db, err
 end
 
 return luphant

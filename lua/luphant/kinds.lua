@@ -69,6 +69,18 @@ return {
     meaning = "The transaction was ended, or failed, outside the verbs that `transaction` looks after." },
   { kind = "commit_unknown", class = "transaction", retryable = false,
     meaning = "The connection was lost during COMMIT: the transaction may or may not have been committed." },
+  { kind = "pool_timeout", class = "pool", retryable = true,
+    meaning = "No connection became free within acquire_timeout. The message says who holds them and "
+      .. "what the last attempt to connect came to; `err.pool` has the figures." },
+  { kind = "pool_exhausted", class = "pool", retryable = false,
+    meaning = "All connections are lent, and nobody else runs who could give one back (a plain script)." },
+  { kind = "pool_self_deadlock", class = "pool", retryable = false,
+    meaning = "This task waits for a connection while it holds the pool's connections itself. Use the "
+      .. "one it has, or allow more." },
+  { kind = "pool_overflow", class = "pool", retryable = true,
+    meaning = "More tasks than max_waiting wait for a connection already." },
+  { kind = "pool_closed", class = "pool", retryable = false,
+    meaning = "The pool has been closed with db:close()." },
   { kind = "usage", class = "usage", retryable = false,
     meaning = "The call itself is wrong; the message says what to write instead." },
   { kind = "migration_invalid", class = "usage", retryable = false,

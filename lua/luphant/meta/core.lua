@@ -9,6 +9,8 @@
 ---@class luphant.core
 ---@field NULL lightuserdata
 ---@field PENDING lightuserdata
+---@field RAISED lightuserdata
+---@field DUE lightuserdata
 ---@field MARKS table<string, integer>
 ---@field wrappers { typed: table, json: table }
 local core = {}
@@ -74,6 +76,11 @@ function core.now() end
 ---@return "r"|"w"|"rw"|nil
 function core.poll(fd, events, seconds) end
 
+---@param options table
+---@param seed number
+---@return luphant.core.pool
+function core.pool(options, seed) end
+
 ---@param metatable table
 function core.set_error_metatable(metatable) end
 
@@ -127,6 +134,10 @@ function conn:has_notices() end
 ---@param on boolean
 function conn:hold(on) end
 
+--- what ran last, or runs, as far as the cache still knows it
+---@return string|nil
+function conn:last_statement() end
+
 --- what statements may have left in the session, bits of core.MARKS; 0 = nothing
 ---@return integer
 function conn:marks() end
@@ -166,6 +177,10 @@ function conn:script(text) end
 
 ---@return integer|nil
 function conn:server_version() end
+
+--- from now on no call has a later deadline, nil = none. Answers the one before.
+---@param at? number
+function conn:set_ceiling(at) end
 
 --- OID -> { decode =, encode = }
 ---@param codecs? table
@@ -248,5 +263,129 @@ function map:doubt() end
 ---@param oid integer
 ---@return string|nil
 function map:name(oid) end
+
+---@class luphant.core.pool: userdata
+local pool = {}
+
+--- the box behind a slot, nil takes it away
+---@param slot integer
+---@param connection? luphant.core.conn
+function pool:attach(slot, connection) end
+
+---@param slot integer
+---@return nil|integer|"retire"
+function pool:born(slot) end
+
+---@return "close"|"ping"|"connect"|nil
+---@return integer|nil
+function pool:chore() end
+
+--- when there may be a chore
+---@return number|nil
+function pool:chore_at() end
+
+--- nothing is lent from now on, and what comes back is to be closed
+function pool:close() end
+
+---@return table
+function pool:counts() end
+
+--- the first waiter leaves the queue unserved
+---@return integer|nil
+function pool:dismiss() end
+
+--- its connection is gone: the slot is empty and holds on to no box
+---@param slot integer
+function pool:drop(slot) end
+
+---@return integer|nil
+---@return nil|"full"
+function pool:enqueue() end
+
+--- whoever borrowed it is of no interest any more, and shall be collected
+---@param slot integer
+function pool:forget(slot) end
+
+--- nil: it is idle, a ticket: lent to that waiter
+---@param slot integer
+---@return nil|integer|"retire"|"closed"|"clean"
+function pool:give(slot) end
+
+--- to be connected now
+---@return integer|nil
+function pool:grow() end
+
+--- when grow is worth another call
+---@return number|nil
+function pool:grow_at() end
+
+---@return table
+function pool:histograms() end
+
+--- the ticket is void, the slot it was given is the caller's
+---@param ticket integer
+---@return integer|nil
+function pool:leave(ticket) end
+
+--- all connections of now are over
+function pool:refresh() end
+
+---@param slot integer
+function pool:remember(slot) end
+
+---@param options table
+function pool:resize(options) end
+
+--- after a fork: the slots are empty, the tickets void, this process is the owner
+function pool:restart() end
+
+--- see the head of lpool.c
+---@param code integer
+---@param sql string
+---@param ... any
+---@return true|integer|false
+---@return any|nil
+---@return nil|luphant.error
+---@return nil|"stale"?
+function pool:run(code, sql, ...) end
+
+---@param ticket integer
+---@return integer|nil
+function pool:served(ticket) end
+
+---@param slot integer
+---@return table|nil
+function pool:site(slot) end
+
+--- the highest number of a slot
+---@return integer
+function pool:size() end
+
+--- seconds in that state, age, borrowings
+---@param slot integer
+---@return "connecting"|"idle"|"used"|"tended"|nil
+---@return number|nil
+---@return number|nil
+---@return integer|nil
+function pool:slot(slot) end
+
+--- connecting has failed
+---@param slot integer
+function pool:stillborn(slot) end
+
+---@return integer|nil
+---@return nil|"check"|"retire"|"lost"|"forked"
+function pool:take() end
+
+--- it is in our own hands now
+---@param slot integer
+function pool:tend(slot) end
+
+--- its connection has just answered
+---@param slot integer
+function pool:touch(slot) end
+
+---@return integer
+function pool:waiting() end
 
 return core

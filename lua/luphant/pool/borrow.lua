@@ -1,0 +1,144 @@
+-- pool/borrow.lua - getting a slot: an idle one, or a place in the queue until there is one.
+--
+-- One deadline covers all of it: waiting, connecting, checking, hooks. Waiters are served in order; each has a ticket
+-- of the state machine and a token to park with. A slot that was meant for a task that is gone goes to the next.
+--
+-- SPDX-License-Identifier: MIT
+
+local compat = require "luphant.compat"
+local deadline = require "luphant.deadline"
+local errors = require "luphant.errors"
+local grow = require "luphant.pool.grow"
+local handle = require "luphant.pool.handle"
+local report = require "luphant.pool.report"
+
+local borrow = {}
+
+-- Each waiter gets an error object of its own to write on.
+local function copy_of(err)
+  return setmetatable(compat.copy(err), errors.metatable)
+end
+
+local function is_past(pool, limit) return limit ~= nil and pool.waiter.now() >= limit end
+
+-- While nothing is connected and the last attempt failed for good, the pause before the next one has the same answer.
+local function known_refusal(pool)
+  if pool.refusal and pool.core:grow_at() and pool.core:counts().total == 0 then return pool.refusal end
+end
+
+-- Parks until something changes. nil, err: waiting has no point.
+local function rest(pool, token, limit)
+  local waiter, again = pool.waiter, pool.core:grow_at()
+  local at = deadline.sooner(limit, pool:on_waiters_clock(again))
+  token.parked = true
+  local woken, alone = waiter.park(token, at)
+  token.parked = false
+  if woken or not alone then return true end
+  if not again then return nil, report.exhausted(pool) end
+  waiter.sleep(at)
+  return true
+end
+
+local function await(pool, ticket, token, limit)
+  local core = pool.core
+  while true do
+    if core:served(ticket) then return true end
+    local failure = token.failure or known_refusal(pool)
+    if failure then return nil, copy_of(failure) end
+    if is_past(pool, limit) then return nil, report.timed_out(pool, token) end
+    local slot = core:grow()
+    if slot then
+      grow.connect(pool, slot, limit)
+    else
+      local ok, err = rest(pool, token, limit)
+      if not ok then return nil, err end
+    end
+  end
+end
+
+local function leave(pool, ticket)
+  pool.tokens[ticket], pool.waiting_tasks[ticket] = nil, nil
+  return pool.core:leave(ticket)
+end
+
+local function queue_up(pool, limit)
+  local deadlock = report.self_deadlock(pool)
+  if deadlock then return nil, deadlock end
+  local ticket = pool.core:enqueue()
+  if not ticket then return nil, report.overflow(pool) end
+  local token = { parked = false, since = pool.waiter.now() }
+  pool.tokens[ticket], pool.waiting_tasks[ticket] = token, pool.current_task()
+  local ok, served, err = pcall(await, pool, ticket, token, limit)
+  local slot = leave(pool, ticket)
+  if ok and slot then return slot end -- also when it was served at the last moment
+  if slot then pool:give_back(slot) end
+  if not ok then error(served, 0) end
+  return nil, err
+end
+
+-- The round trip before a connection that was idle for long is lent.
+local function answers(pool, slot, limit)
+  local session = pool.sessions[slot]
+  session.box:set_ceiling(pool:on_core_clock(limit))
+  local ok, alive = pcall(session.script, session, "")
+  session.box:set_ceiling(nil)
+  if not ok or not alive then return false end
+  pool.core:touch(slot)
+  return true
+end
+
+-- The user's word on whether this connection shall be lent.
+local function is_welcome(pool, slot, limit)
+  local hook = pool.settings.before_acquire
+  if not hook then return true end
+  local session = pool.sessions[slot]
+  local lent = handle.new(session)
+  session.box:set_ceiling(pool:on_core_clock(limit))
+  local ok, answer = pcall(hook, lent)
+  handle.reclaim(lent)
+  session.box:set_ceiling(nil)
+  if not ok then pool.emit("hook_failed", answer, "before_acquire") end
+  return ok and answer ~= false and session.box:state() == "idle"
+end
+
+-- What take() said about an idle slot. Answers whether it can be lent.
+local function inspect(pool, slot, due, limit)
+  if due == "retire" or due == "lost" then return false end
+  if pool.sessions[slot].waiter ~= pool.waiter then return false end -- made before the event loop ran
+  if due == "check" and not answers(pool, slot, limit) then return false end
+  return is_welcome(pool, slot, limit)
+end
+
+--- A connected slot for the caller, who gives it back or discards it.
+---@param pool luphant.pool
+---@param limit number|nil  deadline on the waiter's clock
+---@param slot? integer  one that was taken already
+---@param due? string  what was said about it
+---@return integer|nil slot
+---@return luphant.error|nil
+function borrow.slot(pool, limit, slot, due)
+  while true do
+    local err
+    if pool.closed then
+      if slot then pool:give_back(slot) end
+      return nil, report.closed()
+    end
+    if not slot then slot, due = pool.core:take() end
+    if due == "forked" then
+      pool:restart()
+    elseif not slot and not pool:reclaim_abandoned() then
+      slot, err = queue_up(pool, limit)
+      if not slot then return nil, err end
+      due = "handed"
+    end
+    if slot then
+      pool.owners[slot] = pool.current_task()
+      if inspect(pool, slot, due, limit) then return slot end
+      pool:discard(slot)
+      slot, due = nil, nil
+      if is_past(pool, limit) then return nil, report.timed_out(pool) end
+    end
+  end
+end
+
+return borrow

@@ -1,0 +1,290 @@
+-- pool/care.lua - the inner verbs of a pool: giving back, handing over, taking back, closing, being told.
+--
+-- SPDX-License-Identifier: MIT
+
+local core = require "luphant.core"
+local errors = require "luphant.errors"
+local grow = require "luphant.pool.grow"
+local handle = require "luphant.pool.handle"
+local keep = require "luphant.pool.keep"
+local report = require "luphant.pool.report"
+local reset = require "luphant.pool.reset"
+local wait = require "luphant.wait"
+
+local care, methods = {}, {}
+
+local running, status = coroutine.running, coroutine.status
+
+local MAIN = {} -- LuaJIT's main program is no coroutine; it never ends before the pool does
+
+--- Who is running now, as something that can be compared and dies with it.
+function care.current_task()
+  local thread, is_main = running()
+  if thread == nil or is_main then return MAIN end
+  return thread
+end
+
+local function to_stderr(event, text)
+  io.stderr:write("luphant: ", event, ": ", text, "\n")
+end
+
+--- The function that tells what nobody waits for: to `on_warning`, else to the standard error.
+---@param settings table
+function care.emitter(settings)
+  local hook = settings.on_warning
+  return function(event, detail, where)
+    local text = (where and where .. ": " or "") .. tostring(detail)
+    if hook then
+      pcall(hook, { event = event, message = text, detail = detail, where = where })
+    elseif event ~= "connect_failed" then -- those who wait for the connection are told
+      to_stderr(event, text)
+    end
+  end
+end
+
+---------------------------------------------------------------------------------------- tasks and clocks
+
+-- Runs fn as a task of its own; false where there is no such thing.
+function methods:spawn(fn)
+  local spawn = self.waiter.spawn
+  if not spawn then return false end
+  return spawn(function()
+    local ok, err = pcall(fn)
+    if not ok then self.emit("task_failed", err) end
+  end) and true or false
+end
+
+-- The core counts on core.now(), a waiter may have another clock.
+function methods:on_waiters_clock(at)
+  if not at or self.waiter.now == core.now then return at end
+  return self.waiter.now() + (at - core.now())
+end
+
+function methods:on_core_clock(at)
+  if not at or self.waiter.now == core.now then return at end
+  return core.now() + (at - self.waiter.now())
+end
+
+-- A pool that was opened before the event loop ran changes over to it; connections from before are replaced.
+function methods:choose_waiter()
+  local chosen = wait.choose(nil)
+  if chosen == self.waiter then return end
+  self.waiter, self.plan.waiter = chosen, chosen
+  self.ticked_at = chosen.now()
+  if chosen.name ~= "poll" then self.auto = false end
+end
+
+-- Lets the one who parked with this ticket go on. False: there is nobody any more.
+function methods:wake(ticket)
+  local token = self.tokens[ticket]
+  if not token then return false end
+  if not token.parked then return true end -- awake already, or about to look
+  if not self.waiter.wake(token) then return false end
+  token.parked = false
+  return true
+end
+
+------------------------------------------------------------------------------------------- coming back
+
+function methods:forget_borrower(slot)
+  self.owners[slot], self.handles[slot], self.lent[slot], self.told[slot] = nil, nil, nil, nil
+end
+
+-- A slot was given to the waiter with this ticket. One who is gone leaves it to the next.
+function methods:hand_over(ticket, slot)
+  self:forget_borrower(slot)
+  self.owners[slot] = self.waiting_tasks[ticket]
+  if self:wake(ticket) then return end
+  self.tokens[ticket], self.waiting_tasks[ticket] = nil, nil
+  self.core:leave(ticket)
+  self:settle(slot, self.core:give(slot))
+end
+
+-- Goes on with what core:give said.
+function methods:settle(slot, what)
+  if what == nil then return end
+  if type(what) == "number" then return self:hand_over(what, slot) end
+  if what == "clean" then return self:clean(slot) end
+  self:discard(slot)
+end
+
+-- In the background where possible: the borrower has nothing to wait for.
+function methods:clean(slot)
+  local function work() keep.clean(self, slot, reset.session) end
+  if not self:spawn(work) then work() end
+end
+
+-- A borrower is through with a lent slot.
+function methods:give_back(slot)
+  self:forget_borrower(slot)
+  if self.direct then
+    self:settle(slot, self.core:give(slot))
+  else
+    self.core:tend(slot)
+    self:clean(slot)
+  end
+  if self.closed then
+    self:note_return()
+  elseif not self.waiter.spawn then
+    keep.glance(self)
+  elseif not self.keeper then
+    keep.start(self)
+  end
+end
+
+-- Ends the session of a slot, whatever it is doing. Somebody else may get a new one.
+function methods:discard(slot)
+  local session, lent = self.sessions[slot], self.handles[slot]
+  self.sessions[slot] = nil
+  self:forget_borrower(slot)
+  if lent then handle.reclaim(lent) end
+  self.core:drop(slot)
+  if session then
+    if lent and lent.waiting then session.box:shutdown() else session.box:close() end
+  end
+  if self.core:waiting() > 0 then grow.more(self) end
+  if self.closed then self:note_return() end
+end
+
+------------------------------------------------------------------------------------------- taking back
+
+local function is_abandoned(self, slot)
+  local owner = self.owners[slot]
+  if owner == MAIN then
+    -- The main program lives on; what it let go of was collected.
+    return self.lent[slot] and self.handles[slot] == nil
+  end
+  return owner == nil or status(owner) == "dead" or (self.lent[slot] and self.handles[slot] == nil)
+end
+
+-- Connections whose borrower ended, or forgot them, come back through the cleaning. Answers whether there were any.
+function methods:reclaim_abandoned()
+  local found = false
+  for slot = 1, self.core:size() do
+    if self.core:slot(slot) == "used" and is_abandoned(self, slot) then
+      local lent = self.handles[slot]
+      found = true
+      self.reclaimed = self.reclaimed + 1
+      self.emit("reclaimed", ("connection %d was borrowed by %s, which ended without giving it back"):format(
+        slot, self:site(slot)))
+      if lent then handle.reclaim(lent) end
+      self:forget_borrower(slot)
+      self.core:tend(slot)
+      self:clean(slot)
+    end
+  end
+  return found
+end
+
+-- Reports, once per borrowing, what has been lent for longer than leak_timeout.
+function methods:look_for_leaks()
+  local limit = self.settings.leak_timeout
+  if not limit then return end
+  for slot = 1, self.core:size() do
+    local state, seconds = self.core:slot(slot)
+    if state == "used" and seconds >= limit and not self.told[slot] then
+      self.told[slot] = true
+      self.leaks = self.leaks + 1
+      self.emit("leak", ("connection %d has been lent for %.3g s (leak_timeout %g s) by %s\n%s"):format(
+        slot, seconds, limit, self:site(slot), self:whereabouts(slot)))
+    end
+  end
+end
+
+function methods:next_leak_look()
+  local limit, soonest = self.settings.leak_timeout, nil
+  if not limit then return nil end
+  for slot = 1, self.core:size() do
+    local state, seconds = self.core:slot(slot)
+    if state == "used" and not self.told[slot] and (not soonest or limit - seconds < soonest) then
+      soonest = limit - seconds
+    end
+  end
+  return soonest and self.waiter.now() + math.max(soonest, 0.001)
+end
+
+-- "shop.lua:12 < main.lua:40": where the connection was borrowed.
+function methods:site(slot)
+  local frames, words = self.core:site(slot), {}
+  for i = 1, frames and #frames or 0, 2 do
+    local source = debug.getinfo(frames[i], "S").short_src
+    if not source:find("[/\\]luphant[/\\]%w+[/\\]?%w*%.lua$") then
+      words[#words + 1] = ("%s:%d"):format(source, frames[i + 1])
+    end
+  end
+  return #words > 0 and table.concat(words, " < ") or "a query verb of the pool"
+end
+
+-- Where the borrower is now.
+function methods:whereabouts(slot)
+  local owner = self.owners[slot]
+  if owner == nil or owner == MAIN or status(owner) == "dead" then return "its borrower is not known any more" end
+  return (debug.traceback(owner, "the borrower is now at"))
+end
+
+------------------------------------------------------------------------------------------------- closing
+
+function methods:note_return()
+  local closing = self.closing
+  if closing and self.core:counts().total == 0 then self.waiter.wake(closing) end
+end
+
+-- A forked child: the parent's sessions are none of ours. Boxes that are dropped close their descriptors only.
+function methods:restart()
+  for slot, session in pairs(self.sessions) do
+    session.box:close()
+    self.sessions[slot] = nil
+  end
+  for slot, lent in pairs(self.handles) do
+    handle.reclaim(lent)
+    self.handles[slot] = nil
+  end
+  self.tokens, self.told, self.lent, self.keeper = {}, {}, {}, nil
+  self.core:restart()
+end
+
+local function close_idle(self)
+  for slot = 1, self.core:size() do
+    if self.core:slot(slot) == "idle" then
+      self.core:tend(slot)
+      self:discard(slot)
+    end
+  end
+end
+
+-- Waits until what is lent has come back. True when all did.
+local function drain(self, at)
+  self.closing = {}
+  while self.core:counts().total > 0 and self.waiter.now() < at do
+    local woken, alone = self.waiter.park(self.closing, at)
+    if not woken and alone then break end
+  end
+  return self.core:counts().total == 0
+end
+
+-- db:close
+function care.close(self, timeout)
+  if self.closed then return true end
+  self.closed = true
+  self.core:close()
+  grow.tell_waiters(self, report.closed())
+  close_idle(self)
+  local drained = drain(self, self.waiter.now() + (timeout or 10))
+  local left = report.holders(self)
+  for slot = 1, self.core:size() do
+    if self.core:slot(slot) and self.core:slot(slot) ~= "connecting" then self:discard(slot) end
+  end
+  if self.keeper then self.waiter.wake(self.keeper) end
+  if drained or #left == 0 then return true end
+  local lines = {}
+  for i, holder in ipairs(left) do lines[i] = holder.line end
+  return nil, errors.new("pool_closed", ("%d connection%s had not been given back and %s closed under %s borrower%s")
+    :format(#left, #left == 1 and "" or "s", #left == 1 and "was" or "were", #left == 1 and "its" or "their",
+      #left == 1 and "" or "s"), { detail = table.concat(lines, "\n") })
+end
+
+function care.add(class)
+  for name, method in pairs(methods) do class[name] = method end
+end
+
+return care

@@ -1,0 +1,190 @@
+-- pool/init.lua - what luphant.open returns: many connections behind one object with the verbs of one.
+--
+--   local db = assert(luphant.open("postgres://app@db.example/shop", { max_connections = 10 }))
+--   local names = assert(db:query_column "select name from users")
+--   assert(db:transaction(function(tx) ... end))
+--   assert(db:with(function(conn) ... end))
+--
+-- A verb borrows a connection, runs and gives it back. The decisions are the state machine's (core/pool.h); getting a
+-- connection is borrow.lua, making one grow.lua, looking after them keep.lua, telling about them report.lua.
+--
+-- SPDX-License-Identifier: MIT
+
+local args = require "luphant.args"
+local care = require "luphant.pool.care"
+local connection = require "luphant.connection"
+local core = require "luphant.core"
+local dial = require "luphant.dial"
+local grow = require "luphant.pool.grow"
+local keep = require "luphant.pool.keep"
+local lending = require "luphant.pool.lending"
+local report = require "luphant.pool.report"
+local rules = require "luphant.pool.rules"
+local verbs = require "luphant.pool.verbs"
+
+---@class luphant.pool
+---@field private core userdata
+---@field private plan luphant.dial.plan
+---@field private settings table
+---@field private waiter luphant.waiter
+---@field private sessions table<integer, luphant.connection>
+local inner = {} -- what the files of this room call on a pool
+local methods = setmetatable({}, { __index = inner })
+local metatable = { __name = "luphant.pool", __index = methods }
+
+care.add(inner)
+lending.add(methods)
+verbs.add(methods)
+
+local pool = { methods = methods }
+
+-- The limits the state machine knows, in its names.
+local function limits(settings)
+  return {
+    max_connections = settings.max_connections, min_connections = settings.min_connections,
+    max_waiting = settings.max_waiting, idle_timeout = settings.idle_timeout, max_lifetime = settings.max_lifetime,
+    lifetime_jitter = settings.lifetime_jitter, check_after = settings.health_check_after,
+    keepalive = settings.keepalive_interval, max_uses = settings.max_uses, fifo = settings.reuse == "fifo",
+    keep_state = settings.reset == "off",
+  }
+end
+
+local function limits_problem(settings)
+  if settings.min_connections > settings.max_connections then
+    return ("min_connections (%d) is more than max_connections (%d)"):format(
+      settings.min_connections, settings.max_connections)
+  end
+end
+
+local function weak_values() return setmetatable({}, { __mode = "v" }) end
+
+-- Different in each process and for each pool: the clock alone could be the same in two workers.
+local function seed()
+  local address = tonumber(tostring({}):match("(%x+)$") or "0", 16) or 0
+  return (address + math.floor(core.now() * 1e6)) % 2 ^ 48 + 1
+end
+
+local function new(plan)
+  local settings = plan.settings
+  local self = setmetatable({
+    core = core.pool(limits(settings), seed()), plan = plan, settings = settings, waiter = plan.waiter,
+    auto = settings.waiter == nil, style = connection.style(settings),
+    sessions = {}, handles = weak_values(), owners = weak_values(), tokens = {}, waiting_tasks = weak_values(),
+    told = {}, lent = {}, timeouts = 0, leaks = 0, reclaimed = 0, ticked_at = plan.waiter.now(), closed = false,
+  }, metatable)
+  self.emit = care.emitter(settings)
+  self.current_task = care.current_task
+  -- The shortest way is open while no hook wants to see each borrowing.
+  self.direct = not (settings.before_acquire or settings.after_release) and settings.reset ~= "always"
+  return self
+end
+
+--- Opens a pool. See luphant.open.
+---@param target nil|string|table
+---@param options? table
+---@param level? integer  who is to blame for misuse
+---@return luphant.pool|nil
+---@return luphant.error|nil
+function pool.open(target, options, level)
+  level = (level or 1) + 1
+  local plan, err = dial.plan(target, options, level, rules)
+  if not plan then return nil, err end
+  local why = limits_problem(plan.settings)
+  if why then error(why, level) end
+  local self = new(plan)
+  if self.settings.min_connections > 0 then
+    local ok
+    ok, err = lending.fill(self)
+    if not ok then
+      care.close(self, 0)
+      return nil, err
+    end
+  end
+  return self
+end
+
+--- Waits until a connection works: connects one, or asks an idle one.
+---@param timeout? number  seconds; default acquire_timeout
+---@return true|nil
+---@return luphant.error|nil
+function methods:ready(timeout)
+  local lent, err = self:acquire { timeout = timeout }
+  if not lent then return nil, err end
+  local answer
+  answer, err = lent:script ""
+  lent:release()
+  if not answer then return nil, err end
+  return true
+end
+
+--- Changes limits of a pool at work: any of its own options. What is over the new limits is closed as it comes back.
+---@param changes table
+function methods:resize(changes)
+  local checked = {}
+  for name, value in pairs(args.check(changes, inner.resizable, "pool option", 2)) do checked[name] = value end
+  local settings = setmetatable(checked, { __index = self.settings })
+  local merged = {}
+  for name in pairs(inner.resizable) do
+    if changes[name] ~= nil then merged[name] = settings[name] else merged[name] = self.settings[name] end
+  end
+  local why = limits_problem(merged)
+  if why then error(why, 2) end
+  self.core:resize(limits(merged))
+  for name in pairs(inner.resizable) do self.settings[name] = merged[name] end
+  keep.tick(self)
+  grow.more(self)
+end
+
+-- What resize may change: everything the state machine decides by, and acquire_timeout.
+inner.resizable = {}
+for _, name in ipairs {
+  "max_connections", "min_connections", "max_waiting", "idle_timeout", "max_lifetime", "lifetime_jitter", "max_uses",
+  "reuse", "health_check_after", "keepalive_interval", "acquire_timeout", "leak_timeout",
+} do
+  local rule = {}
+  for key, value in pairs(rules[name]) do rule[key] = value end
+  rule.default = nil
+  inner.resizable[name] = rule
+end
+
+--- All connections of now are replaced as they come back or stand idle: after a failover, new settings of a role ...
+function methods:refresh()
+  self.core:refresh()
+  keep.tick(self)
+end
+
+--- Figures and the list of connections; see docs/api/pool.md.
+---@return table
+function methods:stats() return report.stats(self) end
+
+--- For probes: is the database reachable right now? One round trip, bounded by `timeout` seconds (default 1).
+---@param timeout? number
+---@return table  { ok =, seconds =, total =, idle =, used =, waiting =, kind =, error = }
+function methods:health(timeout)
+  local from = self.waiter.now()
+  local ok, err = self:ready(timeout or 1)
+  local counts = self.core:counts()
+  return {
+    ok = ok == true, seconds = self.waiter.now() - from, total = counts.total, idle = counts.idle, used = counts.used,
+    waiting = counts.waiting, kind = err and err.kind or nil, error = err and tostring(err) or nil,
+  }
+end
+
+--- Drains the pool: no new borrowings, waiters are told, lent connections have `timeout` seconds (default 10) to come
+--- back, then they are closed too. Idempotent. Answers true when all had come back.
+---@param timeout? number
+---@return boolean|nil drained
+---@return luphant.error|nil
+function methods:close(timeout)
+  return care.close(self, timeout)
+end
+
+function metatable:__tostring()
+  local counts = self.core:counts()
+  return ("luphant.pool (%d of %d connections, %d used%s)"):format(
+    counts.total, counts.max, counts.used, self.closed and ", closed" or "")
+end
+
+metatable.__close = function(self) self:close() end
+
+return pool

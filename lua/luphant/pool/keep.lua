@@ -1,0 +1,137 @@
+-- pool/keep.lua - what happens to connections nobody is using: cleaning after a borrower, closing, pinging.
+--
+-- A connection goes back to the idle ones only when it is provably in order: between two statements, no transaction,
+-- nothing of the last borrower left in the session. What can be put in order is (cancelled and drained, rolled back,
+-- reset), the rest is closed. All of it has a time limit, and runs in a task of its own where the waiter can start one.
+--
+-- SPDX-License-Identifier: MIT
+
+local drive = require "luphant.drive"
+local grow = require "luphant.pool.grow"
+local handle = require "luphant.pool.handle"
+
+local keep = {}
+
+local CLEANING_SECONDS = 5 -- for rollback, reset and the hook together
+local PING_SECONDS = 5
+local TICK = 1 -- seconds between two looks at what is due, where nobody looks in the background
+
+-- A statement is under way, or its result was never taken.
+local function stop_statement(session)
+  local box = session.box
+  if box:state() == "busy" then drive.abandon(session, {}) end
+  if box:state() ~= "idle" then return false end
+  return true
+end
+
+local function after_release(pool, session)
+  local hook = pool.settings.after_release
+  if not hook then return true end
+  local lent = handle.new(session)
+  local ok, answer = pcall(hook, lent)
+  handle.reclaim(lent)
+  if not ok then pool.emit("hook_failed", answer, "after_release") end
+  return ok and answer ~= false
+end
+
+local function leave_transaction(session)
+  local status = session.box:transaction_status()
+  if status == "idle" then return true end
+  return (session:script "rollback") ~= nil
+end
+
+-- Whether the connection is as good as new.
+local function put_in_order(pool, session, reset)
+  local box = session.box
+  if not stop_statement(session) then return false end
+  box:set_ceiling(pool:on_core_clock(pool.waiter.now() + CLEANING_SECONDS))
+  local ok = leave_transaction(session) and reset(pool, session, pool.settings.reset == "always")
+    and after_release(pool, session) and leave_transaction(session) and reset(pool, session, false)
+  box:set_ceiling(nil)
+  return ok and box:state() == "idle" and box:transaction_status() == "idle"
+end
+
+--- Puts the connection of a tended slot in order and gives it back, or closes it.
+---@param pool luphant.pool
+---@param slot integer
+---@param reset fun(pool: luphant.pool, session: luphant.connection, always: boolean): boolean
+function keep.clean(pool, slot, reset)
+  local session = pool.sessions[slot]
+  local ok, clean = pcall(put_in_order, pool, session, reset)
+  if not ok then pool.emit("cleaning_failed", clean) end
+  if not (ok and clean) then return pool:discard(slot) end
+  pool:settle(slot, pool.core:give(slot))
+end
+
+local function ping(pool, slot)
+  local session = pool.sessions[slot]
+  session.box:set_ceiling(pool:on_core_clock(pool.waiter.now() + PING_SECONDS))
+  local ok, alive = pcall(session.script, session, "")
+  session.box:set_ceiling(nil)
+  if not ok or not alive then return pool:discard(slot) end
+  pool:settle(slot, pool.core:give(slot))
+end
+
+--- Does what is due now.
+---@param pool luphant.pool
+function keep.tick(pool)
+  pool.ticked_at = pool.waiter.now()
+  pool:look_for_leaks()
+  local chore, slot = pool.core:chore()
+  while chore do
+    if chore == "close" then
+      pool:discard(slot)
+    elseif chore == "connect" then
+      grow.connect(pool, slot, pool.ticked_at + (pool.settings.connect_timeout or CLEANING_SECONDS))
+    else
+      local number = slot
+      if not pool:spawn(function() ping(pool, number) end) then ping(pool, number) end
+    end
+    chore, slot = pool.core:chore()
+  end
+end
+
+--- For pools without a keeper: a look now and then, by whoever comes along.
+---@param pool luphant.pool
+function keep.glance(pool)
+  if pool.waiter.now() - pool.ticked_at >= TICK then keep.tick(pool) end
+end
+
+-- When the keeper has something to do; nil: never as things are.
+local function next_look(pool)
+  local at = pool:on_waiters_clock(pool.core:chore_at())
+  local leak = pool:next_leak_look()
+  if at and leak then return math.min(at, leak) end
+  return at or leak
+end
+
+local function watch(pool, token)
+  local waiter = pool.waiter
+  while not pool.closed do
+    keep.tick(pool)
+    local at = next_look(pool)
+    if not at then break end
+    -- An event loop whose tasks have all ended shall not go on for the sake of idle connections.
+    if waiter.is_alone then
+      if waiter.is_alone() then break end
+      at = math.min(at, waiter.now() + TICK)
+    end
+    if at > waiter.now() then waiter.park(token, at) end
+  end
+end
+
+--- Starts the task that keeps the pool's connections in order, unless it runs or cannot run here.
+---@param pool luphant.pool
+function keep.start(pool)
+  if pool.keeper then return end
+  local token = {}
+  pool.keeper = token
+  local started = pool:spawn(function()
+    local ok, err = pcall(watch, pool, token)
+    pool.keeper = nil
+    if not ok then pool.emit("keeper_failed", err) end
+  end)
+  if not started then pool.keeper = nil end
+end
+
+return keep

@@ -1,0 +1,96 @@
+-- pool/lending.lua - borrowing a connection for more than one statement: acquire, with, transaction.
+--
+-- SPDX-License-Identifier: MIT
+
+local args = require "luphant.args"
+local borrow = require "luphant.pool.borrow"
+local handle = require "luphant.pool.handle"
+local keep = require "luphant.pool.keep"
+local transaction = require "luphant.transaction"
+
+local lending, methods = {}, {}
+
+local ACQUIRE = { timeout = { type = "number", above = 0, none = true } }
+
+-- Until when a borrower waits.
+local function limit_of(self, timeout)
+  if timeout == nil then timeout = self.settings.acquire_timeout end
+  return timeout and self.waiter.now() + timeout or nil
+end
+
+local function lend(self, slot)
+  local lent = handle.new(self.sessions[slot])
+  self.handles[slot], self.lent[slot] = lent, true
+  self.owners[slot] = self.current_task()
+  self.core:remember(slot)
+  return lent
+end
+
+local function acquire(self, limit)
+  if self.auto then self:choose_waiter() end
+  local slot, due
+  if not self.closed then slot, due = self.core:take() end
+  if slot == nil or due ~= nil or not self.direct then
+    local err
+    slot, err = borrow.slot(self, limit, slot, due)
+    if not slot then return nil, err end
+  end
+  return lend(self, slot)
+end
+
+--- Borrows a connection: give it back with conn:release() (or let `<close>` do it).
+---@param options? { timeout?: number }  seconds to wait for one; default acquire_timeout
+---@return luphant.connection|nil conn
+---@return luphant.error|nil err  kinds: pool_timeout, pool_exhausted, pool_self_deadlock, pool_overflow, pool_closed,
+---and those of connecting when that cannot succeed
+function methods:acquire(options)
+  local timeout
+  if options ~= nil then timeout = args.check(options, ACQUIRE, "acquire option", 2).timeout end
+  local lent, err = acquire(self, limit_of(self, timeout)) -- no tail call: the caller's place is remembered
+  return lent, err
+end
+
+local function give_back(lent, ok, ...)
+  lent:release()
+  if not ok then error((...), 0) end
+  return ...
+end
+
+--- Calls fn with a borrowed connection and gives it back, whatever happens. Answers what fn returns; an error is
+--- raised again.
+---@param fn fun(conn: luphant.connection): any ...
+---@param options? { timeout?: number }
+function methods:with(fn, options)
+  if type(fn) ~= "function" then error("with expects a function, got " .. args.show(fn), 2) end
+  local timeout
+  if options ~= nil then timeout = args.check(options, ACQUIRE, "acquire option", 2).timeout end
+  local lent, err = acquire(self, limit_of(self, timeout))
+  if not lent then return nil, err end
+  return give_back(lent, pcall(fn, lent))
+end
+
+--- conn:transaction on a borrowed connection; see docs/guide/transactions.md.
+---@param fn fun(tx: luphant.transaction): any ...
+---@param options? table
+function methods:transaction(fn, options)
+  local lent, err = acquire(self, limit_of(self))
+  if not lent then return nil, err end
+  return give_back(lent, pcall(transaction.run, lent, fn, options))
+end
+
+--- Connects min_connections now.
+---@return true|nil
+---@return luphant.error|nil
+function lending.fill(self)
+  keep.tick(self)
+  if self.waiter.spawn then return true end -- its tasks are on it
+  if self.core:counts().total < self.settings.min_connections then return nil, self.last_error end
+  return true
+end
+
+function lending.add(class)
+  for name, method in pairs(methods) do class[name] = method end
+end
+
+lending.limit_of = limit_of
+return lending

@@ -1,0 +1,124 @@
+-- pool/verbs.lua - the query verbs of a pool: borrow, run, give back.
+--
+-- In the usual case that is one call into the core (lpool.c). Everything else - nobody idle, an event loop to wait in,
+-- a failure - goes on in `go_on`. A statement whose connection turned out to be dead before anything of it was sent
+-- runs on another one instead.
+--
+-- SPDX-License-Identifier: MIT
+
+local args = require "luphant.args"
+local borrow = require "luphant.pool.borrow"
+local connection = require "luphant.connection"
+local core = require "luphant.core"
+local lending = require "luphant.pool.lending"
+local types = require "luphant.types"
+
+local RAISED, DUE = core.RAISED, core.DUE
+
+local verbs, methods = {}, {}
+
+-- A server that restarted leaves as many dead connections as the pool has; each is found dead only once.
+local MOST_ATTEMPTS = 100
+
+local function was_lost_unsent(err)
+  return err ~= nil and err.kind == "closed" and err.sent == "no"
+end
+
+-- Runs on a borrowed slot. Answers whether the statement may run again elsewhere, and the verb's answer.
+local function run_on(self, slot, call, ...)
+  local session = self.sessions[slot]
+  local ok, result, err = pcall(call, session, ...)
+  self:give_back(slot)
+  if not ok then error(result, 0) end
+  return was_lost_unsent(err), result, err
+end
+
+local function run_anywhere(self, slot, due, call, ...)
+  local limit, result, err = lending.limit_of(self), nil, nil
+  for _ = 1, MOST_ATTEMPTS do
+    local again
+    if slot == nil or due ~= nil or not self.direct then
+      slot, err = borrow.slot(self, limit, slot, due)
+      if not slot then return nil, err end
+    end
+    again, result, err = run_on(self, slot, call, ...)
+    if not again then break end
+    slot, due = nil, nil
+  end
+  return result, err
+end
+
+local function go_on(self, code, slot, result, err, more, sql, ...)
+  if slot == false then
+    result, err = run_anywhere(self, nil, nil, connection.run, code, sql, ...)
+  elseif result == RAISED then
+    self:give_back(slot)
+    error(err, 0)
+  elseif result == DUE then
+    result, err = run_anywhere(self, slot, err, connection.run, code, sql, ...)
+  else
+    self.owners[slot] = self.current_task()
+    local again
+    again, result, err = run_on(self, slot, connection.complete, code, result, err, more, sql, ...)
+    if again then result, err = run_anywhere(self, nil, nil, connection.run, code, sql, ...) end
+  end
+  if err == nil then return result end -- one value, as from the shortest way
+  if err.query == nil and type(sql) == "string" then err.query = sql end
+  return result, err
+end
+
+local function define(name, verb)
+  methods[name] = function(self, sql, ...)
+    local code = verb + self.style
+    if self.auto then self:choose_waiter() end
+    if not self.direct or self.closed then return go_on(self, code, false, nil, nil, nil, sql, ...) end
+    local slot, result, err, more = self.core:run(code, sql, ...)
+    if slot == true then return result end
+    return go_on(self, code, slot, result, err, more, sql, ...)
+  end
+end
+
+for name, verb in pairs(connection.verbs) do define(name, verb) end
+
+--- `for id, name in db:values(sql, ...)`; see luphant.connection.
+---@return fun(): any ...
+function methods:values(sql, ...)
+  local iterator, err = self:values_iterator(sql, ...)
+  if not iterator then error(err, 0) end
+  return iterator
+end
+
+local function plain(name)
+  methods[name] = function(self, ...)
+    if self.auto then self:choose_waiter() end
+    local result, err = run_anywhere(self, nil, nil, connection.methods[name], ...)
+    return result, err
+  end
+end
+plain "describe"
+plain "script"
+
+--- Own conversions for a type, on all connections of the pool; see luphant.connection.
+---@param name string
+---@param codec { decode?: (fun(value: any): any), encode?: (fun(value: any): any) }
+---@return true|nil
+---@return luphant.error|nil
+function methods:register_type(name, codec)
+  args.argument(name, "string", 1, "register_type", 2)
+  args.argument(codec, "table", 2, "register_type", 2)
+  local oid, err = types.oid(name, function(...) return self:query_value(...) end)
+  if not oid then return nil, err end
+  self.codecs = self.codecs or {}
+  self.codecs[oid] = { decode = codec.decode, encode = codec.encode }
+  for _, session in pairs(self.sessions) do
+    session.codecs = self.codecs
+    session.box:set_codecs(self.codecs)
+  end
+  return true
+end
+
+function verbs.add(class)
+  for name, method in pairs(methods) do class[name] = method end
+end
+
+return verbs
