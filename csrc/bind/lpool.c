@@ -28,6 +28,8 @@ typedef struct lpool {
   bool open;
   bool keep_state; /* what borrowers leave in their sessions stays */
   pid_t owner;
+  double glance,
+    glance_at;   /* seconds between two looks at what is due, the next one; 0: somebody else looks */
   lconn **conns; /* by slot number; borrowed: the boxes are anchored in the store under the same number */
   int room;
 } lpool;
@@ -189,6 +191,8 @@ static bool is_in_order(const lpool *b, const lconn *conn) {
          !conn->held && !conn->entered && PQtransactionStatus(conn->c.pg) == PQTRANS_IDLE;
 }
 
+static bool is_glance_due(const lpool *b, double now) { return b->glance > 0 && now >= b->glance_at; }
+
 /* Pushes nothing when the connection is idle again. */
 static int give(lua_State *L, lpool *b, int slot) {
   lconn *conn = conn_of(b, slot);
@@ -203,15 +207,15 @@ static int give(lua_State *L, lpool *b, int slot) {
     what = "clean";
   } else {
     int ticket = lph_pool_give(&b->p, slot, now);
-    if (LPH_LIKELY(ticket == LPH_POOL_NONE)) return 0;
+    if (LPH_LIKELY(ticket == LPH_POOL_NONE && !is_glance_due(b, now))) return 0;
     if (ticket > 0) return push_slot(L, ticket);
-    what = "retire";
+    what = ticket == LPH_POOL_NONE ? "glance" : "retire";
   }
   lua_pushstring(L, what);
   return 1;
 }
 
-/* pool:give(slot) -> nil | ticket | "retire" | "closed" | "clean"; nil: it is idle, a ticket: lent to that waiter */
+/* pool:give(slot) -> nil | ticket | "retire" | "closed" | "clean" | "glance"; nil: it is idle, a ticket: lent to that waiter */
 static int lpool_give(lua_State *L) {
   lpool *b = check_open(L);
   int slot = check_slot(L, b);
@@ -244,12 +248,12 @@ static int lpool_run(lua_State *L) {
   lua_insert(L, 1);
   int rc = lenter_call(L, conn, lua_gettop(L) - 1); /* results stand at 1 ... */
   int n = lua_gettop(L);
-  if (LPH_LIKELY(rc == 0 && n == 1 && is_in_order(b, conn) && b->p.waiting == 0)) {
-    if (LPH_LIKELY(lph_pool_give(&b->p, slot, lph_now()) == LPH_POOL_NONE)) {
-      lua_pushboolean(L, 1);
-      lua_insert(L, 1);
-      return 2;
-    }
+  double now = lph_now();
+  bool done = rc == 0 && n == 1 && is_in_order(b, conn) && b->p.waiting == 0 && !is_glance_due(b, now);
+  if (LPH_LIKELY(done) && LPH_LIKELY(lph_pool_give(&b->p, slot, now) == LPH_POOL_NONE)) {
+    lua_pushboolean(L, 1);
+    lua_insert(L, 1);
+    return 2;
   }
   lua_pushinteger(L, slot);
   lua_insert(L, 1);
@@ -261,6 +265,15 @@ static int lpool_run(lua_State *L) {
 }
 
 /* ---- the plain rest ------------------------------------------------------------------------------------------ */
+
+/* pool:glance([seconds]); from now on give says "glance" so often, nil = never: there is nobody else who looks at chores
+ */
+static int lpool_glance(lua_State *L) {
+  lpool *b = check_open(L);
+  b->glance = luaL_optnumber(L, 2, 0);
+  b->glance_at = lph_now() + b->glance;
+  return 0;
+}
 
 /* pool:tend(slot); it is in our own hands now */
 static int lpool_tend(lua_State *L) {
@@ -548,6 +561,7 @@ static const luaL_Reg pool_methods[] = {{"take", lpool_take},
                                         {"slot", lpool_slot},
                                         {"histograms", lpool_histograms},
                                         {"size", lpool_size},
+                                        {"glance", lpool_glance},
                                         {"remember", lpool_remember},
                                         {"site", lpool_site},
                                         {"forget", lpool_forget},

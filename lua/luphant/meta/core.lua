@@ -308,8 +308,12 @@ function pool:forget(slot) end
 
 --- nil: it is idle, a ticket: lent to that waiter
 ---@param slot integer
----@return nil|integer|"retire"|"closed"|"clean"
+---@return nil|integer|"retire"|"closed"|"clean"|"glance"
 function pool:give(slot) end
+
+--- from now on give says "glance" so often, nil = never: there is nobody else who looks at chores
+---@param seconds? number
+function pool:glance(seconds) end
 
 --- to be connected now
 ---@return integer|nil

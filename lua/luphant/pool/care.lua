@@ -67,11 +67,17 @@ end
 
 -- A pool that was opened before the event loop ran changes over to it; connections from before are replaced.
 function methods:choose_waiter()
+  if wait.running() == self.waiter.name then return end
   local chosen = wait.choose(nil)
-  if chosen == self.waiter then return end
   self.waiter, self.plan.waiter = chosen, chosen
-  self.ticked_at = chosen.now()
   if chosen.name ~= "poll" then self.auto = false end
+  self:settle_in()
+end
+
+-- Where tasks can be started a keeper looks after the pool, else whoever gives back looks now and then.
+function methods:settle_in()
+  self.has_tasks = self.waiter.spawn ~= nil
+  self.core:glance(not self.has_tasks and keep.TICK or nil)
 end
 
 -- Lets the one who parked with this ticket go on. False: there is nobody any more.
@@ -87,7 +93,8 @@ end
 ------------------------------------------------------------------------------------------- coming back
 
 function methods:forget_borrower(slot)
-  self.owners[slot], self.handles[slot], self.lent[slot], self.told[slot] = nil, nil, nil, nil
+  self.owners[slot], self.handles[slot] = nil, nil
+  if self.told[slot] then self.told[slot] = nil end
 end
 
 -- A slot was given to the waiter with this ticket. One who is gone leaves it to the next.
@@ -105,6 +112,7 @@ function methods:settle(slot, what)
   if what == nil then return end
   if type(what) == "number" then return self:hand_over(what, slot) end
   if what == "clean" then return self:clean(slot) end
+  if what == "glance" then return keep.glance(self) end
   self:discard(slot)
 end
 
@@ -118,16 +126,15 @@ end
 function methods:give_back(slot)
   self:forget_borrower(slot)
   if self.direct then
-    self:settle(slot, self.core:give(slot))
+    local what = self.core:give(slot)
+    if what ~= nil then self:settle(slot, what) end
   else
     self.core:tend(slot)
     self:clean(slot)
   end
   if self.closed then
     self:note_return()
-  elseif not self.waiter.spawn then
-    keep.glance(self)
-  elseif not self.keeper then
+  elseif self.has_tasks and not self.keeper then
     keep.start(self)
   end
 end
@@ -148,13 +155,17 @@ end
 
 ------------------------------------------------------------------------------------------- taking back
 
+--- Who has the slot; nil: nobody who still exists. A handle knows its borrower, and is forgotten with whatever
+--- referred to it; a verb under way has no handle.
+function methods:owner_of(slot)
+  local lent = self.handles[slot]
+  if lent then return lent.owner end
+  return self.owners[slot]
+end
+
 local function is_abandoned(self, slot)
-  local owner = self.owners[slot]
-  if owner == MAIN then
-    -- The main program lives on; what it let go of was collected.
-    return self.lent[slot] and self.handles[slot] == nil
-  end
-  return owner == nil or status(owner) == "dead" or (self.lent[slot] and self.handles[slot] == nil)
+  local owner = self:owner_of(slot)
+  return owner == nil or (owner ~= MAIN and status(owner) == "dead")
 end
 
 -- Connections whose borrower ended, or forgot them, come back through the cleaning. Answers whether there were any.
@@ -217,7 +228,7 @@ end
 
 -- Where the borrower is now.
 function methods:whereabouts(slot)
-  local owner = self.owners[slot]
+  local owner = self:owner_of(slot)
   if owner == nil or owner == MAIN or status(owner) == "dead" then return "its borrower is not known any more" end
   return (debug.traceback(owner, "the borrower is now at"))
 end
@@ -239,7 +250,7 @@ function methods:restart()
     handle.reclaim(lent)
     self.handles[slot] = nil
   end
-  self.tokens, self.told, self.lent, self.keeper = {}, {}, {}, nil
+  self.tokens, self.told, self.keeper = {}, {}, nil
   self.core:restart()
 end
 

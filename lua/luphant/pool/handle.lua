@@ -63,9 +63,10 @@ end
 
 --- A handle for the next borrower.
 ---@param session luphant.connection
+---@param owner any  the task that borrows
 ---@return luphant.connection
-function handle.new(session)
-  return setmetatable({ box = session.box, waiting = false }, session.lent)
+function handle.new(session, owner)
+  return setmetatable({ box = session.box, waiting = false, owner = owner }, session.lent)
 end
 
 --- The pool takes the connection back from whoever had it.

@@ -70,12 +70,13 @@ local function new(plan)
     core = core.pool(limits(settings), seed()), plan = plan, settings = settings, waiter = plan.waiter,
     auto = settings.waiter == nil, style = connection.style(settings),
     sessions = {}, handles = weak_values(), owners = weak_values(), tokens = {}, waiting_tasks = weak_values(),
-    told = {}, lent = {}, timeouts = 0, leaks = 0, reclaimed = 0, ticked_at = plan.waiter.now(), closed = false,
+    told = {}, timeouts = 0, leaks = 0, reclaimed = 0, closed = false,
   }, metatable)
   self.emit = care.emitter(settings)
   self.current_task = care.current_task
   -- The shortest way is open while no hook wants to see each borrowing.
   self.direct = not (settings.before_acquire or settings.after_release) and settings.reset ~= "always"
+  self:settle_in()
   return self
 end
 

@@ -15,6 +15,7 @@ local keep = {}
 local CLEANING_SECONDS = 5 -- for rollback, reset and the hook together
 local PING_SECONDS = 5
 local TICK = 1 -- seconds between two looks at what is due, where nobody looks in the background
+keep.TICK = TICK
 
 -- A statement is under way, or its result was never taken.
 local function stop_statement(session)
@@ -75,14 +76,14 @@ end
 --- Does what is due now.
 ---@param pool luphant.pool
 function keep.tick(pool)
-  pool.ticked_at = pool.waiter.now()
+  local now = pool.waiter.now()
   pool:look_for_leaks()
   local chore, slot = pool.core:chore()
   while chore do
     if chore == "close" then
       pool:discard(slot)
     elseif chore == "connect" then
-      grow.connect(pool, slot, pool.ticked_at + (pool.settings.connect_timeout or CLEANING_SECONDS))
+      grow.connect(pool, slot, now + (pool.settings.connect_timeout or CLEANING_SECONDS))
     else
       local number = slot
       if not pool:spawn(function() ping(pool, number) end) then ping(pool, number) end
@@ -94,7 +95,8 @@ end
 --- For pools without a keeper: a look now and then, by whoever comes along.
 ---@param pool luphant.pool
 function keep.glance(pool)
-  if pool.waiter.now() - pool.ticked_at >= TICK then keep.tick(pool) end
+  pool.core:glance(TICK)
+  keep.tick(pool)
 end
 
 -- When the keeper has something to do; nil: never as things are.

@@ -19,9 +19,9 @@ local function limit_of(self, timeout)
 end
 
 local function lend(self, slot)
-  local lent = handle.new(self.sessions[slot])
-  self.handles[slot], self.lent[slot] = lent, true
-  self.owners[slot] = self.current_task()
+  local lent = handle.new(self.sessions[slot], self.current_task())
+  self.handles[slot] = lent
+  if self.owners[slot] then self.owners[slot] = nil end
   self.core:remember(slot)
   return lent
 end

@@ -58,7 +58,7 @@ end
 local function own_slots(pool)
   local me, list = pool.current_task(), {}
   for slot = 1, pool.core:size() do
-    if pool.core:slot(slot) == "used" and pool.owners[slot] == me then list[#list + 1] = slot end
+    if pool.core:slot(slot) == "used" and pool:owner_of(slot) == me then list[#list + 1] = slot end
   end
   return list
 end
@@ -129,7 +129,7 @@ function report.self_deadlock(pool)
     local state = core:slot(slot)
     if state == "tended" then return nil end -- comes back by itself
     if state == "used" then
-      local owner = pool.owners[slot]
+      local owner = pool:owner_of(slot)
       if owner == me then
         mine = mine or slot
       elseif owner == nil or not is_waiting(pool, owner) then

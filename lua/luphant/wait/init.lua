@@ -85,6 +85,10 @@ local function running_loop()
   return "poll"
 end
 
+--- The name of the waiter whose loop runs the caller; "poll" where none does. Cheap enough to ask each time.
+---@return string
+wait.running = running_loop
+
 -- The waiter of that name, or nil and why not: its library may be missing.
 local function load_waiter(name)
   local ok, waiter = pcall(function() return require(MODULES[name]).waiter() end)
