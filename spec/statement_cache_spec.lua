@@ -95,8 +95,6 @@ describe("the statement cache", function()
 
     it("one round trip for a statement that was described or prepared before", function()
       local conn = through()
-      gate:delay { from = "server", seconds = 0.1 } -- see below: goodbyes ride along here, too
-      finally(function() gate:pass() end)
       assert_costs(1, function() assert(conn:describe "select 1 as described") end)
       assert_costs(1, function() assert(conn:query "select 1 as described") end)
       assert_costs(1, function() assert(conn:describe "select 1 as described") end) -- who asks wants to know
@@ -117,10 +115,6 @@ describe("the statement cache", function()
 
     it("nothing to evict a statement: DEALLOCATE rides in the flight of the next preparation", function()
       local conn = through { statement_cache_size = 2 }
-      -- The flight leaves in several writes; a server that answers the first one in between would look like a round
-      -- trip, though nobody waits for it.
-      gate:delay { from = "server", seconds = 0.1 }
-      finally(function() gate:pass() end)
       for i = 1, 6 do
         assert_costs(2, function() assert(conn:query_value("select " .. i)) end)
       end
@@ -197,6 +191,68 @@ describe("the statement cache", function()
       assert.is_true(state.count >= 3 and state.count < 20, state.count .. " statements")
       local held = held_of(conn, "as bytes")
       assert.is_true(held <= state.count + 1, held .. " are held")
+    end)
+
+    describe("nothing of those thrown out on the server,", function()
+      -- Distinct statements, all inside one transaction.
+      local function many(conn, from, to)
+        for i = from, to do assert.equal(i + 1, conn:query_value(("select %d + $1::int as thrown"):format(i), 1)) end
+      end
+
+      it("but does not tell it inside a transaction, which a DEALLOCATE that fails would end", function()
+        local conn = connect { statement_cache_size = 1 }
+        assert(conn:query_value "select 1 as thrown")
+        assert(conn:script "do $$ begin execute 'deallocate all'; end $$")
+        assert(conn:script "begin")
+        assert.equal(2, conn:query_value "select 2 as thrown") -- throws out a name that is not there
+        assert.equal(3, conn:query_value "select 3 as thrown")
+        assert.equal("intrans", conn:transaction_status())
+        assert(conn:script "commit")
+        many(conn, 4, 8)
+        assert.equal(0, held_of(conn, "as thrown"))
+      end)
+
+      it("once a transaction has ended, with the next statement that is prepared", function()
+        local conn = connect { statement_cache_size = 8 }
+        assert(conn:script "begin")
+        many(conn, 1, 40)
+        assert.equal(40, held_of(conn, "as thrown"))
+        assert(conn:script "commit")
+        assert(conn:query_value "select 'next'")
+        assert.is_true(held_of(conn, "as thrown") <= 8)
+      end)
+
+      it("or with one that was prepared already, when they are many", function()
+        local conn = connect { statement_cache_size = 8 }
+        local count = "select count(*) from pg_prepared_statements where statement like '%as thrown' and $1"
+        assert(conn:query_value(count, true))
+        for round = 0, 1 do
+          assert(conn:script "begin")
+          for i = 1, 100 do
+            many(conn, round * 200 + i, round * 200 + i)
+            assert(conn:query_value(count, false)) -- stays in the cache
+          end
+          -- Somebody else's DEALLOCATE: the names that are missing cost one flight, not one each.
+          if round == 1 then assert(conn:script "do $$ begin execute 'deallocate all'; end $$") end
+          assert(conn:script "commit")
+          if round == 1 then assert(conn:query_value(count, true)) end
+          assert.is_true(conn:query_value(count, true) <= 8)
+        end
+      end)
+
+      it("and a bounded number in work that never leaves its transaction, which goes on all the same", function()
+        local conn = connect { statement_cache_size = 8 }
+        assert(conn:script "begin")
+        many(conn, 1, 600)
+        local held = held_of(conn, "as thrown")
+        assert.is_true(held >= 256 and held <= 256 + 9, held .. " are held")
+        for _ = 1, 3 do many(conn, 596, 600) end
+        assert(conn:script "commit")
+        many(conn, 598, 602)
+        assert.is_true(held_of(conn, "as thrown") <= 8)
+        -- What had to do without a name has one again.
+        assert.equal(1, held_of(conn, "select 600 + "))
+      end)
     end)
 
     it("nothing with size 0, and answers all the same", function()

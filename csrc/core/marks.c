@@ -15,7 +15,7 @@
 typedef enum word {
   W_OTHER, /* any other word, a number */
   W_STRING, W_COMMA, W_OPEN, W_CLOSE, W_DOT, W_SYMBOL,
-  W_ALL, W_AUTHORIZATION, W_BEGIN, W_COMMIT, W_CONSTRAINTS, W_CREATE, W_DECLARE, W_DISCARD, W_DO, W_DROP,
+  W_ALL, W_AUTHORIZATION, W_BEGIN, W_COMMIT, W_CONSTRAINTS, W_COPY, W_CREATE, W_DECLARE, W_DISCARD, W_DO, W_DROP,
   W_ELSE, W_EXECUTE, W_GLOBAL, W_HOLD, W_INSERT, W_INTO, W_LANGUAGE, W_LISTEN, W_LOAD, W_LOCAL, W_LOOP,
   W_MERGE, W_ON, W_PREPARE, W_REPLACE, W_RESET, W_SCHEMA, W_SESSION, W_SET, W_TEMP, W_THEN, W_TRANSACTION,
   W_TRUE, W_WITH,
@@ -30,7 +30,8 @@ static const struct entry {
 } words[26][12] = {
   ['a' - 'a'] = {{"all", W_ALL}, {"authorization", W_AUTHORIZATION}},
   ['b' - 'a'] = {{"begin", W_BEGIN}},
-  ['c' - 'a'] = {{"commit", W_COMMIT}, {"constraints", W_CONSTRAINTS}, {"create", W_CREATE}},
+  ['c' -
+    'a'] = {{"commit", W_COMMIT}, {"constraints", W_CONSTRAINTS}, {"copy", W_COPY}, {"create", W_CREATE}},
   ['d' - 'a'] = {{"dblink_connect", W_LASTING},
                  {"dblink_connect_u", W_LASTING},
                  {"declare", W_DECLARE},
@@ -159,6 +160,7 @@ static void begin_statement(scan *s, word w) {
   s->second = s->before = s->last = W_OTHER;
   s->depth = 0;
   switch (w) {
+    case W_COPY: s->marks |= LPH_MARK_COPY; break;
     case W_LISTEN: s->marks |= LPH_MARK_LISTEN; break;
     case W_LOAD: s->marks |= LPH_MARK_LASTING; break;
     case W_PREPARE: s->pending |= LPH_MARK_PREPARED; break;

@@ -23,6 +23,7 @@ enum {
   LPH_MARK_CURSORS = 32,
   LPH_MARK_PREPARED = 64, /* PREPARE in SQL; our own statements are no marks */
   LPH_MARK_LASTING = 128, /* what no statement undoes: LOAD, the random seed, dblink's connections ... */
+  LPH_MARK_COPY = 512,    /* no mark: a statement is a COPY */
   LPH_MARK_NAMES = 256,   /* goes with others: names may mean other things than before (search_path) */
 };
 
@@ -31,7 +32,12 @@ enum {
   (LPH_MARK_SETTINGS | LPH_MARK_ROLE | LPH_MARK_LISTEN | LPH_MARK_LOCKS | LPH_MARK_TEMP | LPH_MARK_CURSORS | \
    LPH_MARK_PREPARED)
 
-/* LPH_MARK_NAMES alone: a change of search_path that ends with the transaction. */
 unsigned lph_marks_of(lph_bytes sql);
+
+/* Of these, what is left when the transaction has ended: LPH_MARK_NAMES alone is a search_path that ends with it. */
+static inline unsigned lph_marks_left(unsigned marks) {
+  unsigned left = marks & ~(unsigned)LPH_MARK_COPY;
+  return left == LPH_MARK_NAMES ? 0 : left;
+}
 
 #endif

@@ -7,11 +7,11 @@
  * SPDX-License-Identifier: MIT */
 #include "core/op.h"
 
-#include <stdio.h>
 #include <sys/ioctl.h>
 
 #include "base/mem.h"
 #include "core/conn.h"
+#include "core/goodbye.h"
 #include "core/marks.h"
 #include "core/outcome.h"
 #include "crypto/crypto.h"
@@ -112,15 +112,35 @@ lph_err lph_op_check_params(lph_conn *c, const lph_params *p) {
   return too_long(c, "the parameters have", p->bytes);
 }
 
+static int send_execute(lph_conn *c, const lph_stmt *stmt, const lph_params *p) {
+  return stmt->name[0] != '\0'
+           ? PQsendQueryPrepared(c->pg, stmt->name, p->count, p->values, p->lengths, p->formats, stmt->binary)
+           : PQsendQueryParams(c->pg, stmt->sql, p->count, stmt->param_oids, p->values, p->lengths,
+                               p->formats, stmt->binary);
+}
+
+/* From here to the end of the operation libpq is in pipeline mode. */
+static bool begin_flight(lph_conn *c) {
+  c->op.piped = PQenterPipelineMode(c->pg);
+  return c->op.piped;
+}
+
+static bool send_sync(lph_conn *c) {
+  c->op.syncs_left++;
+  return PQpipelineSync(c->pg);
+}
+
 int lph_op_execute(lph_conn *c, struct lph_stmt *stmt, const struct lph_params *p) {
   if (!may_begin(c)) return LPH_FAILED;
   begin(c, LPH_OP_EXECUTE, stmt);
   c->marks |= stmt->marks;
   c->op.moves_names = stmt->moves_names;
-  int sent = stmt->name[0] != '\0' ? PQsendQueryPrepared(c->pg, stmt->name, p->count, p->values, p->lengths,
-                                                         p->formats, stmt->binary)
-                                   : PQsendQueryParams(c->pg, stmt->sql, p->count, stmt->param_oids,
-                                                       p->values, p->lengths, p->formats, stmt->binary);
+  bool sent;
+  if (LPH_UNLIKELY(lph_goodbye_may_ride(c, true)) && !stmt->is_copy) { /* COPY is not for pipelines */
+    sent = begin_flight(c) && lph_goodbye_send(c) && send_sync(c) && send_execute(c, stmt, p) && send_sync(c);
+  } else {
+    sent = send_execute(c, stmt, p);
+  }
   return LPH_LIKELY(sent) ? (int)flush(c) : (int)refuse(c);
 }
 
@@ -129,23 +149,8 @@ int lph_op_script(lph_conn *c, const char *sql) {
   begin(c, LPH_OP_SCRIPT, NULL);
   unsigned marks = lph_marks_of((lph_bytes){sql, strlen(sql)});
   c->op.moves_names = (marks & LPH_MARK_NAMES) != 0;
-  if (marks != LPH_MARK_NAMES) c->marks |= marks;
+  c->marks |= lph_marks_left(marks);
   return PQsendQuery(c->pg, sql) ? (int)flush(c) : (int)refuse(c);
-}
-
-static bool send_goodbyes(lph_conn *c) {
-  lph_stmts *s = &c->stmts;
-  /* In a failed transaction the server would refuse; they can wait. */
-  if (s->goodbye_count == 0 || PQtransactionStatus(c->pg) == PQTRANS_INERROR) return true;
-  for (int i = 0; i < s->goodbye_count; i++) {
-    char sql[LPH_STMT_NAME + 16];
-    snprintf(sql, sizeof sql, "DEALLOCATE \"%s\"", s->goodbyes[i]);
-    /* Each with a Sync of its own: one that fails must not take the others along. */
-    if (!PQsendQueryParams(c->pg, sql, 0, NULL, NULL, NULL, NULL, 0) || !PQpipelineSync(c->pg)) return false;
-    c->op.syncs_left++;
-  }
-  s->goodbye_count = 0;
-  return true;
 }
 
 int lph_op_prepare(lph_conn *c, struct lph_stmt *stmt) {
@@ -158,10 +163,10 @@ int lph_op_prepare(lph_conn *c, struct lph_stmt *stmt) {
   }
   begin(c, LPH_OP_PREPARE, stmt);
   stmt->over_temp = (c->marks & LPH_MARK_TEMP) != 0;
-  bool sent = PQenterPipelineMode(c->pg) && send_goodbyes(c) &&
+  bool goodbyes = lph_goodbye_may_ride(c, false);
+  bool sent = begin_flight(c) &&
               PQsendPrepare(c->pg, stmt->name, stmt->sql, stmt->forced_count, stmt->forced) &&
-              PQsendDescribePrepared(c->pg, stmt->name) && PQpipelineSync(c->pg);
-  c->op.syncs_left++;
+              PQsendDescribePrepared(c->pg, stmt->name) && (!goodbyes || lph_goodbye_send(c)) && send_sync(c);
   return sent ? (int)flush(c) : (int)refuse(c);
 }
 
@@ -207,28 +212,52 @@ static bool fits(lph_conn *c, const PGresult *res) {
   return false;
 }
 
+/* Does the answer belong to a goodbye? In a PREPARE they come behind Parse and Describe, else in a segment in front. */
+static bool is_goodbye(lph_op *op, ExecStatusType status) {
+  if (!op->piped || status == PGRES_PIPELINE_SYNC) return false;
+  return op->kind == LPH_OP_PREPARE ? ++op->answers > 2 : op->syncs_left > 1;
+}
+
+/* Is there a place for the result of something that went well? */
+static bool wants(lph_op *op) {
+  if (op->discarding) return false;
+  if (op->kind == LPH_OP_PREPARE) return op->answers == 2; /* Describe's */
+  if (op->kind != LPH_OP_SCRIPT || make_place(op)) return true;
+  if (failure_slot(op) != NULL) {
+    lph_error_oom(&op->failure);
+    op->failure.sent = LPH_SENT_YES;
+  }
+  return false;
+}
+
+static void keep(lph_conn *c, PGresult *res) {
+  lph_op *op = &c->op;
+  if (!wants(op) || !fits(c, res)) {
+    PQclear(res);
+  } else if (op->kind == LPH_OP_SCRIPT) {
+    op->results[op->result_count++] = res;
+  } else {
+    PQclear(op->result);
+    op->result = res;
+  }
+}
+
 /* One result that PQgetResult gave; takes it over. */
 static void receive(lph_conn *c, PGresult *res) {
   lph_op *op = &c->op;
   ExecStatusType status = PQresultStatus(res);
-  bool keep = false;
+  if (LPH_UNLIKELY(is_goodbye(op, status))) {
+    lph_goodbye_answer(c, res);
+    PQclear(res);
+    return;
+  }
   switch (status) {
     case PGRES_TUPLES_OK:
     case PGRES_COMMAND_OK:
-    case PGRES_EMPTY_QUERY:
-      if (op->kind == LPH_OP_SCRIPT) {
-        keep = !op->discarding && make_place(op);
-        if (!keep && !op->discarding && failure_slot(op) != NULL) {
-          lph_error_oom(&op->failure);
-          op->failure.sent = LPH_SENT_YES;
-        }
-      } else if (op->kind == LPH_OP_PREPARE) {
-        /* In the last flight segment: first Parse, then Describe. */
-        keep = op->syncs_left == 1 && ++op->answers == 2;
-      } else {
-        keep = !op->discarding;
-      }
-      break;
+      if (op->kind != LPH_OP_PREPARE) observe(c, PQcmdStatus(res));
+      keep(c, res);
+      return;
+    case PGRES_EMPTY_QUERY: keep(c, res); return;
     case PGRES_COPY_IN:
     case PGRES_COPY_BOTH:
       refuse_copy(c);
@@ -239,27 +268,11 @@ static void receive(lph_conn *c, PGresult *res) {
       refuse_copy(c);
       op->copy_out = true;
       break;
-    case PGRES_PIPELINE_SYNC:
-      op->syncs_left--;
-      op->answers = 0;
-      break;
+    case PGRES_PIPELINE_SYNC: op->syncs_left--; break;
     case PGRES_PIPELINE_ABORTED: break;
-    default:
-      /* A DEALLOCATE that fails is of no interest: what was to go is gone. */
-      if (op->kind != LPH_OP_PREPARE || op->syncs_left == 1) note_failure(c, res);
-      break;
+    default: note_failure(c, res); break;
   }
-  if (op->kind == LPH_OP_SCRIPT || op->kind == LPH_OP_EXECUTE) {
-    if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK) observe(c, PQcmdStatus(res));
-  }
-  if (!keep || !fits(c, res)) {
-    PQclear(res);
-  } else if (op->kind == LPH_OP_SCRIPT) {
-    op->results[op->result_count++] = res;
-  } else {
-    PQclear(op->result);
-    op->result = res;
-  }
+  PQclear(res);
 }
 
 /* Reads away COPY OUT data nobody asked for. False: more has to arrive first. */
@@ -276,7 +289,7 @@ static bool drop_copy_data(lph_conn *c) {
 
 static lph_want finish(lph_conn *c) {
   lph_op *op = &c->op;
-  if (op->kind == LPH_OP_PREPARE && !PQexitPipelineMode(c->pg)) {
+  if (op->piped && !PQexitPipelineMode(c->pg)) {
     lph_outcome_refused(c->pg, &c->error);
     lph_conn_close(c);
     return LPH_FAILED;
@@ -315,7 +328,7 @@ static lph_want collect(lph_conn *c) {
       return finish(c);
     }
     receive(c, res);
-    if (op->kind == LPH_OP_PREPARE && op->syncs_left == 0) return finish(c);
+    if (op->piped && op->syncs_left == 0) return finish(c);
     if (op->unflushed && flush(c) == LPH_FAILED) return LPH_FAILED;
   }
 }

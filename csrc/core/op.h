@@ -1,7 +1,7 @@
 /* op.h - the operation that is under way on a connection.
  *
- *   PREPARE  [DEALLOCATE old]* Parse, Describe, Sync in one flight (pipeline mode)
- *   EXECUTE  Bind, Execute, Sync of a described statement
+ *   PREPARE  Parse, Describe, [DEALLOCATE old]*, Sync in one flight (pipeline mode)
+ *   EXECUTE  Bind, Execute, Sync of a described statement; now and then [DEALLOCATE old]*, Sync in front of it
  *   SCRIPT   one simple Query message with any number of statements
  *
  * Each `lph_op_...` start function sends what the socket takes at once and answers what is needed
@@ -27,8 +27,9 @@ typedef struct lph_op {
   bool discarding;       /* nobody wants the answer: read it and throw it away */
   bool copy_out;         /* a refused COPY TO STDOUT whose data has to be read away */
   bool moves_names;      /* the text may change what names mean */
-  int syncs_left;        /* PREPARE: Sync points not yet answered */
-  int answers;           /* PREPARE: replies seen since the last Sync */
+  bool piped;            /* in pipeline mode */
+  int syncs_left;        /* Sync points not yet answered */
+  int answers;           /* PREPARE: replies seen: Parse, Describe, goodbyes */
   size_t received;       /* bytes taken from the socket; since lph_op_discard, if there was one */
   size_t memory;         /* what the results take; both are only counted under max_result_bytes */
   struct lph_stmt *stmt; /* PREPARE, EXECUTE */

@@ -2,6 +2,7 @@
 #include "core/stmt.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -44,7 +45,8 @@ static lph_stmt *new_stmt(lph_stmts *s, lph_bytes sql, const lph_oid *forced, in
   stmt->serial = ++s->next_serial;
   unsigned marks = lph_marks_of(sql);
   stmt->moves_names = (marks & LPH_MARK_NAMES) != 0;
-  stmt->marks = marks == LPH_MARK_NAMES ? 0 : marks;
+  stmt->is_copy = (marks & LPH_MARK_COPY) != 0;
+  stmt->marks = lph_marks_left(marks);
   bool ok = stmt->sql != NULL;
   if (ok && forced_count > 0) {
     stmt->forced = lph_array((size_t)forced_count, sizeof *forced);
@@ -59,7 +61,7 @@ static lph_stmt *new_stmt(lph_stmts *s, lph_bytes sql, const lph_oid *forced, in
 
 /* ---- the cache ----------------------------------------------------------------------------------------- */
 
-/* The server keeps a statement until it is told: with the next PREPARE. Out of memory here means that one name
+/* The server keeps a statement until it is told. Out of memory here means that one name
  * stays until the session ends. */
 static void say_goodbye(lph_stmts *s, const lph_stmt *stmt) {
   if (!stmt->on_server || stmt->name[0] == '\0') return;
@@ -71,6 +73,23 @@ static void say_goodbye(lph_stmts *s, const lph_stmt *stmt) {
     s->goodbye_room = room;
   }
   memcpy(s->goodbyes[s->goodbye_count++], stmt->name, LPH_STMT_NAME);
+}
+
+static unsigned long number_of(const char *name) { return strtoul(strrchr(name, '_') + 1, NULL, 10); }
+
+/* A name that is missing has not gone alone: somebody has deallocated all there were (a function, a pooler's change
+ * of server). Names are numbered as they are given, so whatever is older went with it. */
+void lph_stmts_parted(lph_stmts *s, bool was_there) {
+  if (s->goodbye_count == 0) return;
+  unsigned long missing = number_of(s->goodbyes[--s->goodbye_count]);
+  if (was_there) return;
+  int left = 0;
+  for (int i = 0; i < s->goodbye_count; i++) {
+    if (number_of(s->goodbyes[i]) < missing) continue;
+    if (i != left) memcpy(s->goodbyes[left], s->goodbyes[i], LPH_STMT_NAME);
+    left++;
+  }
+  s->goodbye_count = left;
 }
 
 static void retire(lph_stmts *s, lph_stmt *stmt) {
@@ -163,15 +182,21 @@ lph_stmt *lph_stmts_get(lph_stmts *s, lph_bytes sql, const lph_oid *forced, int 
   return stmt;
 }
 
-bool lph_stmts_is_ready(const lph_stmts *s, const lph_stmt *stmt) {
-  return stmt->described && stmt->generation == s->generation && (stmt->on_server || stmt->name[0] == '\0');
+/* Unnamed in pooler mode, for what the cache would not keep, and while the server holds enough that it could not be
+ * told to forget. */
+static bool goes_unnamed(const lph_stmts *s, const lph_stmt *stmt) {
+  return s->unnamed || stmt == s->transient || s->goodbye_count >= LPH_GOODBYES_MAX;
 }
 
-/* Unnamed in pooler mode, and for what the cache would not keep. */
+bool lph_stmts_is_ready(const lph_stmts *s, const lph_stmt *stmt) {
+  if (!stmt->described || stmt->generation != s->generation) return false;
+  return LPH_LIKELY(stmt->on_server) || (stmt->name[0] == '\0' && goes_unnamed(s, stmt));
+}
+
 lph_err lph_stmts_rename(lph_stmts *s, lph_stmt *stmt) {
   say_goodbye(s, stmt);
   stmt->on_server = false;
-  if (s->unnamed || stmt == s->transient) {
+  if (goes_unnamed(s, stmt)) {
     stmt->name[0] = '\0';
   } else {
     snprintf(stmt->name, sizeof stmt->name, "%s_%u", s->prefix, ++s->next_name);

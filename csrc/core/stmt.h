@@ -1,8 +1,7 @@
 /* stmt.h - described statements and the cache that keeps them per connection.
  *
  * The cache decides, names and evicts; it does no I/O. Statements that were prepared on the server
- * and are no longer wanted queue up in `goodbyes` and are deallocated in the flight of the next
- * PREPARE. Names carry a random part: behind a transaction pooler two clients may share a server
+ * and are no longer wanted queue up in `goodbyes` (goodbye.h). Names carry a random part: behind a transaction pooler two clients may share a server
  * session, and the worst that may happen is "does not exist", never somebody else's statement.
  *
  * SPDX-License-Identifier: MIT */
@@ -16,6 +15,9 @@
 #include "types/type.h"
 
 #define LPH_STMT_NAME 32
+
+#define LPH_GOODBYES_DUE 64  /* so many names are worth a Sync of their own */
+#define LPH_GOODBYES_MAX 256 /* while so many cannot be sent, no new ones are given */
 
 typedef struct lph_column {
   char *name;
@@ -38,6 +40,7 @@ typedef struct lph_stmt {
   unsigned long types_version; /* which was at this version */
   bool on_server;              /* `name` exists in the session, as far as we know */
   unsigned marks;              /* what running it may leave in the session (marks.h) */
+  bool is_copy;                /* must not travel in a pipeline */
   bool moves_names;            /* running it may change what names mean */
   bool over_temp;              /* described while temporary tables may have been there */
   bool binary;                 /* results are asked for in binary */
@@ -94,6 +97,8 @@ bool lph_stmt_is_stale(const lph_stmt *stmt, bool preparing, const lph_error *e)
 void lph_stmts_distrust(lph_stmts *s, lph_stmt *stmt, const char *sqlstate);
 /* Takes a statement out and frees it (its preparation failed). */
 void lph_stmts_drop(lph_stmts *s, lph_stmt *stmt);
+/* The server has answered to the DEALLOCATE of the last name in `goodbyes`. */
+void lph_stmts_parted(lph_stmts *s, bool was_there);
 /* Everything has to be described anew before its next use. */
 void lph_stmts_invalidate(lph_stmts *s);
 /* The session's named statements are gone (DISCARD ALL, DEALLOCATE ALL, new session). */

@@ -255,7 +255,7 @@ static void fuzz_marks(lph_bytes in) {
   memcpy(longer + len, in.data, in.len);
   unsigned marks = lph_marks_of(in);
   PROMISE(lph_marks_of((lph_bytes){longer, len + in.len}) == (marks | LPH_MARK_LISTEN));
-  PROMISE((marks & ~(LPH_MARKS_DOUBT | (unsigned)LPH_MARK_LASTING | LPH_MARK_NAMES)) == 0);
+  PROMISE((marks & ~(LPH_MARKS_DOUBT | (unsigned)LPH_MARK_LASTING | LPH_MARK_NAMES | LPH_MARK_COPY)) == 0);
   free(longer);
 }
 
