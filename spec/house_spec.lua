@@ -43,7 +43,7 @@ local STOREYS = {
     sisters = "all",
     rooms = {
       "init", "connection", "conninfo", "copy", "crypto", "cursor", "dial", "drive", "errors", "hooks",
-      "notify", "pipeline", "pool", "reset", "result", "settings", "shape", "statement", "tls", "transaction", "types",
+      "notify", "pipeline", "pool", "reset", "result", "settings", "shape", "statement", "strict", "tls", "transaction", "types",
       "values", "wait",
     },
   },

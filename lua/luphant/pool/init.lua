@@ -20,6 +20,7 @@ local keep = require "luphant.pool.keep"
 local lending = require "luphant.pool.lending"
 local report = require "luphant.pool.report"
 local rules = require "luphant.pool.rules"
+local strict = require "luphant.strict"
 local verbs = require "luphant.pool.verbs"
 
 ---@class luphant.pool
@@ -102,6 +103,12 @@ function pool.open(target, options, level)
     end
   end
   return self
+end
+
+--- A view of this pool whose verbs raise their errors instead of returning them.
+---@return luphant.pool
+function methods:strict()
+  return strict.view(self)
 end
 
 --- Waits until a connection works: connects one, or asks an idle one.
