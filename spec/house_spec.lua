@@ -80,6 +80,7 @@ local LUA_FOREIGN = {
   cqueues = "wait",
   ffi = "shape",
   lfs = "migrate",
+  luv = "wait",
   socket = "testing",
 }
 

@@ -95,7 +95,8 @@ local function over_loop(name, begin, drive, stop)
   function world.spawn(fn)
     local task = {}
     left = left + 1
-    task.handle = begin(function()
+    begin(function()
+      task.thread = coroutine.running()
       local ok, value = xpcall(fn, function(err)
         return type(err) == "string" and debug.traceback(err, 2) or err
       end)
@@ -149,6 +150,33 @@ add {
       loop:close()
     end
     return over_loop("cqueues", function(fn) loop:wrap(fn) end, drive, function() end)
+  end,
+}
+
+add {
+  name = "luv",
+  missing = missing "luv",
+  has_others = true,
+  is_loop = true,
+  start = function()
+    local uv = require "luv"
+    local waiter = wait.choose "luv"
+    local function drive(is_over, limit)
+      local alarm = uv.new_timer()
+      alarm:start(math.ceil(limit * 1000), 0, uv.stop)
+      alarm:unref() -- uv.run has to go on because of those who wait, not because of us
+      while not is_over() and uv.run() do end
+      alarm:stop() -- closed without a turn of the loop after it, luv would free it too early
+    end
+    local world = over_loop("luv", waiter.spawn, drive, uv.stop)
+    local close = coroutine.close -- luacheck: ignore (Lua 5.4 only)
+    if close then
+      function world.kill(task)
+        assert(close(task.thread))
+        world.forget(task)
+      end
+    end
+    return world
   end,
 }
 

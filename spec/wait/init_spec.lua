@@ -26,7 +26,7 @@ describe("wait.choose", function()
     local line = debug.getinfo(1, "l").currentline + 1
     local ok, message = pcall(function() connect("pol") end)
     assert.is_false(ok)
-    assert.matches(('init_spec.lua:%d: unknown waiter "pol" (did you mean "poll"?); there is: cqueues, poll')
+    assert.matches(('init_spec.lua:%d: unknown waiter "pol" (did you mean "poll"?); there is: cqueues, luv, poll')
       :format(line), message, 1, true)
     assert.is_false(pcall(connect, 42))
     assert.is_false(pcall(connect, false))

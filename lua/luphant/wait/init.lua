@@ -48,12 +48,13 @@ local FUNCTIONS = { "now", "wait", "sleep", "park", "wake" }
 -- Each way of waiting loads only when it is chosen: its loop library need not be installed.
 local MODULES = {
   cqueues = "luphant.wait.cqueues",
+  luv = "luphant.wait.luv",
   poll = "luphant.wait.poll",
 }
 
 -- In this order the loops are asked whether they run the caller, under their libraries' names: what
 -- nobody has loaded runs nothing. An nginx worker will be the first to ask, before all of these.
-local LOOPS = { "cqueues" }
+local LOOPS = { "cqueues", "luv" }
 
 local function names()
   local out = {}
