@@ -52,6 +52,11 @@ local function verdict(goal, result)
       words[#words + 1] = ("%s%.2f %s"):format(what == "wall" and "wall " or "", goal[what], met and "met" or "missed")
     end
   end
+  if goal.cpu_us then
+    local us = result.cpu_us.median
+    words[#words + 1] = ("%.0f ns CPU, is %.0f: %s"):format(goal.cpu_us * 1e3, us * 1e3,
+      us <= goal.cpu_us and "met" or "missed")
+  end
   return table.concat(words, ", ")
 end
 

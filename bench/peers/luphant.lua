@@ -189,4 +189,17 @@ function questions.int4_array(url, sql)
   end
 end
 
+function questions.acquire_release(url)
+  local db = assert(luphant.open(url, { max_connections = 4 }))
+  assert(db:ready())
+  return function(n)
+    for _ = 1, n do
+      local conn, err = db:acquire()
+      if not conn then error(err) end
+      conn:release()
+    end
+    return n
+  end
+end
+
 meter.main(function() return ("luphant %s, %s"):format(luphant.version, meter.lua) end, questions)
