@@ -104,7 +104,6 @@ end
 -- What take() said about an idle slot. Answers whether it can be lent.
 local function inspect(pool, slot, due, limit)
   if due == "retire" or due == "lost" then return false end
-  if pool.sessions[slot].waiter ~= pool.waiter then return false end -- made before the event loop ran
   if due == "check" and not answers(pool, slot, limit) then return false end
   return is_welcome(pool, slot, limit)
 end

@@ -72,6 +72,8 @@ function methods:choose_waiter()
   self.waiter, self.plan.waiter = chosen, chosen
   if chosen.name ~= "poll" then self.auto = false end
   self:settle_in()
+  self.core:refresh() -- what is lent goes when it comes back
+  self:close_idle()
 end
 
 -- Where tasks can be started a keeper looks after the pool, else whoever gives back looks now and then.
@@ -147,7 +149,8 @@ function methods:discard(slot)
   if lent then handle.reclaim(lent) end
   self.core:drop(slot)
   if session then
-    if lent and lent.waiting then session.box:shutdown() else session.box:close() end
+    -- Closed under somebody who waits for the socket, most loops would never wake him: he closes it himself.
+    if session.waiting or (lent and lent.waiting) then session.box:shutdown() else session.box:close() end
   end
   if self.core:waiting() > 0 then grow.more(self) end
   if self.closed then self:note_return() end
@@ -187,13 +190,14 @@ function methods:reclaim_abandoned()
   return found
 end
 
--- Reports, once per borrowing, what has been lent for longer than leak_timeout.
+-- Reports, once per borrowing, what has been lent for longer than leak_timeout. (A verb of the pool that takes long
+-- is a slow statement, and comes back by itself.)
 function methods:look_for_leaks()
   local limit = self.settings.leak_timeout
   if not limit then return end
   for slot = 1, self.core:size() do
     local state, seconds = self.core:slot(slot)
-    if state == "used" and seconds >= limit and not self.told[slot] then
+    if state == "used" and seconds >= limit and self.handles[slot] and not self.told[slot] then
       self.told[slot] = true
       self.leaks = self.leaks + 1
       self.emit("leak", ("connection %d has been lent for %.3g s (leak_timeout %g s) by %s\n%s"):format(
@@ -207,7 +211,7 @@ function methods:next_leak_look()
   if not limit then return nil end
   for slot = 1, self.core:size() do
     local state, seconds = self.core:slot(slot)
-    if state == "used" and not self.told[slot] and (not soonest or limit - seconds < soonest) then
+    if state == "used" and self.handles[slot] and not self.told[slot] and (not soonest or limit - seconds < soonest) then
       soonest = limit - seconds
     end
   end
@@ -254,7 +258,7 @@ function methods:restart()
   self.core:restart()
 end
 
-local function close_idle(self)
+function methods:close_idle()
   for slot = 1, self.core:size() do
     if self.core:slot(slot) == "idle" then
       self.core:tend(slot)
@@ -267,8 +271,9 @@ end
 local function drain(self, at)
   self.closing = {}
   while self.core:counts().total > 0 and self.waiter.now() < at do
-    local woken, alone = self.waiter.park(self.closing, at)
-    if not woken and alone then break end
+    -- Outside of its event loop nobody can wait, and nothing comes back any more.
+    local ok, woken, alone = pcall(self.waiter.park, self.closing, at)
+    if not ok or (not woken and alone) then break end
   end
   return self.core:counts().total == 0
 end
@@ -279,7 +284,7 @@ function care.close(self, timeout)
   self.closed = true
   self.core:close()
   grow.tell_waiters(self, report.closed())
-  close_idle(self)
+  self:close_idle()
   local drained = drain(self, self.waiter.now() + (timeout or 10))
   local left = report.holders(self)
   for slot = 1, self.core:size() do

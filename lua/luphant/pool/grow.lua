@@ -106,10 +106,14 @@ function grow.connect(pool, slot, limit)
       pool:discard(slot)
     end
   end
-  if not pool:spawn(function()
+  local spawned = pool:spawn(function()
     work(nil)
     grow.more(pool)
-  end) then work(limit) end
+  end)
+  if spawned then return end
+  -- Where tasks exist but none can be started, nobody can wait either: outside of the loop.
+  if pool.has_tasks then return pool.core:stillborn(slot) end
+  work(limit)
 end
 
 --- Starts what the pool lacks, as far as it may now. Where no task can be started the waiters do it.

@@ -45,7 +45,6 @@ end
 local function close(self)
   if not take_box(self, CLOSED) then return end
   local session = self.session
-  session.box:shutdown()
   session.pool:discard(session.slot)
 end
 
