@@ -4,12 +4,11 @@
 #include <math.h>
 
 void lph_histo_add(lph_histo *h, double seconds) {
-  if (seconds < 0) seconds = 0;
-  int k = 0;
-  if (seconds >= 1e-6) {
-    int exponent;
-    (void)frexp(seconds * 1e6, &exponent); /* 2^(exponent-1) <= us < 2^exponent */
-    k = exponent < LPH_HISTO_BUCKETS ? exponent : LPH_HISTO_BUCKETS - 1;
+  if (!(seconds > 0)) seconds = 0;
+  int k = LPH_HISTO_BUCKETS - 1;
+  if (seconds < lph_histo_border(k - 1)) {
+    (void)frexp(seconds * 1e6, &k); /* 2^(k-1) <= us < 2^k */
+    if (k < 0) k = 0;
   }
   h->bucket[k]++;
   h->count++;

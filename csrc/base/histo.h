@@ -1,7 +1,7 @@
 /* histo.h - counts of durations, in buckets that double.
  *
- * Bucket k counts durations of less than 2^k microseconds that no bucket before it took; the last one
- * takes what is longer than half a minute as well. One add and one shift per value: cheap enough for every borrow.
+ * Bucket k counts durations of less than 2^k microseconds that no bucket before it took; the last one takes all
+ * that is longer. A few instructions and no loop per value: cheap enough for every borrow.
  *
  * SPDX-License-Identifier: MIT */
 #ifndef LPH_HISTO_H
@@ -17,7 +17,7 @@ typedef struct lph_histo {
   double sum, max; /* seconds */
 } lph_histo;
 
-/* Negative durations (none exist on a monotonic clock) count as 0. */
+/* What is no duration (negative, NaN: neither comes from a monotonic clock) counts as 0. */
 void lph_histo_add(lph_histo *h, double seconds);
 /* Upper border of bucket k in seconds; infinity for the last. */
 double lph_histo_border(int k);

@@ -27,17 +27,22 @@ static double random_share(lph_pool *p) {
 /* ---- making and resizing ------------------------------------------------------------------------------ */
 
 static lph_err add_slots(lph_pool *p, int wanted) {
-  if (wanted <= p->slot_room) return LPH_OK;
+  int before = p->slot_room;
+  if (wanted <= before) return LPH_OK;
   lph_slot **grown = lph_regrow(p->slots, (size_t)wanted, sizeof *grown);
   if (grown == NULL) return LPH_ENOMEM;
   p->slots = grown;
-  while (p->slot_room < wanted) {
-    lph_slot *s = lph_zalloc(sizeof *s);
-    if (s == NULL) return LPH_ENOMEM;
-    s->number = p->slot_room + 1;
-    lph_list_init(&s->link);
+  for (int i = before; i < wanted; i++) {
+    grown[i] = lph_zalloc(sizeof **grown);
+    if (grown[i] == NULL) {
+      while (i-- > before) lph_free(grown[i]);
+      return LPH_ENOMEM;
+    }
+  }
+  while (p->slot_room < wanted) { /* all of them, or none */
+    lph_slot *s = grown[p->slot_room++];
+    s->number = p->slot_room;
     lph_list_push_back(&p->empty, &s->link);
-    p->slots[p->slot_room++] = s;
   }
   return LPH_OK;
 }
@@ -92,22 +97,44 @@ static int *counter_of(lph_pool *p, lph_slot_state state) {
   return NULL;
 }
 
+/* Back = used last. Only what was tended meanwhile, a ping say, has to look for its place. */
+static void put_idle(lph_pool *p, lph_slot *s) {
+  lph_list *where = p->idle.prev;
+  while (where != &p->idle && lph_list_entry(where, lph_slot, link)->rested > s->rested) where = where->prev;
+  lph_list_insert_after(where, &s->link);
+}
+
+/* A connection that is about to go no longer counts against max and min when the fate of the others is decided: they
+ * would all be over as long as the first is being closed. */
+static void set_leaving(lph_pool *p, lph_slot *s, bool leaving) {
+  p->leaving += leaving - s->leaving;
+  s->leaving = leaving;
+}
+
+static int staying(const lph_pool *p) { return lph_pool_total(p) - p->leaving; }
+
 static void enter(lph_pool *p, lph_slot *s, lph_slot_state state, double now) {
   int *before = counter_of(p, s->state), *after = counter_of(p, state);
   if (before != NULL) --*before;
   if (after != NULL) ++*after;
   lph_list_remove(&s->link);
-  if (state == LPH_SLOT_IDLE) lph_list_push_back(&p->idle, &s->link);
+  if (state != LPH_SLOT_TENDED) set_leaving(p, s, false);
+  if (state == LPH_SLOT_IDLE) put_idle(p, s);
   if (state == LPH_SLOT_EMPTY) lph_list_push_front(&p->empty, &s->link);
   s->state = state;
   s->since = now;
+}
+
+static void send_off(lph_pool *p, lph_slot *s, double now) {
+  enter(p, s, LPH_SLOT_TENDED, now);
+  set_leaving(p, s, true);
 }
 
 /* Must this connection go instead of being lent again? */
 static bool is_over(const lph_pool *p, const lph_slot *s, double now) {
   const lph_pool_options *o = &p->options;
   return p->closing || s->epoch != p->epoch || (s->expires > 0 && now >= s->expires) ||
-         (o->max_uses > 0 && s->uses >= o->max_uses) || lph_pool_total(p) > o->max;
+         (o->max_uses > 0 && s->uses >= o->max_uses) || staying(p) + s->leaving > o->max;
 }
 
 /* ---- borrowing --------------------------------------------------------------------------------------------- */
@@ -126,9 +153,10 @@ int lph_pool_take(lph_pool *p, double now, lph_pool_due *due) {
   lph_slot *s = lph_list_entry(node, lph_slot, link);
   if (LPH_UNLIKELY(is_over(p, s, now))) {
     *due = LPH_DUE_RETIRE;
-  } else if (p->options.check_after > 0 && now - s->seen > p->options.check_after) {
-    *due = LPH_DUE_CHECK;
+    send_off(p, s, now);
+    return s->number;
   }
+  if (p->options.check_after > 0 && now - s->seen > p->options.check_after) *due = LPH_DUE_CHECK;
   lend(p, s, now);
   lph_histo_add(&p->wait, 0);
   return s->number;
@@ -159,7 +187,7 @@ int lph_pool_give(lph_pool *p, int slot, double now) {
   end_use(p, s, now);
   s->seen = now;
   if (LPH_UNLIKELY(is_over(p, s, now))) {
-    enter(p, s, LPH_SLOT_TENDED, now);
+    send_off(p, s, now);
     return LPH_POOL_RETIRE;
   }
   return serve(p, s, now);
@@ -174,7 +202,7 @@ void lph_pool_tend(lph_pool *p, int slot, double now) {
 void lph_pool_drop(lph_pool *p, int slot) {
   lph_slot *s = lph_pool_slot(p, slot);
   if (s->state == LPH_SLOT_EMPTY) return;
-  p->count.closed++;
+  if (s->state != LPH_SLOT_CONNECTING) p->count.closed++;
   enter(p, s, LPH_SLOT_EMPTY, 0);
 }
 
@@ -191,7 +219,6 @@ static lph_ticket *ticket_of(const lph_pool *p, int number) {
 static lph_ticket *new_ticket(lph_pool *p) {
   lph_list *node = lph_list_pop_front(&p->free_tickets);
   if (node != NULL) return lph_list_entry(node, lph_ticket, link);
-  if (p->ticket_room == LPH_POOL_MAX) return NULL;
   lph_ticket **grown = lph_regrow(p->tickets, (size_t)p->ticket_room + 1, sizeof *grown);
   if (grown == NULL) return NULL;
   p->tickets = grown;
@@ -204,7 +231,8 @@ static lph_ticket *new_ticket(lph_pool *p) {
 }
 
 int lph_pool_enqueue(lph_pool *p, double now) {
-  if (p->options.max_waiting > 0 && p->waiting >= p->options.max_waiting) {
+  bool no_ticket = p->ticket_room == LPH_POOL_MAX && lph_list_is_empty(&p->free_tickets);
+  if (no_ticket || (p->options.max_waiting > 0 && p->waiting >= p->options.max_waiting)) {
     p->count.refused++;
     return LPH_POOL_FULL;
   }
@@ -248,29 +276,29 @@ int lph_pool_dismiss(lph_pool *p) {
 /* ---- growing ----------------------------------------------------------------------------------------------------- */
 
 /* So many attempts at once: a quarter of the pool. A restarted server is not met by a storm, and one slow connect does
- * not hold up all. */
-static int most_connecting(const lph_pool *p) { return p->options.max / 4 > 1 ? p->options.max / 4 : 1; }
+ * not hold up all. After a failure one attempt at a time finds out whether the trouble is over. */
+static int most_connecting(const lph_pool *p) {
+  return p->pause == 0 && p->options.max >= 8 ? p->options.max / 4 : 1;
+}
 
-/* Would another connection find somebody who needs it? */
+/* Would another connection find somebody who needs it, and may there be one more attempt? */
 static bool is_needed(const lph_pool *p) {
-  int total = lph_pool_total(p);
-  if (p->closing || total >= p->options.max) return false;
-  return p->waiting > p->connecting || total < p->options.min;
+  if (p->closing || lph_pool_total(p) >= p->options.max || p->connecting >= most_connecting(p)) return false;
+  return p->waiting > p->connecting || staying(p) < p->options.min;
 }
 
 int lph_pool_grow(lph_pool *p, double now) {
   if (!is_needed(p) || now < p->resume_at) return LPH_POOL_NONE;
-  /* After a failure one attempt at a time finds out whether the trouble is over. */
-  if (p->connecting >= (p->pause > 0 ? 1 : most_connecting(p))) return LPH_POOL_NONE;
   lph_list *node = lph_list_first(&p->empty);
   if (node == NULL) return LPH_POOL_NONE;
   lph_slot *s = lph_list_entry(node, lph_slot, link);
+  s->epoch = p->epoch; /* of the attempt: what it connects to is decided now */
   enter(p, s, LPH_SLOT_CONNECTING, now);
   return s->number;
 }
 
 double lph_pool_grow_at(const lph_pool *p, double now) {
-  return is_needed(p) && now < p->resume_at ? p->resume_at : 0;
+  return !is_needed(p) ? 0 : now < p->resume_at ? p->resume_at : now;
 }
 
 int lph_pool_born(lph_pool *p, int slot, double now) {
@@ -279,22 +307,25 @@ int lph_pool_born(lph_pool *p, int slot, double now) {
   p->count.connected++;
   lph_histo_add(&p->connect, now - s->since);
   s->uses = 0;
-  s->epoch = p->epoch;
   s->born = s->seen = s->rested = now;
   s->expires = end_of_life(p, now);
-  if (p->closing || lph_pool_total(p) > p->options.max) {
-    enter(p, s, LPH_SLOT_TENDED, now);
+  if (is_over(p, s, now)) {
+    send_off(p, s, now);
     return LPH_POOL_RETIRE;
   }
   return serve(p, s, now);
 }
 
 void lph_pool_stillborn(lph_pool *p, int slot, double now) {
+  lph_slot *s = lph_pool_slot(p, slot);
   p->count.connect_failed++;
-  double most = p->pause * 3 < LONGEST_PAUSE ? p->pause * 3 : LONGEST_PAUSE;
-  p->pause = p->pause > 0 ? FIRST_PAUSE + random_share(p) * (most - FIRST_PAUSE) : FIRST_PAUSE;
+  if (p->pause == 0 || s->since >= p->resume_at) {
+    double most = 3 * (p->pause > 0 ? p->pause : FIRST_PAUSE);
+    if (most > LONGEST_PAUSE) most = LONGEST_PAUSE;
+    p->pause = FIRST_PAUSE + random_share(p) * (most - FIRST_PAUSE);
+  } /* else it was under way when another failed: the same trouble, no reason to wait longer next time */
   p->resume_at = now + p->pause;
-  enter(p, lph_pool_slot(p, slot), LPH_SLOT_EMPTY, 0);
+  enter(p, s, LPH_SLOT_EMPTY, 0);
 }
 
 /* ---- housekeeping ------------------------------------------------------------------------------------------------- */
@@ -302,8 +333,7 @@ void lph_pool_stillborn(lph_pool *p, int slot, double now) {
 /* When an idle connection has to go; 0 = not by time. */
 static double close_at(const lph_pool *p, const lph_slot *s) {
   double at = s->expires, idle = p->options.idle_timeout;
-  if (idle > 0 && lph_pool_total(p) > p->options.min && (at == 0 || s->rested + idle < at))
-    at = s->rested + idle;
+  if (idle > 0 && staying(p) > p->options.min && (at == 0 || s->rested + idle < at)) at = s->rested + idle;
   return at;
 }
 
@@ -320,6 +350,7 @@ lph_chore lph_pool_chore(lph_pool *p, double now, int *slot) {
     if (!over && !ping) continue;
     *slot = s->number;
     enter(p, s, LPH_SLOT_TENDED, now);
+    set_leaving(p, s, over);
     return over ? LPH_CHORE_CLOSE : LPH_CHORE_PING;
   }
   *slot = lph_pool_grow(p, now);

@@ -13,7 +13,7 @@
  *
  * USED is lent to a borrower. TENDED is in our own hands: being cleaned, pinged, about to be closed. Both count as
  * used. connecting + idle + used = total <= max at all times, except after max was lowered: then what is over goes
- * as it comes back.
+ * at the next chore when it is idle, and as it comes back when it is not.
  *
  * Waiters are served strictly in order: while one waits nobody else takes an idle connection, and what is given back
  * goes to the first. A waiter holds a ticket until lph_pool_leave; serving one only notes the slot in its ticket.
@@ -40,7 +40,8 @@ typedef struct lph_slot {
   lph_list link; /* in pool->idle or pool->empty */
   int number;    /* 1 ... */
   lph_slot_state state;
-  unsigned epoch; /* the pool's when it was connected */
+  bool leaving;   /* TENDED to be closed */
+  unsigned epoch; /* the pool's when the connect began */
   uint64_t uses;  /* borrowings of this connection */
   double since;   /* when the state began */
   double rested;  /* when its last use ended */
@@ -63,11 +64,12 @@ typedef struct lph_pool {
   lph_pool_options options;
   lph_slot **slots; /* [number - 1]; those of the first `max` and what is left of a larger one */
   int slot_room;
-  lph_list idle, empty; /* idle: back = used last */
+  lph_list idle, empty; /* idle: in the order of their last use */
   struct lph_ticket **tickets;
   int ticket_room;
   lph_list queue, free_tickets;
   int connecting, idle_count, used, waiting;
+  int leaving; /* of the used */
   bool closing;
   unsigned epoch;
   uint64_t random;
@@ -86,7 +88,8 @@ typedef enum lph_pool_due { LPH_DUE_NOTHING, LPH_DUE_RETIRE, LPH_DUE_CHECK } lph
 /* `seed` makes jitter and back-off repeatable in tests; 0 is replaced. LPH_ENOMEM leaves it to be cleared. */
 lph_err lph_pool_init(lph_pool *p, const lph_pool_options *options, uint64_t seed);
 void lph_pool_clear(lph_pool *p); /* of connections it knows nothing: those are the caller's */
-/* New limits, at once for what is idle and in the queue. LPH_ENOMEM: nothing was changed. */
+/* New limits, at once for what is idle and for growth; who waits already stays in the queue. LPH_ENOMEM: nothing was
+ * changed. */
 lph_err lph_pool_resize(lph_pool *p, const lph_pool_options *options);
 
 static inline int lph_pool_total(const lph_pool *p) { return p->connecting + p->idle_count + p->used; }
@@ -95,18 +98,20 @@ lph_slot *lph_pool_slot(const lph_pool *p, int number);
 
 /* ---- borrowing ---- */
 
-/* An idle slot, now USED; LPH_POOL_NONE when there is none or others wait. `due`: what must happen before it is
- * lent (a RETIRE is to be closed and dropped, a CHECK to be pinged). */
+/* An idle slot, now USED; LPH_POOL_NONE when there is none or others wait. `due`: a CHECK is to be pinged before it is
+ * used; a RETIRE is not lent but TENDED, to be closed and dropped. */
 int lph_pool_take(lph_pool *p, double now, lph_pool_due *due);
-/* USED, TENDED -> IDLE (answers LPH_POOL_NONE), or USED by the waiter whose ticket is answered, or unchanged
+/* USED, TENDED -> IDLE (answers LPH_POOL_NONE), or USED by the waiter whose ticket is answered, or TENDED
  * (LPH_POOL_RETIRE: close and drop it). `now` ends its use. */
 int lph_pool_give(lph_pool *p, int slot, double now);
 void lph_pool_tend(lph_pool *p, int slot, double now); /* IDLE, USED -> TENDED */
-void lph_pool_drop(lph_pool *p, int slot);             /* its connection is gone -> EMPTY */
+void lph_pool_drop(lph_pool *p, int slot);             /* any -> EMPTY: its connection is gone */
 
 /* ---- waiting ---- */
 
-/* A ticket, LPH_POOL_FULL (max_waiting) or LPH_POOL_NO_MEMORY. */
+/* A ticket, LPH_POOL_FULL (max_waiting, or LPH_POOL_MAX tickets are held) or LPH_POOL_NO_MEMORY. Only after
+ * lph_pool_take has answered LPH_POOL_NONE, with nothing done to the pool in between: so nothing is ever idle while
+ * somebody waits. Then as lph_pool_grow says. */
 int lph_pool_enqueue(lph_pool *p, double now);
 int lph_pool_served(const lph_pool *p, int ticket); /* the slot it was given, LPH_POOL_NONE so far */
 /* Ends the ticket; answers the slot it was given (the caller's to use or give back), or LPH_POOL_NONE. */
@@ -119,22 +124,24 @@ int lph_pool_dismiss(lph_pool *p);
 /* A slot to be connected now (EMPTY -> CONNECTING), or LPH_POOL_NONE: nobody needs one, the pool is full, enough are
  * under way, or the back-off lasts. */
 int lph_pool_grow(lph_pool *p, double now);
-/* When lph_pool_grow is worth another call although nothing happens: end of the back-off; 0 = no such time. */
+/* When lph_pool_grow is worth a call if nothing else happens: now, or the end of the back-off; 0 = no such time. */
 double lph_pool_grow_at(const lph_pool *p, double now);
-/* CONNECTING -> as lph_pool_give. */
+/* CONNECTING -> as lph_pool_give; LPH_POOL_RETIRE when the pool was closed, refreshed or made smaller meanwhile. */
 int lph_pool_born(lph_pool *p, int slot, double now);
-/* CONNECTING -> EMPTY, and a pause before the next attempt of anybody: 50 ms at first, then decorrelated jitter up to 5 s. */
+/* CONNECTING -> EMPTY, and a pause before the next attempt of anybody: 50 to 150 ms at first, then 50 ms to three times
+ * the pause before (decorrelated jitter), at most 5 s. Attempts that were under way together count as one. */
 void lph_pool_stillborn(lph_pool *p, int slot, double now);
 
 /* ---- housekeeping ---- */
 
 typedef enum lph_chore { LPH_CHORE_NONE, LPH_CHORE_CLOSE, LPH_CHORE_PING, LPH_CHORE_CONNECT } lph_chore;
 
-/* The next thing to do: CLOSE and PING have made an idle slot TENDED, CONNECT an empty one CONNECTING. */
+/* The next thing to do: CLOSE and PING have made an idle slot TENDED (to be dropped, to be given back), CONNECT an
+ * empty one CONNECTING. */
 lph_chore lph_pool_chore(lph_pool *p, double now, int *slot);
-/* When there may be something to do; 0 = never as things are. */
+/* When there is something to do next: `now` or before when there already is; 0 = never as things are. */
 double lph_pool_chore_at(const lph_pool *p, double now);
-/* All connections of now are replaced as they come back. */
+/* All connections of now, and those under way, are replaced: idle ones by chores, the others as they come back. */
 static inline void lph_pool_refresh(lph_pool *p) { p->epoch++; }
 /* The connection has just answered. */
 void lph_pool_touch(lph_pool *p, int slot, double now);
