@@ -146,8 +146,7 @@ static void lend(lph_pool *p, lph_slot *s, double now) {
 }
 
 int lph_pool_take(lph_pool *p, double now, lph_pool_due *due) {
-  *due = LPH_DUE_NOTHING;
-  if (p->waiting > 0) return LPH_POOL_NONE;
+  *due = LPH_DUE_NOTHING; /* and nobody is overtaken: nothing is idle while somebody waits */
   lph_list *node = p->options.fifo ? lph_list_first(&p->idle) : lph_list_last(&p->idle);
   if (node == NULL) return LPH_POOL_NONE;
   lph_slot *s = lph_list_entry(node, lph_slot, link);
@@ -298,7 +297,7 @@ int lph_pool_grow(lph_pool *p, double now) {
 }
 
 double lph_pool_grow_at(const lph_pool *p, double now) {
-  return !is_needed(p) ? 0 : now < p->resume_at ? p->resume_at : now;
+  return is_needed(p) && now < p->resume_at ? p->resume_at : 0;
 }
 
 int lph_pool_born(lph_pool *p, int slot, double now) {
@@ -360,6 +359,7 @@ lph_chore lph_pool_chore(lph_pool *p, double now, int *slot) {
 static double sooner(double a, double b) { return a == 0 || (b > 0 && b < a) ? b : a; }
 
 double lph_pool_chore_at(const lph_pool *p, double now) {
+  if (is_needed(p) && now >= p->resume_at) return now;
   double at = lph_pool_grow_at(p, now);
   lph_list_each(&p->idle, node, after) {
     const lph_slot *s = lph_list_entry(node, lph_slot, link);

@@ -15,8 +15,8 @@
  * used. connecting + idle + used = total <= max at all times, except after max was lowered: then what is over goes
  * at the next chore when it is idle, and as it comes back when it is not.
  *
- * Waiters are served strictly in order: while one waits nobody else takes an idle connection, and what is given back
- * goes to the first. A waiter holds a ticket until lph_pool_leave; serving one only notes the slot in its ticket.
+ * Waiters are served strictly in order: what is given back goes to the first, so while one waits nothing is idle for
+ * others to take. A waiter holds a ticket until lph_pool_leave; serving one only notes the slot in its ticket.
  *
  * SPDX-License-Identifier: MIT */
 #ifndef LPH_POOL_H
@@ -98,7 +98,7 @@ lph_slot *lph_pool_slot(const lph_pool *p, int number);
 
 /* ---- borrowing ---- */
 
-/* An idle slot, now USED; LPH_POOL_NONE when there is none or others wait. `due`: a CHECK is to be pinged before it is
+/* An idle slot, now USED; LPH_POOL_NONE when there is none. `due`: a CHECK is to be pinged before it is
  * used; a RETIRE is not lent but TENDED, to be closed and dropped. */
 int lph_pool_take(lph_pool *p, double now, lph_pool_due *due);
 /* USED, TENDED -> IDLE (answers LPH_POOL_NONE), or USED by the waiter whose ticket is answered, or TENDED
@@ -124,7 +124,7 @@ int lph_pool_dismiss(lph_pool *p);
 /* A slot to be connected now (EMPTY -> CONNECTING), or LPH_POOL_NONE: nobody needs one, the pool is full, enough are
  * under way, or the back-off lasts. */
 int lph_pool_grow(lph_pool *p, double now);
-/* When lph_pool_grow is worth a call if nothing else happens: now, or the end of the back-off; 0 = no such time. */
+/* When lph_pool_grow is worth another call although nothing happens: end of the back-off; 0 = it does not last. */
 double lph_pool_grow_at(const lph_pool *p, double now);
 /* CONNECTING -> as lph_pool_give; LPH_POOL_RETIRE when the pool was closed, refreshed or made smaller meanwhile. */
 int lph_pool_born(lph_pool *p, int slot, double now);
