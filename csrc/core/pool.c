@@ -97,13 +97,6 @@ static int *counter_of(lph_pool *p, lph_slot_state state) {
   return NULL;
 }
 
-/* Back = used last. Only what was tended meanwhile, a ping say, has to look for its place. */
-static void put_idle(lph_pool *p, lph_slot *s) {
-  lph_list *where = p->idle.prev;
-  while (where != &p->idle && lph_list_entry(where, lph_slot, link)->rested > s->rested) where = where->prev;
-  lph_list_insert_after(where, &s->link);
-}
-
 /* A connection that is about to go no longer counts against max and min when the fate of the others is decided: they
  * would all be over as long as the first is being closed. */
 static void set_leaving(lph_pool *p, lph_slot *s, bool leaving) {
@@ -118,11 +111,18 @@ static void enter(lph_pool *p, lph_slot *s, lph_slot_state state, double now) {
   if (before != NULL) --*before;
   if (after != NULL) ++*after;
   lph_list_remove(&s->link);
-  if (state != LPH_SLOT_TENDED) set_leaving(p, s, false);
-  if (state == LPH_SLOT_IDLE) put_idle(p, s);
+  if (state == LPH_SLOT_IDLE) lph_list_push_back(&p->idle, &s->link);
   if (state == LPH_SLOT_EMPTY) lph_list_push_front(&p->empty, &s->link);
   s->state = state;
   s->since = now;
+}
+
+/* To where an idle slot belongs by its last use: for one that was not in use just now, but pinged, say. */
+static void sort_in(lph_pool *p, lph_slot *s) {
+  lph_list_remove(&s->link);
+  lph_list *where = p->idle.prev;
+  while (where != &p->idle && lph_list_entry(where, lph_slot, link)->rested > s->rested) where = where->prev;
+  lph_list_insert_after(where, &s->link);
 }
 
 static void send_off(lph_pool *p, lph_slot *s, double now) {
@@ -165,7 +165,9 @@ int lph_pool_take(lph_pool *p, double now, lph_pool_due *due) {
 static int serve(lph_pool *p, lph_slot *s, double now) {
   lph_list *node = lph_list_pop_front(&p->queue);
   if (LPH_LIKELY(node == NULL)) {
+    bool was_tended = s->state == LPH_SLOT_TENDED;
     enter(p, s, LPH_SLOT_IDLE, now);
+    if (was_tended) sort_in(p, s);
     return LPH_POOL_NONE;
   }
   lph_ticket *t = lph_list_entry(node, lph_ticket, link);
@@ -189,6 +191,7 @@ int lph_pool_give(lph_pool *p, int slot, double now) {
     send_off(p, s, now);
     return LPH_POOL_RETIRE;
   }
+  if (LPH_UNLIKELY(s->leaving)) set_leaving(p, s, false); /* it was to go, and may stay after all */
   return serve(p, s, now);
 }
 
@@ -202,6 +205,7 @@ void lph_pool_drop(lph_pool *p, int slot) {
   lph_slot *s = lph_pool_slot(p, slot);
   if (s->state == LPH_SLOT_EMPTY) return;
   if (s->state != LPH_SLOT_CONNECTING) p->count.closed++;
+  set_leaving(p, s, false);
   enter(p, s, LPH_SLOT_EMPTY, 0);
 }
 
