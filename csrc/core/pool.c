@@ -331,7 +331,7 @@ void lph_pool_stillborn(lph_pool *p, int slot, double now) {
   enter(p, s, LPH_SLOT_EMPTY, 0);
 }
 
-/* ---- housekeeping ------------------------------------------------------------------------------------------------- */
+/* ---- housekeeping ------------------------------------------------------------------------------------ */
 
 /* When an idle connection has to go; 0 = not by time. */
 static double close_at(const lph_pool *p, const lph_slot *s) {
