@@ -211,8 +211,8 @@ function methods:next_leak_look()
   if not limit then return nil end
   for slot = 1, self.core:size() do
     local state, seconds = self.core:slot(slot)
-    if state == "used" and self.handles[slot] and not self.told[slot] and (not soonest or limit - seconds < soonest) then
-      soonest = limit - seconds
+    if state == "used" and self.handles[slot] and not self.told[slot] then
+      soonest = math.min(soonest or limit, limit - seconds)
     end
   end
   return soonest and self.waiter.now() + math.max(soonest, 0.001)
