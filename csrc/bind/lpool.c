@@ -100,8 +100,8 @@ static lph_pool_options read_options(lua_State *L, int at) {
 }
 
 /* The array of boxes must reach as far as the slots do. */
-static bool make_room(lpool *b) {
-  int wanted = b->p.slot_room + 1;
+static bool make_room(lpool *b, int max) {
+  int wanted = (max > b->p.slot_room ? max : b->p.slot_room) + 1;
   if (wanted <= b->room) return true;
   lconn **grown = lph_regrow(b->conns, (size_t)wanted, sizeof *grown);
   if (grown == NULL) return false;
@@ -118,7 +118,7 @@ int lpool_new(lua_State *L) {
   b->open = true;
   b->keep_state = flag(L, 1, "keep_state");
   b->owner = lph_process_id();
-  if (lph_pool_init(&b->p, &o, (uint64_t)seed) != LPH_OK || !make_room(b))
+  if (lph_pool_init(&b->p, &o, (uint64_t)(seed < 0 ? -seed : seed)) != LPH_OK || !make_room(b, o.max))
     return luaL_error(L, "not enough memory");
   return 1;
 }
@@ -127,7 +127,8 @@ int lpool_new(lua_State *L) {
 static int lpool_resize(lua_State *L) {
   lpool *b = check_open(L);
   lph_pool_options o = read_options(L, 2);
-  if (lph_pool_resize(&b->p, &o) != LPH_OK || !make_room(b)) return luaL_error(L, "not enough memory");
+  /* Room first: slots must never reach beyond it. */
+  if (!make_room(b, o.max) || lph_pool_resize(&b->p, &o) != LPH_OK) return luaL_error(L, "not enough memory");
   return 0;
 }
 

@@ -26,9 +26,9 @@ local function known_refusal(pool)
   if pool.refusal and pool.core:grow_at() and pool.core:counts().total == 0 then return pool.refusal end
 end
 
--- Parks until something changes. nil, err: waiting has no point.
-local function rest(pool, token, limit)
-  local waiter, again = pool.waiter, pool.core:grow_at()
+-- Parks until something changes, or the pause after a failed attempt ends (`again`). nil, err: waiting has no point.
+local function rest(pool, token, limit, again)
+  local waiter = pool.waiter
   local at = deadline.sooner(limit, pool:on_waiters_clock(again))
   token.parked = true
   local woken, alone = waiter.park(token, at)
@@ -46,11 +46,12 @@ local function await(pool, ticket, token, limit)
     local failure = token.failure or known_refusal(pool)
     if failure then return nil, copy_of(failure) end
     if is_past(pool, limit) then return nil, report.timed_out(pool, token) end
+    local again = core:grow_at() -- asked first: a pause that ends between the two is not overlooked
     local slot = core:grow()
     if slot then
       grow.connect(pool, slot, limit)
     else
-      local ok, err = rest(pool, token, limit)
+      local ok, err = rest(pool, token, limit, again)
       if not ok then return nil, err end
     end
   end

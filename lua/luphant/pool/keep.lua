@@ -114,10 +114,8 @@ local function watch(pool, token)
     local at = next_look(pool)
     if not at then break end
     -- An event loop whose tasks have all ended shall not go on for the sake of idle connections.
-    if waiter.is_alone then
-      if waiter.is_alone() then break end
-      at = math.min(at, waiter.now() + TICK)
-    end
+    if waiter.is_alone and waiter.is_alone() then break end
+    at = math.min(at, waiter.now() + TICK) -- what comes back meanwhile may be due sooner
     if at > waiter.now() then waiter.park(token, at) end
   end
 end
