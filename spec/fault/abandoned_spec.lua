@@ -103,4 +103,131 @@ ordeal.family("what is abandoned", {}, function(test)
     local output, failed = probe.script({}, code:format(options.host, options.port, options.application_name))
     assert.same({ "open" }, { output, failed })
   end)
+
+  -- Borrows two connections and ends without giving back. `how` is given each of them.
+  local function forget_in_task(world, db, how)
+    local function borrow()
+      local one, other = assert(db:acquire()), assert(db:acquire())
+      how(one)
+      how(other)
+    end
+    if world.spawn then
+      world.join { world.spawn(borrow) }
+    else
+      assert(coroutine.resume(coroutine.create(borrow)))
+    end
+    collectgarbage()
+    collectgarbage()
+  end
+
+  test("F34 connections of tasks that ended come back when the pool needs them, with a warning that names the line",
+    function(world)
+      local warnings = {}
+      local db = world.pool(world.options { max_connections = 2,
+        on_warning = function(warning) warnings[#warnings + 1] = warning.event .. ": " .. warning.message end })
+      forget_in_task(world, db, function(conn) assert(conn:query "select 1") end)
+      assert.equal(2, db:stats().used)
+      for i = 1, 5 do assert.equal(i, db:query_value("select $1::int", i)) end
+      assert.equal(2, db:stats().reclaimed)
+      assert.matches("^reclaimed: .*abandoned_spec.lua:%d+", warnings[1])
+      world.assert_sound(db)
+    end)
+
+  test("F34 a pool cancels the statements of coroutines that were dropped, and has its connections again",
+    function(world)
+      local abandoning = { name = "abandoning", now = core.now, sleep = coroutine.yield, park = coroutine.yield,
+        wake = function() return false end, wait = core.poll }
+      local db = world.keep(assert(luphant.open(world.options { max_connections = 5, on_warning = function() end,
+        waiter = abandoning })))
+      local pids = {}
+      for i = 1, 5 do
+        local thread = coroutine.create(function()
+          local conn = assert(db:acquire())
+          pids[i] = conn:backend_pid()
+          assert(conn:query("select pg_sleep($1)", 0)) -- prepared: the next wait is for the sleep itself
+          abandoning.wait = coroutine.yield
+          return conn:query("select pg_sleep($1)", 4)
+        end)
+        assert(coroutine.resume(thread))
+        assert.equal("suspended", coroutine.status(thread))
+        abandoning.wait = core.poll
+      end
+      if rawget(_G, "jit") then require("jit").flush() end
+      collectgarbage()
+      collectgarbage()
+      local took, value, err = probe.timed(db.query_value, db, "select 42")
+      assert(value == 42, tostring(err))
+      assert.is_true(took < 2 * probe.slow)
+      assert.equal(5, db:stats().reclaimed)
+      assert.is_true(world.eventually(function() -- long before they would have ended by themselves
+        return world.observer:query_value([[select count(*)::int from pg_stat_activity
+          where pid = any ($1) and state = 'active']], pids) == 0
+      end, 2))
+      assert.equal(5, db:stats().connected) -- cancelled, not replaced
+    end)
+
+  local function idle_in_transaction(world)
+    return world.observer:query_value [[select count(*)::int from pg_stat_activity
+      where application_name like 'ordeal%' and state like 'idle in transaction%']]
+  end
+
+  test("F35 a transaction whose task ended is rolled back when the pool needs its connection", function(world)
+    assert(world.observer:script "drop table if exists dropped; create table dropped (n int)")
+    local warnings = 0
+    local db = world.pool(world.options { max_connections = 2,
+      on_warning = function(warning) warnings = warnings + (warning.event == "reclaimed" and 1 or 0) end })
+    forget_in_task(world, db, function(conn) assert(conn:script "begin; insert into dropped values (1)") end)
+    assert.equal(2, idle_in_transaction(world))
+    assert.equal(0, db:query_value "select count(*)::int from dropped")
+    assert.is_true(world.eventually(function() return idle_in_transaction(world) == 0 end))
+    assert.equal(2, warnings)
+    world.assert_sound(db)
+    assert(world.observer:script "drop table dropped")
+  end)
+
+  test("F35 a transaction whose coroutine was dropped in its function is rolled back when the pool needs it",
+    function(world)
+      assert(world.observer:script "drop table if exists dropped; create table dropped (n int)")
+      local db = world.pool(world.options { max_connections = 1, on_warning = function() end, waiter = "poll" })
+      local thread = coroutine.create(function()
+        db:transaction(function(tx)
+          assert(tx:execute "insert into dropped values (1)")
+          coroutine.yield()
+        end)
+      end)
+      assert(coroutine.resume(thread))
+      assert.equal("suspended", coroutine.status(thread))
+      thread = nil -- luacheck: ignore
+      if rawget(_G, "jit") then require("jit").flush() end
+      collectgarbage()
+      collectgarbage()
+      assert.equal(1, idle_in_transaction(world))
+      assert.equal(0, db:query_value "select count(*)::int from dropped")
+      assert.equal(0, idle_in_transaction(world))
+      assert(world.observer:script "drop table dropped")
+    end)
+
+  test("F36 a pool may be collected with everything open, and the state may end with it", function(world)
+    for _ = 1, 10 do
+      local db = assert(luphant.open(world.options { max_connections = 3, waiter = "poll" }))
+      local lent = assert(db:acquire())
+      assert(lent:script "begin")
+      assert.equal(1, db:query_value "select 1")
+    end
+    collectgarbage()
+    collectgarbage()
+    local code = [[
+      local luphant = require "luphant"
+      local db = assert(luphant.open { host = %q, port = %d, dbname = "postgres", user = "postgres",
+        application_name = %q })
+      KEPT = { db:acquire(), db }
+      db:transaction(function(tx)
+        tx:execute "create temp table t ()"
+        io.write "open"
+        os.exit(0, true)
+      end)]]
+    local options = world.options()
+    local output, failed = probe.script({}, code:format(options.host, options.port, options.application_name))
+    assert.same({ "open" }, { output, failed })
+  end)
 end)

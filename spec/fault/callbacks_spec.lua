@@ -173,14 +173,85 @@ ordeal.family("a callback", {}, function(test)
       conn = world.connect { waiter = "poll" }
     end
     plant()
+    collectgarbage("setpause", 100) -- a collector in a hurry
+    collectgarbage("setstepmul", 10000)
     local turn = 0
-    while finalized < 5 and turn < 2000 do
-      turn = turn + 1
-      local rows = assert(conn:query "select g as n, 'text ' || g as t, array[g] as a from generate_series(1, 60) g")
-      for i, row in ipairs(rows) do assert(row.n == i and row.t == "text " .. i and row.a[1] == i) end
-    end
-    assert.is_true(finalized >= 5, "no finalizer ran")
+    local ok, failure = pcall(function()
+      while finalized < 5 and turn < 3000 do
+        turn = turn + 1
+        local rows = assert(conn:query "select g as n, 'text ' || g as t, array[g] as a from generate_series(1, 60) g")
+        for i, row in ipairs(rows) do assert(row.n == i and row.t == "text " .. i and row.a[1] == i) end
+      end
+    end)
     over = true
+    collectgarbage("setpause", 200)
+    collectgarbage("setstepmul", is_luajit and 200 or 100)
+    assert(ok, failure)
+    assert.is_true(finalized >= 5, "no finalizer ran")
     probe.usable(conn)
+  end)
+
+  test("F33 an error raised while a pool's connection is borrowed gives it back in order", function(world)
+    local db = world.pool(world.options { max_connections = 1 })
+    assert(db:script "drop table if exists raised; create table raised (n int)")
+    for _, thrown in ipairs(throwables()) do
+      for _, call in ipairs {
+        function() return db:with(function() error(thrown, 0) end) end,
+        function()
+          return db:with(function(conn)
+            assert(conn:script "begin; insert into raised values (1); set application_name = 'ordeal of another'")
+            error(thrown, 0)
+          end)
+        end,
+        function()
+          return db:transaction(function(tx)
+            assert(tx:execute "insert into raised values (2)")
+            error(thrown, 0)
+          end)
+        end,
+        function()
+          for _ in db:values "select generate_series(1, 1000)" do error(thrown, 0) end
+        end,
+      } do
+        local ok, err = pcall(call)
+        assert.is_false(ok)
+        assert.is_true(rawequal(thrown, err))
+        assert.equal("ordeal", db:query_value "show application_name")
+      end
+    end
+    assert.equal(0, db:query_value "select count(*)::int from raised")
+    assert(db:script "drop table raised")
+    world.assert_sound(db)
+    assert.equal(1, db:stats().connected) -- and it was this one connection all the time
+  end)
+
+  test("F33 a pool's hook that raises refuses the connection, and the pool goes on", function(world)
+    local thrown, armed, warnings = setmetatable({}, { __tostring = function() return "thrown" end }), "", {}
+    local function hook(name)
+      return function()
+        if armed == name then error(thrown) end
+      end
+    end
+    local db = world.pool(world.options { max_connections = 2, acquire_timeout = 0.5,
+      after_connect = hook "after_connect", before_acquire = hook "before_acquire",
+      after_release = hook "after_release",
+      on_warning = function(warning) warnings[#warnings + 1] = warning.event end })
+    for _, name in ipairs { "after_release", "before_acquire", "after_connect" } do
+      armed = name
+      local value, err = db:query_value "select 1"
+      if name == "after_release" then
+        assert.equal(1, value) -- the statement was done; its connection is not used again
+      elseif name == "before_acquire" then
+        assert.equal("pool_timeout", err.kind)
+      else
+        assert.equal("config", err.kind) -- told at once: no other attempt would end otherwise
+        assert.is_true(rawequal(thrown, err.cause))
+      end
+      armed = ""
+      assert.is_true(world.eventually(function() return db:query_value "select 2" == 2 end))
+      world.assert_sound(db)
+      db:refresh()
+    end
+    assert.is_true(#warnings >= 3)
   end)
 end)

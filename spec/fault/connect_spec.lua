@@ -82,6 +82,61 @@ ordeal.family("a server that cannot be reached", { server = start }, function(te
     end))
   end)
 
+  local function log_count(world, text)
+    local _, count = world.server:log():gsub(text, "")
+    return count
+  end
+
+  test("F16 a certificate that is not right is told to all who wait in a pool, at once", function(world)
+    local pg = world.server
+    assert(pg:use_certificate "other_ca_server")
+    assert.is_true(probe.eventually(function()
+      return pg:psql "show ssl_cert_file" == pg.certificates.other_ca_server.cert
+    end))
+    local db = world.pool(verified(world, { acquire_timeout = 5, max_connections = 3 }))
+    local before, tasks = log_count(world, "connection received"), {}
+    local function ask()
+      local err = probe.fails(1.5, db.query, db, "select 1")
+      assert.equal("tls_verify", err.kind)
+    end
+    for i = 1, 6 do
+      if world.spawn then tasks[i] = world.spawn(ask) else ask() end
+    end
+    if world.spawn then world.join(tasks) end
+    local attempts = log_count(world, "connection received") - before
+    assert.is_true(attempts <= 3, attempts .. " attempts for what no attempt can mend")
+    assert(pg:use_certificate "server")
+    assert.is_true(world.eventually(function() return db:query_value "select 1" == 1 end, 12))
+    world.assert_sound(db)
+  end)
+
+  test("F17 a wrong password is told to all who wait, and tried again ever more rarely", function(world)
+    local options = tcp(world, { password = "wrong", acquire_timeout = 5, max_connections = 10 })
+    local db = world.pool(options)
+    local before, tasks, told = log_count(world, "password authentication failed"), {}, 0
+    local until_ = probe.now() + 1
+    local function storm()
+      repeat
+        local err = probe.fails(1, db.query, db, "select 1")
+        assert.same({ "auth", "28P01" }, { err.kind, err.sqlstate })
+        told = told + 1
+        world.pause(0.01)
+      until probe.now() > until_
+    end
+    for i = 1, 10 do
+      if world.spawn then tasks[i] = world.spawn(storm) end
+    end
+    if world.spawn then world.join(tasks) else storm() end
+    local attempts = log_count(world, "password authentication failed") - before
+    assert.is_true(told > 20, told .. " callers were told")
+    assert.is_true(attempts >= 2 and attempts <= 12, attempts .. " attempts in a second")
+    -- The right password is tried within the longest pause.
+    assert(world.server:psql "alter role app password 'wrong'")
+    assert.is_true(world.eventually(function() return db:query_value "select 1" == 1 end, 7))
+    world.assert_sound(db)
+    assert(world.server:psql "alter role app password 'first'")
+  end)
+
   test("F18 a password that changes is asked for again; sessions that are open go on", function(world)
     local password, asked = "first", 0
     local options = tcp(world, { password = function()
@@ -97,5 +152,104 @@ ordeal.family("a server that cannot be reached", { server = start }, function(te
     probe.usable(old)
     assert.equal(3, asked)
     assert(world.server:psql "alter role app password 'first'")
+  end)
+
+  test("F18 a pool asks for the password for each new connection, and keeps the old ones", function(world)
+    local password, asked = "first", 0
+    local db = world.pool(tcp(world, { max_connections = 2, password = function()
+      asked = asked + 1
+      return password
+    end }))
+    local old = assert(db:acquire())
+    assert(world.server:psql "alter role app password 'second'")
+    password = "second"
+    local new = assert(db:acquire())
+    probe.usable(old)
+    probe.usable(new)
+    assert.equal(2, asked)
+    old:release()
+    new:release()
+    assert(world.server:psql "alter role app password 'first'")
+    world.assert_sound(db)
+  end)
+
+  test("F20 a pool that is refused asks again with pauses, and is back soon after the server is", function(world)
+    local gate, attempts = world.gate(), 0
+    gate:refuse()
+    local options = world.through(gate, { acquire_timeout = 0.8, max_connections = 4, password = function()
+      attempts = attempts + 1
+      return "any"
+    end })
+    local db = world.pool(options)
+    local function ask()
+      local err = probe.fails(1.05, db.query, db, "select 1")
+      assert.same({ "pool_timeout", "refused", "no" }, { err.kind, err.cause.kind, err.sent })
+    end
+    local tasks = {}
+    for i = 1, world.spawn and 8 or 0 do tasks[i] = world.spawn(ask) end
+    if world.spawn then world.join(tasks) else ask() end
+    assert.is_true(attempts >= 2 and attempts <= 12, attempts .. " attempts in 0.8 seconds")
+    gate:accept()
+    -- The longest pause is 5 seconds; after less than a second of failures it is nowhere near.
+    local from = probe.now()
+    assert.is_true(world.eventually(function() return db:query_value "select 1" == 1 end, 5.5))
+    assert.is_true(probe.now() - from < 5.5 * probe.slow)
+    world.assert_sound(db)
+  end)
+
+  test.together("F20 who waits while the server is away is served when it is back", function(world)
+    local gate = world.gate()
+    gate:refuse()
+    local db = world.pool(world.through(gate, { acquire_timeout = 8, max_connections = 4 }))
+    local tasks = {}
+    for i = 1, 8 do
+      tasks[i] = world.spawn(function() assert(db:query_value("select $1::int", i) == i) end)
+    end
+    world.pause(0.4)
+    gate:accept()
+    world.join(tasks)
+    world.assert_sound(db)
+  end)
+end)
+
+local function start_small()
+  return assert(server.start { settings = { max_connections = 6, superuser_reserved_connections = 0,
+    max_wal_senders = 0 } })
+end
+
+ordeal.family("a server that has no more room", { server = start_small }, function(test)
+  local function refusals(world)
+    local _, count = world.server:log():gsub("sorry, too many clients already", "")
+    return count
+  end
+
+  test("F19 a server that is full is the cause of what waits in vain, and is not pestered", function(world)
+    local guests = {}
+    for i = 1, 6 do guests[i] = world.connect() end
+    local db, before = world.pool(world.options { max_connections = 20, acquire_timeout = 0.6 }), refusals(world)
+    local err, took = world.fails(0.85, db.query, db, "select 1")
+    assert.same({ "pool_timeout", "53300", "no" }, { err.kind, err.cause.sqlstate, err.sent })
+    assert.is_true(took >= 0.55)
+    local attempts = refusals(world) - before
+    assert.is_true(attempts >= 2 and attempts <= 12, attempts .. " attempts in 0.6 seconds")
+    for _, guest in ipairs(guests) do guest:close() end
+    assert.is_true(world.eventually(function() return db:query_value "select 1" == 1 end))
+    db:close() -- it would take the place of who looks after the test
+  end)
+
+  test.together("F19 a server that is full stops a pool's growth, and the connections it has serve all", function(world)
+    local db = world.pool(world.options { max_connections = 20, acquire_timeout = 10 })
+    local tasks, before = {}, refusals(world)
+    for i = 1, 60 do
+      tasks[i] = world.spawn(function()
+        local value, err = db:query_value("select $1::int from pg_sleep(0.05)", i)
+        assert(value == i, tostring(err))
+      end)
+    end
+    world.join(tasks)
+    local stats = db:stats()
+    assert.is_true(stats.total <= 6)
+    assert.is_true(refusals(world) - before <= 12, refusals(world) - before .. " connections were refused")
+    db:close()
   end)
 end)

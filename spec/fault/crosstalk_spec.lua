@@ -49,7 +49,7 @@ ordeal.family("crosstalk", {}, function(test)
     gate:delay { seconds = 0, jitter = 0.004 }
     local conn = world.connect_through(gate, { cancel_grace = 2 })
     local own, late = 0, 0
-    for i = 1, 150 do
+    for i = 1, 80 do
       local value, err = conn:query_value({ SLEEPY, timeout = 0.002 + chance(14) / 1000 }, i, chance(20))
       if value then
         assert.equal(i, value)
@@ -73,7 +73,7 @@ ordeal.family("crosstalk", {}, function(test)
       for caller = 1, 64 do
         tasks[caller] = world.spawn(function()
           local conn = world.connect_through(gate, { cancel_grace = 5, connect_timeout = 30 })
-          for i = 1, 10 do
+          for i = 1, 6 do
             local id = caller * 1000 + i
             local timeout = (5 + chance(60)) * probe.slow / 1000
             local value, err = conn:query_value({ SLEEPY, timeout = timeout }, id, chance(250) * probe.slow)
@@ -93,4 +93,54 @@ ordeal.family("crosstalk", {}, function(test)
       world.join(tasks)
       assert.is_true(own > 100 and late > 20, ("%d answers, %d too late"):format(own, late))
     end)
+
+  test("F38 a connection that was given back runs nothing more for whoever kept it", function(world)
+    local db = world.pool(world.options { max_connections = 1 })
+    local kept = assert(db:acquire())
+    local statement = assert(kept:prepare "select $1::int")
+    kept:release()
+    local mine = assert(db:acquire())
+    for _, call in ipairs {
+      function() return kept:query "select 1" end,
+      function() return kept:transaction(function() end) end,
+      function() return statement:query(1) end,
+    } do
+      local ok, why = pcall(call)
+      assert.is_false(ok)
+      assert.matches("crosstalk_spec.lua:%d+: .*release", tostring(why))
+    end
+    kept:release()
+    kept:close()
+    probe.usable(mine)
+    mine:release()
+    world.assert_sound(db)
+  end)
+
+  test.together("F39 64 callers of a pool with random deadlines and delays get their own answers", function(world)
+    local gate = world.gate()
+    gate:delay { seconds = 0, jitter = 0.004 }
+    local db = world.pool(world.through(gate, { max_connections = 8, acquire_timeout = 20 * probe.slow,
+      connect_timeout = 20 * probe.slow, cancel_grace = 5 }))
+    local tasks, own, late = {}, 0, 0
+    for caller = 1, 64 do
+      tasks[caller] = world.spawn(function()
+        for i = 1, 8 do
+          local id = caller * 1000 + i
+          local timeout = (5 + chance(40)) * probe.slow / 1000
+          local value, err = db:query_value({ SLEEPY, timeout = timeout }, id, chance(60) * probe.slow)
+          if value then
+            assert(value == id, ("asked %d, got %s"):format(id, tostring(value)))
+            own = own + 1
+          else
+            assert(err.kind == "query_timeout", tostring(err))
+            late = late + 1
+          end
+        end
+      end)
+    end
+    world.join(tasks)
+    gate:pass()
+    assert.is_true(own > 50 and late > 20, ("%d answers, %d too late"):format(own, late))
+    world.assert_sound(db)
+  end)
 end)

@@ -31,7 +31,7 @@ ordeal.family("a limit", {}, function(test)
   test("F25 a deadline hits its own statement or none, wherever it strikes", function(world)
     local conn = world.connect()
     local cancelled, answered, lost = 0, 0, 0
-    for i = 1, 160 do
+    for i = 1, 100 do
       local timeout = 0.0005 + i % 40 * 0.0005
       local value, err = conn:query_value({ "select $1::int from pg_sleep(0.01)", timeout = timeout }, i)
       if value then
@@ -123,5 +123,45 @@ ordeal.family("a limit", {}, function(test)
         world.assert_gone(conn)
       end
     end
+  end)
+
+  test("F25 who borrows after a statement that ran out of time never meets its cancellation", function(world)
+    local db = world.pool(world.options { max_connections = 1, acquire_timeout = 10 })
+    local cancelled = 0
+    for i = 1, 50 do
+      local timeout = 0.0005 + i % 40 * 0.0005
+      local value, err = db:query_value({ "select $1::int from pg_sleep(0.01)", timeout = timeout }, i)
+      if value then
+        assert.equal(i, value)
+      else
+        assert.equal("query_timeout", err.kind)
+        cancelled = cancelled + 1
+      end
+      local following, stray = db:query_value("select $1::int + 1000", i)
+      assert(following == i + 1000, ("run %d: %s"):format(i, tostring(stray or following)))
+    end
+    assert.is_true(cancelled > 5, cancelled .. " deadlines struck")
+    world.assert_sound(db)
+  end)
+
+  test("F28 sessions of a pool that idled for too long cost no statement", function(world)
+    local db = world.pool(world.options { max_connections = 3, health_check_after = 60,
+      after_connect = function(conn)
+        if conn:server_version() >= 140000 then assert(conn:execute "set idle_session_timeout = 60") end
+      end })
+    for round = 1, 3 do
+      for i = 1, 4 do assert.equal(i, db:query_value("select $1::int", i)) end
+      local before = db:stats().connected
+      world.pause(0.15)
+      assert.equal(round, db:query_value("select $1::int", round))
+      assert.is_true(db:stats().connected <= before + 1)
+    end
+    local value, err = db:transaction(function(tx)
+      assert(tx:execute "set local idle_in_transaction_session_timeout = 50")
+      world.pause(0.2)
+      return tx:query_value "select 1"
+    end)
+    assert.same({ nil, "25P03", "no" }, { value, err.sqlstate, err.sent })
+    world.assert_sound(db)
   end)
 end)

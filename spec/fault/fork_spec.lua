@@ -100,4 +100,26 @@ ordeal.family("a forked child #slow", { server = start }, function(test)
   test("F40 a child that closes or collects the connection breaks no TLS of its parent's", function(world)
     let_go(world, true)
   end)
+
+  test("F40 a child's pool begins empty, and its parent's goes on with its own sessions", function(world)
+    local db = world.pool(world.options { max_connections = 2, waiter = "poll" })
+    local lent = assert(db:acquire())
+    local pids = { lent:backend_pid(), db:query_value "select pg_backend_pid()" }
+    for _ = 1, 3 do
+      assert.equal(0, in_child(function()
+        local value, err = lent:query "select 1"
+        if value or err.kind ~= "forked" then return 1 end
+        if db:query_value "select 42" ~= 42 then return 2 end
+        local pid = db:query_value "select pg_backend_pid()"
+        if pid == pids[1] or pid == pids[2] then return 3 end
+        if db:stats().total ~= 1 then return 4 end
+        db:close()
+        return 0
+      end))
+    end
+    assert.same(pids, { lent:query_value "select pg_backend_pid()", db:query_value "select pg_backend_pid()" })
+    lent:release()
+    for _, word in ipairs { "unexpected EOF", "protocol" } do assert.is_nil(world.server:log():find(word, 1, true)) end
+    assert.equal(2, db:stats().total)
+  end)
 end)

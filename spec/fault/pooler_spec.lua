@@ -84,4 +84,28 @@ ordeal.family("behind PgBouncer in transaction mode", { server = start, missing 
       if a:is_open() then probe.usable(a) end
     end
   end)
+
+  test("F47 a pool in front of the pooler keeps transactions together and callers apart", function(world)
+    local pooler = world.keep(assert(pgbouncer.start(world.server, { pool_size = 2 })))
+    assert(world.server:psql "drop table if exists spent; create table spent (caller int, n int)")
+    local db = world.pool { url = pooler:url(), waiter = world.waiter, pooler = "transaction", max_connections = 6 }
+    local function work(caller)
+      for n = 1, 5 do
+        assert.equal(caller * 100 + n, db:query_value("select $1::int", caller * 100 + n))
+        assert(db:transaction(function(tx)
+          assert(tx:execute("insert into spent values ($1, $2)", caller, n))
+          assert.equal(n, tx:query_value("select count(*)::int from spent where caller = $1", caller))
+          return true
+        end))
+      end
+    end
+    local tasks = {}
+    for caller = 1, 8 do
+      if world.spawn then tasks[caller] = world.spawn(function() work(caller) end) else work(caller) end
+    end
+    if world.spawn then world.join(tasks) end
+    assert.equal(40, db:query_value "select count(*)::int from spent")
+    assert(pooler:psql "reconnect")
+    world.assert_sound(db)
+  end)
 end)

@@ -54,6 +54,13 @@ end
 
 ---------------------------------------------------------------------------------------- the ground
 
+local function check_balance(db)
+  local stats = db:stats()
+  assert(stats.idle + stats.used + stats.connecting == stats.total and stats.total <= stats.max,
+    ("%d idle, %d used, %d connecting are not %d of %d"):format(stats.idle, stats.used, stats.connecting, stats.total,
+      stats.max))
+end
+
 -- What every test finds, besides the world's own run, waiter and spawn.
 local function furnish(world, ground)
   local kept = {}
@@ -64,8 +71,13 @@ local function furnish(world, ground)
     return thing
   end
 
-  function world.clear()
-    for i = #kept, 1, -1 do (kept[i].stop or kept[i].close)(kept[i]) end
+  -- After a failure its own reason is the one to be told, not what else cannot be closed now.
+  function world.clear(has_failed)
+    for i = #kept, 1, -1 do
+      local thing = kept[i]
+      local ok, why = pcall(thing.stop or thing.close, thing)
+      if not ok and not has_failed then error(why, 0) end
+    end
   end
 
   world.server, world.observer = ground.server, ground.observer
@@ -97,6 +109,53 @@ local function furnish(world, ground)
   end
 
   function world.connect_through(gate, more) return world.connect(world.through(gate, more)) end
+
+  --- A pool on such options; where others can run its figures are looked at all the time.
+  function world.pool(options)
+    local db, err = luphant.open(options)
+    assert(db, tostring(err))
+    if world.spawn then
+      world.spawn(function()
+        while not db.closed do
+          check_balance(db)
+          world.pause(0.01)
+        end
+      end)
+    end
+    return world.keep(db)
+  end
+
+  --- The fault is over: nothing is borrowed, nobody waits, and twice as many borrowings as the pool has places work.
+  function world.assert_sound(db)
+    local stats = db:stats()
+    local function borrow(number)
+      local value, err = db:with(function(conn)
+        assert(conn:transaction_status() == "idle", "lent in a transaction")
+        return assert(conn:query_value("select $1::int from pg_sleep(0.002)", number))
+      end)
+      assert(value == number, tostring(err))
+    end
+    local tasks = {}
+    for i = 1, 2 * stats.max do
+      if world.spawn then tasks[i] = world.spawn(function() borrow(i) end) else borrow(i) end
+    end
+    if world.spawn then world.join(tasks) end
+    assert.is_true(world.eventually(function() -- what is cleaned in the background is counted as used
+      stats = db:stats()
+      return stats.used == 0 and stats.waiting == 0 and stats.connecting == 0
+    end))
+    check_balance(db)
+  end
+
+  --- As probe.eventually, while others run.
+  function world.eventually(fn, seconds)
+    local limit = probe.now() + (seconds or 5) * probe.slow
+    while not fn() do
+      if probe.now() > limit then return false end
+      world.pause(0.01)
+    end
+    return true
+  end
 
   --- Runs a shell command in some seconds, beside whatever goes on then.
   function world.soon(seconds, command)
@@ -178,7 +237,7 @@ local function try(setting, ground, body)
     end)
   end)
   if not ok then
-    world.clear()
+    world.clear(true)
     error(failure, 0)
   end
   -- Also a session whose client was cut off ends: its statements sleep for seconds at most.
