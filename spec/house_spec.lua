@@ -43,7 +43,8 @@ local STOREYS = {
     sisters = "all",
     rooms = {
       "init", "connection", "conninfo", "copy", "crypto", "cursor", "dial", "drive", "errors", "hooks",
-      "notify", "pipeline", "pool", "reset", "result", "settings", "shape", "statement", "strict", "tls", "transaction", "types",
+      "notify", "pipeline", "pool", "request", "reset", "result", "settings", "shape", "share", "statement", "strict",
+        "tls", "transaction", "types",
       "values", "wait",
     },
   },

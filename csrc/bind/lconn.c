@@ -15,6 +15,7 @@
 #include "bind/lerror.h"
 #include "bind/lrun.h"
 #include "bind/lsession.h"
+#include "bind/lshare.h"
 
 static lconn *lconn_check(lua_State *L) { return lbox_self(L, 1, &lconn_class); }
 
@@ -250,23 +251,25 @@ static const luaL_Reg conn_methods[] = {{"fd", lconn_fd},
                                         {"hold", lconn_hold},
                                         {"set_codecs", lconn_set_codecs},
                                         LSESSION_METHODS,
+                                        LSHARE_METHODS,
                                         {NULL, NULL}};
 /* Those that read memory Lua does not own while Lua may allocate, or change what is read so. */
-static const lenter_method entered_methods[] = {{"run", lconn_run, false},
-                                                {"rerun", lconn_rerun, false},
-                                                {"script", lconn_script, false},
-                                                {"step", lconn_step, false},
-                                                {"take", lconn_take, false},
-                                                {"discard", lconn_discard, false},
-                                                {"dial", lconn_dial, false},
-                                                {"unknown_types", lconn_unknown_types, false},
-                                                {"next_notice", lsession_next_notice, false},
-                                                {"attempts", lsession_attempts, true},
-                                                {"start_cancel", lcancel_start, true},
-                                                {"parameter_status", lsession_parameter_status, true},
-                                                {"tls", lsession_tls, true},
-                                                {"target", lsession_target, true},
-                                                {NULL, NULL, false}};
+static const lenter_method entered_methods[] = {{"run", lconn_run, false, NULL},
+                                                {"rerun", lconn_rerun, false, NULL},
+                                                {"script", lconn_script, false, NULL},
+                                                {"step", lconn_step, false, NULL},
+                                                {"take", lconn_take, false, NULL},
+                                                {"discard", lconn_discard, false, NULL},
+                                                {"dial", lconn_dial, false, NULL},
+                                                {"unknown_types", lconn_unknown_types, false, NULL},
+                                                {"next_notice", lsession_next_notice, false, NULL},
+                                                {"attempts", lsession_attempts, true, NULL},
+                                                {"start_cancel", lcancel_start, true, NULL},
+                                                {"parameter_status", lsession_parameter_status, true, NULL},
+                                                {"tls", lsession_tls, true, NULL},
+                                                {"target", lsession_target, true, NULL},
+                                                LSHARE_ENTERED,
+                                                {NULL, NULL, false, NULL}};
 static const luaL_Reg conn_meta[] = {{"__gc", lconn__gc}, {"__close", lconn_close}, {NULL, NULL}};
 const lbox_class lconn_class = {"luphant.core.conn", conn_methods, conn_meta};
 

@@ -52,9 +52,10 @@ typedef struct lconn {
   double next_timeout; /* for the next call only, when the flag above is set */
   lph_buf scratch;     /* of lcell */
   lph_buf level[LVALUE_DEPTH];
-  lph_buf evicted;   /* serials whose entry in the store is to go */
-  lph_stmt *untyped; /* the statement that waits for unknown types; valid right after run */
-  lph_stmt script;   /* description of a script's result while it is converted */
+  lph_buf evicted;         /* serials whose entry in the store is to go */
+  lph_stmt *untyped;       /* the statement that waits for unknown types; valid right after run */
+  struct lph_ride *taking; /* whose answer is being made into values (lshare.c) */
+  lph_stmt script;         /* description of a script's result while it is converted */
 } lconn;
 
 extern const lbox_class lconn_class;

@@ -2,6 +2,7 @@
 #include "bind/lenter.h"
 
 #include "bind/lerror.h"
+#include "bind/lshare.h"
 
 static void close_now(lconn *b) {
   b->close_wanted = b->untaken = false;
@@ -18,8 +19,9 @@ void lenter_close(lconn *b) {
 
 static void leave(lconn *b, bool failed, bool shared) {
   b->entered = false;
+  if (b->taking != NULL) lshare_end_taking(b);
   if (failed && !shared) {
-    if (b->c.state == LPH_IDLE) {
+    if (b->c.state == LPH_IDLE || b->c.state == LPH_SHARED) {
       lph_op_reset(&b->c.op); /* whoever would have taken the result is gone */
       b->untaken = false;
     } else {
@@ -56,8 +58,7 @@ static int refuse(lua_State *L, const char *kind, const char *why) {
   return 2;
 }
 
-static int enter_alone(lua_State *L) {
-  lconn *b = lbox_self(L, 1, &lconn_class);
+int lenter_through(lua_State *L, lconn *b) {
   if (LPH_UNLIKELY(b->entered || b->finalized)) b->has_next_timeout = false; /* it was this call's */
   if (LPH_UNLIKELY(b->entered))
     return refuse(L, "busy",
@@ -66,6 +67,8 @@ static int enter_alone(lua_State *L) {
   if (LPH_UNLIKELY(b->finalized)) return refuse(L, "closed", "the connection is closed");
   return enter(L, b, false);
 }
+
+static int enter_alone(lua_State *L) { return lenter_through(L, lbox_self(L, 1, &lconn_class)); }
 
 static int enter_shared(lua_State *L) {
   lconn *b = lbox_self(L, 1, &lconn_class);
@@ -79,7 +82,8 @@ void lenter_open(lua_State *L, const lenter_method *list) {
     lua_pushvalue(L, -2);               /* mt methods mt */
     lua_pushvalue(L, -1);               /* mt methods mt mt */
     lua_pushcclosure(L, list->body, 1); /* mt methods mt body */
-    lua_pushcclosure(L, list->shared ? enter_shared : enter_alone, 2);
+    lua_CFunction gate = list->gate != NULL ? list->gate : list->shared ? enter_shared : enter_alone;
+    lua_pushcclosure(L, gate, 2);
     lua_setfield(L, -2, list->name);
   }
   lua_pop(L, 2);

@@ -20,6 +20,7 @@ typedef struct lenter_method {
   const char *name;
   lua_CFunction body; /* first argument: the box; upvalue 1: its class */
   bool shared;        /* only reads: allowed inside another method, too */
+  lua_CFunction gate; /* NULL, or what is called first: it may do without entering, or call lenter_through */
 } lenter_method;
 
 /* Adds methods to the class of connections. May raise (memory). */
@@ -29,6 +30,9 @@ void lenter_open(lua_State *L, const lenter_method *list);
  * box, which nobody is inside of) like a method that is not shared. Results, or the error, replace them; answers what
  * lua_pcall does. */
 int lenter_call(lua_State *L, lconn *b, int args);
+
+/* For a gate, with the arguments as they came: enters and calls the body. */
+int lenter_through(lua_State *L, lconn *b);
 
 /* Ends the session now, or when the method that is inside the box ends. */
 void lenter_close(lconn *b);

@@ -33,7 +33,7 @@ void lrun_push_mark(lua_State *L) { lua_pushlightuserdata(L, (void *)&pending_ma
 
 /* ---- small helpers ------------------------------------------------------------------------------------------ */
 
-static int push_pending(lua_State *L, const char *what) {
+int lrun_push_pending(lua_State *L, const char *what) {
   lrun_push_mark(L);
   lua_pushstring(L, what);
   return 2;
@@ -136,7 +136,7 @@ static int read_forced(lua_State *L, int first, int last, lph_oid *forced) {
   return count;
 }
 
-static lph_stmt *find_stmt(lua_State *L, lconn *b, int sql, int last) {
+lph_stmt *lrun_find_stmt(lua_State *L, lconn *b, int sql, int last) {
   lph_oid few[64], *forced = few;
   lph_bytes text;
   text.data = lua_tolstring(L, sql, &text.len);
@@ -154,7 +154,7 @@ static lph_stmt *find_stmt(lua_State *L, lconn *b, int sql, int last) {
   return stmt;
 }
 
-static bool encode(lua_State *L, lconn *b, lph_stmt *stmt, int first, int given) {
+bool lrun_encode(lua_State *L, lconn *b, lph_stmt *stmt, int first, int given) {
   lph_error *e = &b->c.error;
   if (given != stmt->param_count) {
     lph_error_set(e, "parameter", "the statement takes %d parameter%s, but %d %s given", stmt->param_count,
@@ -180,7 +180,7 @@ static bool encode(lua_State *L, lconn *b, lph_stmt *stmt, int first, int given)
 }
 
 /* What the verb makes of the answer that has come. */
-static int take_result(lua_State *L, lconn *b) {
+int lrun_take_result(lua_State *L, lconn *b) {
   PGresult *res = b->c.op.result;
   lph_stmt *stmt = b->c.op.stmt;
   if (res == NULL || stmt == NULL) {
@@ -221,7 +221,7 @@ static int prepare(lua_State *L, lconn *b, lph_stmt *stmt, lph_want *ended) {
   lph_want want = (lph_want)lph_op_prepare(&b->c, stmt);
   if (want > LPH_DONE && b->blocking) want = wait_blocking(b, want);
   *ended = want;
-  if (want > LPH_DONE) return push_pending(L, want_name(want));
+  if (want > LPH_DONE) return lrun_push_pending(L, want_name(want));
   if (want == LPH_FAILED) return push_failure(L, b, 3);
   return take_description(b) ? 0 : fail(L, b, 3);
 }
@@ -246,7 +246,7 @@ static int run_statement(lua_State *L, lconn *b, bool first) {
     return fail(L, b, 3);
   }
   luaL_checkstack(L, 24, "statement");
-  lph_stmt *stmt = find_stmt(L, b, 3, last);
+  lph_stmt *stmt = lrun_find_stmt(L, b, 3, last);
   if (stmt == NULL) return fail(L, b, 3);
   if (LPH_LIKELY(first)) stmt->fresh = false;
   if (LVERB_OF(b->verb) == LVERB_DESCRIBE && !stmt->fresh)
@@ -259,16 +259,16 @@ static int run_statement(lua_State *L, lconn *b, bool first) {
   bool bound = stmt->bound && stmt->types_version == lph_typemap_version(b->c.types);
   if (LPH_UNLIKELY(!bound) && lph_stmts_bind(&b->c.stmts, stmt, b->c.types, NULL, 0) > 0) {
     b->untyped = stmt;
-    return push_pending(L, "types");
+    return lrun_push_pending(L, "types");
   }
   if (LVERB_OF(b->verb) == LVERB_DESCRIBE) return lrows_push_description(L, stmt), 1;
-  if (!encode(L, b, stmt, 4, last - 3))
-    return may_have_changed(b, stmt) ? push_pending(L, "again") : fail(L, b, 3);
+  if (!lrun_encode(L, b, stmt, 4, last - 3))
+    return may_have_changed(b, stmt) ? lrun_push_pending(L, "again") : fail(L, b, 3);
   lph_want want = (lph_want)lph_op_execute(&b->c, stmt, &b->c.params);
   lph_params_shrink(&b->c.params);
   if (LPH_LIKELY(want > LPH_DONE && b->blocking)) want = wait_blocking(b, want);
-  if (want > LPH_DONE) return push_pending(L, want_name(want));
-  return want == LPH_FAILED ? push_failure(L, b, 3) : take_result(L, b);
+  if (want > LPH_DONE) return lrun_push_pending(L, want_name(want));
+  return want == LPH_FAILED ? push_failure(L, b, 3) : lrun_take_result(L, b);
 }
 
 /* An operation that has ended is not over while somebody has yet to take its result. */
@@ -295,7 +295,7 @@ static bool begin_call(lconn *b) {
 
 static int checked_run(lua_State *L, lconn *b, bool first) {
   int code = (int)luaL_checkinteger(L, 2);
-  if (LPH_UNLIKELY(lua_type(L, 3) != LUA_TSTRING)) return push_pending(L, "request");
+  if (LPH_UNLIKELY(lua_type(L, 3) != LUA_TSTRING)) return lrun_push_pending(L, "request");
   if (!(first ? begin_call(b) : is_free(b))) return fail(L, b, 3);
   b->verb = code;
   return run_statement(L, b, first);
@@ -323,7 +323,7 @@ int lconn_script(lua_State *L) {
   if (lph_op_check_text(&b->c, len) != LPH_OK) return fail(L, b, 2);
   lph_want want = (lph_want)lph_op_script(&b->c, sql);
   if (want > LPH_DONE && b->blocking) want = wait_blocking(b, want);
-  if (want > LPH_DONE) return push_pending(L, want_name(want));
+  if (want > LPH_DONE) return lrun_push_pending(L, want_name(want));
   return want == LPH_FAILED ? push_failure(L, b, 2) : push_script(L, b);
 }
 
@@ -360,8 +360,8 @@ int lconn_take(lua_State *L) {
   if (b->c.state == LPH_BUSY || b->c.state == LPH_DIALING)
     return luaL_error(L, "the operation has not ended yet");
   switch (b->c.op.kind) {
-    case LPH_OP_PREPARE: return take_description(b) ? push_pending(L, "again") : fail(L, b, 0);
+    case LPH_OP_PREPARE: return take_description(b) ? lrun_push_pending(L, "again") : fail(L, b, 0);
     case LPH_OP_SCRIPT: return push_script(L, b);
-    default: return take_result(L, b);
+    default: return lrun_take_result(L, b);
   }
 }

@@ -13,4 +13,14 @@ int lconn_take(lua_State *L);
 
 void lrun_push_mark(lua_State *L); /* core.PENDING */
 
+/* For other ways of running a statement (lshare.c). All may raise, and are called inside the box (lenter.h). */
+int lrun_push_pending(lua_State *L, const char *what);
+/* The statement of the text in slot `sql`, with its parameters behind it up to slot `last`. NULL: b->c.error */
+lph_stmt *lrun_find_stmt(lua_State *L, lconn *b, int sql, int last);
+/* Puts `given` values from slot `first` on into b->c.params; false: b->c.error. Raises nothing and allocates nothing
+ * in Lua when there are no codecs and all values are nil, booleans, numbers and strings. */
+bool lrun_encode(lua_State *L, lconn *b, lph_stmt *stmt, int first, int given);
+/* What b->verb makes of b->c.op.result, the answer to b->c.op.stmt. */
+int lrun_take_result(lua_State *L, lconn *b);
+
 #endif

@@ -10,9 +10,9 @@
 
 static lconn *check(lua_State *L) { return lbox_self(L, 1, &lconn_class); }
 
-/* conn:state() -> "closed" | "dialing" | "idle" | "busy" | "forked" */
+/* conn:state() -> "closed" | "dialing" | "idle" | "busy" | "shared" | "forked" */
 int lsession_state(lua_State *L) {
-  static const char *const names[] = {"closed", "dialing", "idle", "busy"};
+  static const char *const names[] = {"closed", "dialing", "idle", "busy", "shared"};
   const lph_conn *c = &check(L)->c;
   lua_pushstring(L, c->owner == getpid() ? names[c->state] : "forked");
   return 1;

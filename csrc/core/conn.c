@@ -8,6 +8,7 @@
 #include "base/process.h"
 #include "core/marks.h"
 #include "core/outcome.h"
+#include "core/share.h"
 #include "core/sqlstate.h"
 
 void lph_conn_init(lph_conn *c) {
@@ -16,7 +17,7 @@ void lph_conn_init(lph_conn *c) {
   c->owner = lph_process_id();
 }
 
-static bool is_foreign(const lph_conn *c) { return c->owner != lph_process_id(); }
+bool lph_conn_is_foreign(const lph_conn *c) { return c->owner != lph_process_id(); }
 
 /* ---- notices --------------------------------------------------------------------------------- */
 
@@ -59,7 +60,7 @@ static void drop_dial(lph_conn *c) {
   if (c->dial == NULL) return;
   lph_dial *dial = c->dial;
   c->dial = NULL;
-  if (is_foreign(c)) {
+  if (lph_conn_is_foreign(c)) {
     lph_dial_forget(dial);
   } else {
     lph_dial_release(dial);
@@ -71,7 +72,7 @@ static void drop_session(lph_conn *c) {
   c->pg = NULL;
   c->ssl = NULL;
   if (pg == NULL) return;
-  if (!is_foreign(c)) {
+  if (!lph_conn_is_foreign(c)) {
     PQfinish(pg);
   } else if (PQsocket(pg) >= 0) {
     /* A Terminate from here would end the parent's session: close our copy, leak the rest. */
@@ -81,6 +82,7 @@ static void drop_session(lph_conn *c) {
 
 void lph_conn_close(lph_conn *c) {
   c->state = LPH_CLOSED;
+  lph_share_strand(c, NULL);
   c->marks = 0;
   drop_dial(c);
   lph_op_reset(&c->op);
@@ -90,6 +92,7 @@ void lph_conn_close(lph_conn *c) {
 
 void lph_conn_clear(lph_conn *c) {
   lph_conn_close(c);
+  lph_share_free(c);
   lph_op_free(&c->op);
   lph_stmts_free(&c->stmts);
   lph_params_free(&c->params);
@@ -111,11 +114,13 @@ lph_want lph_conn_lost(lph_conn *c, lph_sent sent) {
  * ends in such a moment is still noticed, but the statement counts as maybe sent. */
 #define IDLE_MOMENT 0.005
 
+bool lph_conn_is_warm(const lph_conn *c, double now) { return now - c->last_use < IDLE_MOMENT; }
+
 lph_err lph_conn_look(lph_conn *c) {
   double now = lph_now();
-  bool moment = now - c->last_use < IDLE_MOMENT;
+  bool warm = lph_conn_is_warm(c, now);
   c->last_use = now;
-  if (LPH_LIKELY(moment)) return LPH_OK;
+  if (LPH_LIKELY(warm)) return LPH_OK;
   /* Twice: the last words come first, the end of the stream behind them. */
   for (int i = 0; i < 2; i++) {
     bool there = PQconsumeInput(c->pg);
@@ -178,14 +183,15 @@ static lph_err refuse_foreign(lph_conn *c) {
 }
 
 lph_want lph_conn_step(lph_conn *c) {
-  if (is_foreign(c)) {
+  if (lph_conn_is_foreign(c)) {
     refuse_foreign(c);
     return LPH_FAILED;
   }
   switch (c->state) {
     case LPH_DIALING: return step_dial(c);
     case LPH_BUSY: return (lph_want)lph_op_step(c);
-    case LPH_IDLE: return LPH_DONE;
+    case LPH_IDLE:
+    case LPH_SHARED: return LPH_DONE;
     case LPH_CLOSED: break;
   }
   lph_error_set(&c->error, "closed", "the connection is closed");
@@ -193,8 +199,8 @@ lph_want lph_conn_step(lph_conn *c) {
 }
 
 lph_err lph_conn_check_idle(lph_conn *c) {
-  if (LPH_LIKELY(c->state == LPH_IDLE && !is_foreign(c))) return LPH_OK;
-  if (is_foreign(c)) return refuse_foreign(c);
+  if (LPH_LIKELY(c->state == LPH_IDLE && !lph_conn_is_foreign(c))) return LPH_OK;
+  if (lph_conn_is_foreign(c)) return refuse_foreign(c);
   if (c->state == LPH_CLOSED) {
     if (lph_error_is_set(&c->last_words)) {
       lph_error_set(&c->error, "closed", "the connection is closed (the server had ended the session: %s)",
@@ -204,6 +210,7 @@ lph_err lph_conn_check_idle(lph_conn *c) {
     return lph_error_set(&c->error, "closed", "the connection is closed");
   }
   return lph_error_set(&c->error, "busy",
-                       c->state == LPH_DIALING ? "the connection is still being made"
-                                               : "another statement is under way on this connection");
+                       c->state == LPH_DIALING  ? "the connection is still being made"
+                       : c->state == LPH_SHARED ? "this connection is lent to the shared pipeline"
+                                                : "another statement is under way on this connection");
 }

@@ -10,6 +10,8 @@
  * A BUSY connection that its user has given up on is put right by `lph_conn_discard` and more
  * steps, or closed; it is never used again before it is IDLE.
  *
+ * IDLE <-> SHARED: single statements of many tasks ride on it at the same time (share.h), nothing else may use it.
+ *
  * The owner of all functions here is the process that dialled: in a child after fork every one
  * answers "forked", and closing only closes the child's copy of the descriptor.
  *
@@ -25,7 +27,7 @@
 #include "core/stmt.h"
 #include "types/type.h"
 
-typedef enum lph_state { LPH_CLOSED, LPH_DIALING, LPH_IDLE, LPH_BUSY } lph_state;
+typedef enum lph_state { LPH_CLOSED, LPH_DIALING, LPH_IDLE, LPH_BUSY, LPH_SHARED } lph_state;
 
 /* What a step needs before the next one; LPH_DONE and LPH_FAILED end the operation. After
  * LPH_FAILED `conn->error` is set; the connection is IDLE (a statement failed), CLOSED, or - result
@@ -49,6 +51,8 @@ typedef struct lph_conn {
   lph_error error;      /* of the last failed call */
   lph_error last_words; /* a FATAL that arrived while nobody was asking */
   lph_op op;
+  struct lph_share
+    *share; /* while SHARED, and for the answers that were there when it was closed; else NULL */
   lph_stmts stmts;
   lph_params params;
   lph_typemap *types;
@@ -72,6 +76,9 @@ lph_want lph_conn_step(lph_conn *c);
 /* Not waiting, not failing, idempotent. Sends Terminate if the socket takes it at once. */
 void lph_conn_close(lph_conn *c);
 
+/* Is this a child of the process that dialled? */
+bool lph_conn_is_foreign(const lph_conn *c);
+
 /* Sets conn->error (kind "closed", "forked", "busy") unless the connection can take a new operation. */
 lph_err lph_conn_check_idle(lph_conn *c);
 
@@ -79,6 +86,8 @@ lph_err lph_conn_check_idle(lph_conn *c);
  * of a new statement leaves. Fails like lph_conn_lost, with sent "no". Cheap, and nothing at all for a connection
  * that was used a moment ago. */
 lph_err lph_conn_look(lph_conn *c);
+/* Was it used so shortly ago (seen from `now`) that it need not be looked at? */
+bool lph_conn_is_warm(const lph_conn *c, double now);
 
 /* The session broke: conn->error tells it (with last words), the state becomes CLOSED. */
 lph_want lph_conn_lost(lph_conn *c, lph_sent sent);

@@ -344,7 +344,7 @@ static size_t waiting_bytes(lph_conn *c) {
 /* PQconsumeInput, counting under max_result_bytes. libpq gathers the whole answer before it shows any of it; what
  * it took from the socket is the only thing that can be seen meanwhile. Bytes that arrive during
  * the call hide as many that were taken: the count is never too high, and fits() checks exactly. */
-static bool consume(lph_conn *c) {
+bool lph_op_consume(lph_conn *c) {
   if (LPH_LIKELY(c->max_result_bytes == 0)) return PQconsumeInput(c->pg);
   size_t before = waiting_bytes(c);
   bool ok = PQconsumeInput(c->pg);
@@ -381,7 +381,7 @@ static lph_want check_size(lph_conn *c, lph_want want) {
 int lph_op_step(lph_conn *c) {
   for (;;) {
     /* Reading first: a server that cannot get rid of its answer does not take our bytes. */
-    if (!consume(c)) return broken(c);
+    if (!lph_op_consume(c)) return broken(c);
     if (c->op.unflushed && flush(c) == LPH_FAILED) return LPH_FAILED;
     lph_want want = collect(c);
     lph_conn_drop_notifications(c);

@@ -53,6 +53,8 @@ int lph_op_step(struct lph_conn *c); /* lph_want; for lph_conn_step */
 
 /* The caller has given up: later steps drop what comes in. LPH_DONE then means "in order again". */
 void lph_op_discard(struct lph_conn *c);
+/* PQconsumeInput; under max_result_bytes what it takes is counted in `received`. */
+bool lph_op_consume(struct lph_conn *c);
 /* So many of the bytes that came in were no result (a notice). */
 void lph_op_uncount(lph_op *op, size_t bytes);
 /* Frees results and failure of the last operation; keeps allocated room. */

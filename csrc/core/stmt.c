@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "core/marks.h"
+#include "core/share.h"
 
 /* What a statement weighs beside its text: the structs here and about as much on the Lua side. */
 #define STMT_WEIGHT 768
@@ -47,6 +48,7 @@ static lph_stmt *new_stmt(lph_stmts *s, lph_bytes sql, const lph_oid *forced, in
   stmt->moves_names = (marks & LPH_MARK_NAMES) != 0;
   stmt->is_copy = (marks & LPH_MARK_COPY) != 0;
   stmt->marks = lph_marks_left(marks);
+  stmt->shareable = marks == 0 && lph_share_takes(sql);
   bool ok = stmt->sql != NULL;
   if (ok && forced_count > 0) {
     stmt->forced = lph_array((size_t)forced_count, sizeof *forced);
@@ -92,10 +94,22 @@ void lph_stmts_parted(lph_stmts *s, bool was_there) {
   s->goodbye_count = left;
 }
 
-static void retire(lph_stmts *s, lph_stmt *stmt) {
+static void bury(lph_stmts *s, lph_stmt *stmt) {
   say_goodbye(s, stmt);
   if (s->on_evict != NULL) s->on_evict(s->on_evict_arg, stmt->serial);
   free_stmt(stmt);
+}
+
+static void retire(lph_stmts *s, lph_stmt *stmt) {
+  if (LPH_UNLIKELY(stmt->pins > 0)) {
+    stmt->retired = true;
+  } else {
+    bury(s, stmt);
+  }
+}
+
+void lph_stmts_unpin(lph_stmts *s, lph_stmt *stmt) {
+  if (--stmt->pins == 0 && stmt->retired) bury(s, stmt);
 }
 
 static void on_evict(void *context, lph_lru_entry *entry) {
@@ -146,16 +160,19 @@ static lph_stmt *keep_new(lph_stmts *s, lph_stmt *stmt, lph_bytes key) {
   return stmt;
 }
 
+lph_stmt *lph_stmts_peek(lph_stmts *s, lph_bytes sql) {
+  lph_lru_entry *found = lph_lru_find_alias(&s->lru, sql.data, sql.len);
+  if (LPH_LIKELY(found != NULL)) s->hits++;
+  return (lph_stmt *)found;
+}
+
 lph_stmt *lph_stmts_get(lph_stmts *s, lph_bytes sql, const lph_oid *forced, int forced_count) {
   lph_lru_entry *found = NULL;
   lph_buf buf = {0};
   lph_bytes key = sql;
   if (LPH_LIKELY(forced_count == 0)) {
-    found = lph_lru_find_alias(&s->lru, sql.data, sql.len);
-    if (LPH_LIKELY(found != NULL)) {
-      s->hits++;
-      return (lph_stmt *)found;
-    }
+    lph_stmt *known = lph_stmts_peek(s, sql);
+    if (LPH_LIKELY(known != NULL)) return known;
   } else {
     if (make_key(&buf, sql, forced, forced_count) != LPH_OK) {
       lph_buf_free(&buf);
@@ -308,6 +325,7 @@ void lph_stmts_distrust(lph_stmts *s, lph_stmt *stmt, const char *sqlstate) {
 }
 
 void lph_stmts_drop(lph_stmts *s, lph_stmt *stmt) {
+  if (stmt->retired) return;
   if (stmt == s->transient) {
     s->transient = NULL;
   } else {

@@ -46,6 +46,9 @@ typedef struct lph_stmt {
   bool binary;                 /* results are asked for in binary */
   unsigned long generation;    /* of the cache when it was described */
   bool info_stale;             /* the Lua side has to read the description anew */
+  bool shareable;              /* may run on a shared session (lph_share_takes) */
+  unsigned pins;               /* rides of a shared pipeline that still need it (share.h) */
+  bool retired;                /* no longer in the cache; goes with its last pin */
   int param_count;
   lph_oid *param_oids;
   const lph_type **param_types;
@@ -78,6 +81,8 @@ void lph_stmts_free(lph_stmts *s);
 /* The statement of this text: cached, or made new (not yet described). `forced` gives parameter types that the server
  * shall not infer (0 = infer). Everything is copied. NULL: out of memory. */
 lph_stmt *lph_stmts_get(lph_stmts *s, lph_bytes sql, const lph_oid *forced, int forced_count);
+/* The same for a text alone, and only when it is cached and known by its address; NULL = ask lph_stmts_get. */
+lph_stmt *lph_stmts_peek(lph_stmts *s, lph_bytes sql);
 /* Ready to execute without asking the server first? (described, current, still there) */
 bool lph_stmts_is_ready(const lph_stmts *s, const lph_stmt *stmt);
 /* Before PREPARE: gives the statement a (new) name; an old one is queued for deallocation. */
@@ -95,10 +100,14 @@ int lph_stmts_bind(lph_stmts *s, lph_stmt *stmt, const lph_typemap *types, lph_o
 bool lph_stmt_is_stale(const lph_stmt *stmt, bool preparing, const lph_error *e);
 /* The statement is prepared anew before its next use. */
 void lph_stmts_distrust(lph_stmts *s, lph_stmt *stmt, const char *sqlstate);
-/* Takes a statement out and frees it (its preparation failed). */
+/* Takes a statement out and frees it (its preparation failed, or a new description must not touch results that were
+ * asked for under the old one); with its last pin, when it has any. */
 void lph_stmts_drop(lph_stmts *s, lph_stmt *stmt);
 /* The server has answered to the DEALLOCATE of the last name in `goodbyes`. */
 void lph_stmts_parted(lph_stmts *s, bool was_there);
+/* While it is pinned a statement outlives its place in the cache. */
+static inline void lph_stmts_pin(lph_stmt *stmt) { stmt->pins++; }
+void lph_stmts_unpin(lph_stmts *s, lph_stmt *stmt);
 /* Everything has to be described anew before its next use. */
 void lph_stmts_invalidate(lph_stmts *s);
 /* The session's named statements are gone (DISCARD ALL, DEALLOCATE ALL, new session). */

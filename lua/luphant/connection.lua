@@ -12,6 +12,7 @@ local core = require "luphant.core"
 local dial = require "luphant.dial"
 local drive = require "luphant.drive"
 local errors = require "luphant.errors"
+local request = require "luphant.request"
 local statement = require "luphant.statement"
 local transaction = require "luphant.transaction"
 local types = require "luphant.types"
@@ -20,7 +21,7 @@ local PENDING = core.PENDING
 
 -- Verb numbers of the core (lconn.h); the row style is added sixteenfold.
 local QUERY, ONE, OPT, VALUE, COLUMN, EXECUTE, VALUES, DESCRIBE = 0, 1, 2, 3, 4, 5, 6, 7
-local STYLES = { named = 0, array = 16, columns = 32 }
+local STYLES = request.styles
 
 ---@class luphant.connection
 ---@field private box userdata
@@ -133,27 +134,13 @@ end
 --- What the row style of the settings adds to a verb's number.
 function connection.style(settings) return STYLES[settings.rows] end
 
-local REQUEST_KEYS = {
-  rows = { one_of = { "named", "array", "columns" } },
-  timeout = { type = "number", above = 0, none = true },
-}
-
 -- conn:query({ "select ...", rows = "array", timeout = 2 }, ...): the options of one call.
-function run_request(self, verb, request, ...)
-  if type(request) ~= "table" or type(request[1]) ~= "string" then
-    args.misuse("SQL text expected (or a table { sql, rows =, timeout = }), got " .. args.show(request))
-  end
-  local given = {}
-  for key, value in pairs(request) do
-    if key ~= 1 then given[key] = value end
-  end
-  local options, message = args.validate(given, REQUEST_KEYS, "request option")
-  if not options then args.misuse(message) end
-  local style = options.rows and STYLES[options.rows] or self.style
-  if request.timeout ~= nil then self.box:set_timeout(options.timeout) end
-  local code = verb + style
-  local result, err, more = self.box:run(code, request[1], ...)
-  return complete(self, code, result, err, more, request[1], ...)
+function run_request(self, verb, value, ...)
+  local read = request.read(value)
+  local code = verb + (read.style or self.style)
+  if read.has_timeout then self.box:set_timeout(read.timeout) end
+  local result, err, more = self.box:run(code, read.sql, ...)
+  return complete(self, code, result, err, more, read.sql, ...)
 end
 
 -- Whether `sql` is a text the core sees by itself; asking here as well would be dear.
@@ -290,7 +277,7 @@ metatable.__close = methods.close
 ---@return boolean
 function methods:is_open()
   local state = self.box:state()
-  return state == "idle" or state == "busy"
+  return state == "idle" or state == "busy" or state == "shared"
 end
 
 --- "idle", "active", "intrans", "inerror" or "unknown", in libpq's words.
@@ -379,6 +366,10 @@ function connection.open(target, options, level)
   if not fields then return nil, err end
   return connection.new(fields)
 end
+
+--- Hands the notices that have come to the hook.
+---@param self luphant.connection
+function connection.deliver_notices(self) deliver_notices(self) end
 
 --- Is this a connection?
 function connection.is(value)

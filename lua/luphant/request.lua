@@ -1,0 +1,43 @@
+-- request.lua - { "select ...", rows = "array", timeout = 2 }: SQL text with the options of one call.
+--
+-- SPDX-License-Identifier: MIT
+
+local args = require "luphant.args"
+
+local request = {}
+
+-- What the core adds to a verb's number for each shape of rows (lconn.h).
+local STYLES = { named = 0, array = 16, columns = 32 }
+request.styles = STYLES
+
+local KEYS = {
+  rows = { one_of = { "named", "array", "columns" } },
+  timeout = { type = "number", above = 0, none = true },
+}
+
+---@class luphant.request
+---@field sql string
+---@field style integer|nil    nil: that of the connection
+---@field has_timeout boolean
+---@field timeout number|nil   nil with has_timeout: none, in spite of the default
+
+--- Reads what stands in the place of SQL text; misuse raises at the caller of the verb.
+---@param value any
+---@return luphant.request
+function request.read(value)
+  if type(value) ~= "table" or type(value[1]) ~= "string" then
+    args.misuse("SQL text expected (or a table { sql, rows =, timeout = }), got " .. args.show(value))
+  end
+  local given = {}
+  for key, option in pairs(value) do
+    if key ~= 1 then given[key] = option end
+  end
+  local options, message = args.validate(given, KEYS, "request option")
+  if not options then args.misuse(message) end
+  return {
+    sql = value[1], style = options.rows and STYLES[options.rows], has_timeout = value.timeout ~= nil,
+    timeout = options.timeout,
+  }
+end
+
+return request

@@ -1,0 +1,246 @@
+-- share/carrier.lua - one shared connection, and how the tasks on it wait.
+--
+-- Of the tasks whose statements ride on a connection one is the *reader*: it waits for the socket, takes in what
+-- has come and wakes those whose answers are there. The others are parked. A reader whose own answer has come passes
+-- the reading on to the next and leaves: there is no task in the background, and an idle connection costs nothing.
+--
+-- Surroundings may kill a reader without a word. So nobody parks for longer than NAP: whoever wakes from one and
+-- finds that answers wait for a reader who has had his chance becomes the reader himself. While there is a reader
+-- nobody else reads: his own answer would be taken in, and he would go on waiting for it.
+--
+-- SPDX-License-Identifier: MIT
+
+local core = require "luphant.core"
+
+local carrier = {}
+
+local NAP = 0.5       -- how long a task parks at most before it looks after the reader
+local CHANCE = 0.02   -- what a reader gets once its socket is known to be ready
+local IMPATIENCE = 0.01 -- what a statement nobody wants gets before it is cancelled
+local CANCEL_AGAIN = 0.1
+
+-- The methods of every core connection are the same: looked up once.
+local pump, submit, collect
+
+---@class luphant.share.carrier
+---@field conn luphant.connection
+---@field box userdata
+---@field rides integer  under way, as far as known
+---@field reader boolean
+---@field lost boolean
+
+--- A connection that has been made a shared one.
+---@param owner table  the share: waiter, settings, on_room, on_lost
+---@param conn luphant.connection
+---@return luphant.share.carrier
+function carrier.new(owner, conn)
+  local box = conn.box
+  if not pump then pump, submit, collect = box.pump, box.submit, box.collect end
+  local waiter = owner.waiter
+  local tokens = setmetatable({}, { __index = function(list, slot)
+    local token = { slot = slot }
+    list[slot] = token
+    return token
+  end })
+  return {
+    owner = owner, conn = conn, box = box, fd = box:fd(), tokens = tokens, news = {}, rides = 0, term = 0, pumps = 0,
+    reader = false, want = "r", nap = waiter.now() + NAP, used = waiter.now(), lost = false,
+    now = waiter.now, wait = waiter.wait, park = waiter.park, wake = waiter.wake, sleep = waiter.sleep,
+  }
+end
+
+------------------------------------------------------------------------------------------ cancelling
+
+local function end_cancel(self)
+  self.cancel:close()
+  self.cancel = nil
+  self.box:cancelling(false)
+end
+
+-- Stops the running statement, which nobody wants. The request may come late and hit the next one: that one was
+-- rolled back by it and is sent again (see "hit").
+local function start_cancel(self, at)
+  self.cancel_at = self.cancel_at or at
+  self.cancel_after = at + CANCEL_AGAIN
+  self.box:cancelling(true)
+  self.cancel = self.box:start_cancel(self.owner.settings.cancel_grace)
+  if not self.cancel then self.box:cancelling(false) end
+end
+
+-- `at_once`: whoever has just left was waiting for the running statement.
+local function mind_cancel(self, at_once)
+  if self.cancel and self.cancel:is_done() then end_cancel(self) end
+  if not self.stuck then
+    self.stuck_at, self.cancel_at = nil, nil
+    return
+  end
+  local at = self.now()
+  self.stuck_at = self.stuck_at or at
+  if self.cancel_at and at - self.cancel_at > self.owner.settings.cancel_grace then
+    self.sick = true
+    self.owner:on_sick(self)
+  end
+  if self.cancel or at < (self.cancel_after or 0) then return end
+  if at_once or at - self.stuck_at >= IMPATIENCE then start_cancel(self, at) end
+end
+
+---------------------------------------------------------------------------------------------- reading
+
+-- Takes in what has come and wakes whom it is for. Answers whether `mine` is among them.
+local function take_in(self, mine)
+  local list, tokens, wake = self.news, self.tokens, self.wake
+  local rides, news, first, stuck, unflushed = pump(self.box, list)
+  local found = false
+  self.pumps = self.pumps + 1
+  self.rides, self.first, self.want = rides, first, unflushed and "rw" or "r"
+  for i = 1, news or 0 do
+    local slot = list[i]
+    if slot == mine then found = true else wake(tokens[slot]) end
+  end
+  if stuck or self.stuck or self.cancel then
+    self.stuck = stuck
+    mind_cancel(self)
+  end
+  if rides < 0 and not self.lost then
+    self.lost, self.rides = true, 0
+    self.owner:on_lost(self)
+  elseif self.owner.queued > 0 then
+    self.owner:on_room(news)
+  end
+  return found
+end
+carrier.take_in = take_in
+
+-- The reading goes to whoever waits longest. One that is not parked is about to run, and will see for itself; or it is
+-- dead.
+local function pass_on(self)
+  self.reader = false
+  if self.rides == 0 or not self.first or self.wake(self.tokens[self.first]) then return end
+  local list, wake = {}, self.wake
+  for i = 1, self.box:riders(list) do
+    if wake(self.tokens[list[i]]) then return end
+  end
+end
+
+-- How long the reader waits for its socket. Never for ever: what libpq reads while it cannot get rid of its bytes
+-- does not show on the socket any more.
+local function patience(self, at, deadline)
+  local limit = at + ((self.stuck or self.cancel) and IMPATIENCE or NAP)
+  return deadline and deadline < limit and deadline or limit
+end
+
+-- Reads until the answer for `slot` has come, the deadline passed or the session is lost.
+local function lead(self, slot, deadline)
+  local term, now = self.term + 1, self.now
+  self.term, self.reader = term, true
+  repeat
+    local at = now()
+    self.nap, self.used = at + NAP, at
+    local ok, ready = pcall(self.wait, self.fd, self.want, patience(self, at, deadline))
+    if self.term ~= term then -- taken for dead: somebody else reads
+      if not ok then error(ready, 0) end
+      return
+    end
+    if not ok then
+      self.box:leave(slot)
+      pass_on(self)
+      error(ready, 0)
+    end
+    local mine = take_in(self, slot)
+    local over = mine or self.lost or (deadline and now() >= deadline)
+  until over
+  pass_on(self)
+end
+
+-- After a nap in which nothing was read: is there something to read, and nobody who does?
+local function look_after_reader(self)
+  local term, pumps = self.term, self.pumps
+  if not self.reader or not core.poll(self.fd, "r", 0) then return end
+  -- A reader that is alive was woken with us at the latest, and takes its turn now.
+  self.sleep(self.now() + CHANCE)
+  if self.term == term and self.pumps == pumps and self.reader then self.reader = false end
+end
+
+-- Parked while somebody else reads. Answers when there may be something new.
+local function follow(self, slot, deadline)
+  local limit, pumps = self.nap, self.pumps
+  if deadline and deadline < limit then limit = deadline end
+  local ok, why = self.park(self.tokens[slot], limit)
+  if ok then return end
+  if why then error(why, 0) end
+  if self.now() >= self.nap and self.pumps == pumps then
+    look_after_reader(self)
+    self.nap = self.now() + NAP
+  end
+end
+
+--- Waits until the ride has landed and answers what collect answers; or nil, "timeout".
+---@param self luphant.share.carrier
+---@param slot integer
+---@param deadline number|nil
+function carrier.await(self, slot, deadline)
+  local box = self.box
+  repeat
+    if self.reader then follow(self, slot, deadline) else lead(self, slot, deadline) end
+    local result, err, more = collect(box, slot)
+    if err ~= "wait" then return result, err, more end
+  until deadline and self.now() >= deadline
+  return nil, "timeout"
+end
+
+--- Gives a ride up. Answers whether its statement may have run.
+function carrier.leave(self, slot)
+  local begun = self.box:leave(slot)
+  if not self.lost then
+    local _
+    _, _, self.stuck = self.box:load()
+    if self.stuck then mind_cancel(self, true) end
+  end
+  return begun
+end
+
+--- Submits a statement; see lshare.c.
+function carrier.submit(self, code, sql, ...)
+  local slot, what, more = submit(self.box, code, sql, ...)
+  if what == nil or what == "unflushed" then
+    self.rides = self.rides + 1
+    if what then self.want = "rw" end
+    return slot
+  end
+  return slot, what, more
+end
+
+--- Nobody can submit here: makes room if that can be done. Answers whether there is some.
+function carrier.make_room(self)
+  if self.lost or self.reader then return self.lost end
+  local before = self.rides
+  take_in(self)
+  -- Nothing is under way, and yet every slot is taken: by answers nobody has collected, of tasks that are dead.
+  if self.rides == 0 and before == 0 then carrier.close(self) end
+  return self.rides < before or self.lost
+end
+
+-------------------------------------------------------------------------------------------------- end
+
+--- Makes the connection an ordinary one again, when nothing is under way on it and nobody has an answer left to
+--- collect. Answers whether it is one.
+function carrier.release(self)
+  if not self.reader and (self.rides > 0 or self.stuck or self.cancel) then take_in(self) end
+  if self.lost or self.rides > 0 or self.cancel then return false end
+  local _, occupied = self.box:load()
+  if occupied > 0 then return false end
+  return self.box:share_end() and true or false
+end
+
+--- Ends the session under whatever rides on it: each gets its error.
+function carrier.close(self)
+  if self.lost then return end
+  if self.reader then
+    self.box:shutdown() -- whoever waits for the socket wakes up and does the rest
+  else
+    self.box:close()
+    take_in(self)
+  end
+end
+
+return carrier

@@ -1,0 +1,249 @@
+-- share/fleet.lua - the shared connections together: borrowing them, choosing one, waiting for room.
+--
+-- A task that finds none borrows one itself; the others wait in a queue. Once there is one, more are fetched by a task
+-- of their own (where the waiter can start one) while statements ride on those that are there.
+--
+-- SPDX-License-Identifier: MIT
+
+local carrier = require "luphant.share.carrier"
+local errors = require "luphant.errors"
+
+local fleet = {}
+
+local TRIES = 3        -- how often a connection that turns out to be lost is replaced
+local GROWTH_PAUSE = 1 -- after the lender had nothing to lend
+local NAP = 0.5        -- whoever waits in the queue looks for himself that often
+
+---@class luphant.share.fleet
+---@field carriers luphant.share.carrier[]
+---@field queued integer  tasks that wait for a connection, or for room on one
+local methods = {}
+local metatable = { __index = methods }
+
+--------------------------------------------------------------------------------------------- the queue
+
+local function enqueue(self, entry)
+  self.last = self.last + 1
+  self.queue[self.last] = entry
+  self.queued = self.queued + 1
+end
+
+--- Lets so many of the queue go on, first come, first served; with `err`: home.
+---@param count integer
+---@param err? luphant.error
+function methods:admit(count, err)
+  while count > 0 and self.queued > 0 do
+    local entry = self.queue[self.first]
+    self.queue[self.first] = nil
+    self.first = self.first + 1
+    if entry then -- false: it has left
+      self.queued = self.queued - 1
+      entry.called, entry.err = true, err
+      if self.waiter.wake(entry) then count = count - 1 end
+    end
+  end
+end
+
+local function leave_queue(self, entry)
+  for i = self.first, self.last do
+    if self.queue[i] == entry then
+      self.queue[i] = false
+      self.queued = self.queued - 1
+      return
+    end
+  end
+end
+
+-- Answers true when it is our turn, or worth another look; or nil and why not.
+local function wait_for_room(self, deadline)
+  local entry, now = {}, self.waiter.now
+  enqueue(self, entry)
+  local limit = now() + NAP
+  if deadline and deadline < limit then limit = deadline end
+  local _, why = self.waiter.park(entry, limit)
+  if not entry.called then leave_queue(self, entry) end
+  if entry.err then return nil, entry.err end
+  if why then return nil, errors.new("busy", why) end
+  if deadline and now() >= deadline then return nil, "timeout" end
+  return true
+end
+
+------------------------------------------------------------------------------------------ connections
+
+local function remove(self, gone)
+  for i, one in ipairs(self.carriers) do
+    if one == gone then
+      table.remove(self.carriers, i)
+      return
+    end
+  end
+end
+
+--- For the carrier: its session is lost, and all of its riders know.
+function methods:on_lost(lost)
+  remove(self, lost)
+  self.sick[lost] = nil
+  self.lender.release(lost.conn)
+  self:admit(1)
+end
+
+--- For the carrier: so many rides have landed.
+function methods:on_room(count) self:admit(count) end
+
+--- For the carrier: the server does not even obey a cancel request. Nobody new comes on board; who is there may wait.
+function methods:on_sick(one)
+  remove(self, one)
+  self.sick[one] = true
+end
+
+--- Makes a connection that has just been borrowed a shared one.
+---@return luphant.share.carrier|nil
+---@return luphant.error|nil
+function methods:add(conn)
+  local ok, err = conn.box:share_begin()
+  if ok then
+    local one = carrier.new(self, conn)
+    self.carriers[#self.carriers + 1] = one
+    return one
+  end
+  self.lender.release(conn)
+  return nil, err
+end
+
+-- Dead tasks acquire nothing: what they had begun does not count.
+local function count_pending(self)
+  local n = 0
+  for task in pairs(self.pending) do
+    if coroutine.status(task) == "dead" then self.pending[task] = nil else n = n + 1 end
+  end
+  return n
+end
+
+--- May one more connection be borrowed for sharing?
+---@return boolean
+function methods:may_grow()
+  return not self.closed and #self.carriers + count_pending(self) < self.limit
+end
+
+local function borrowed(self, task, ok, conn, err)
+  self.pending[task] = nil
+  if not ok then error(conn, 0) end
+  if not conn then return nil, err end
+  if not self.closed then return self:add(conn) end
+  self.lender.release(conn)
+  return nil, errors.new("closed", "the shared connections have been closed")
+end
+
+-- Stands for the program itself where nobody is in a coroutine; never resumed, so never dead.
+local MAIN = coroutine.create(function() end)
+
+local function borrow(self, deadline)
+  local task = coroutine.running() or MAIN
+  self.pending[task] = true
+  return borrowed(self, task, pcall(self.lender.acquire, deadline))
+end
+
+-- Every connection is busy: one more, if somebody else can go and get it.
+local function grow(self)
+  local waiter = self.waiter
+  if not waiter.spawn then return end
+  local now = waiter.now()
+  if now < self.grow_after or not self:may_grow() then return end
+  self.grow_after = now + GROWTH_PAUSE -- one at a time
+  waiter.spawn(function()
+    local ok, one = pcall(borrow, self)
+    if ok and one then
+      self.grow_after = 0
+      self:admit(self.queued)
+    end
+  end)
+end
+
+--- The connection with the fewest riders; nil when there is none.
+---@return luphant.share.carrier|nil
+function methods:choose()
+  local carriers = self.carriers
+  local best = carriers[1]
+  if not best then return nil end
+  local least, count = best.rides, #carriers
+  for i = 2, count do
+    if least == 0 then return best end
+    local one = carriers[i]
+    if one.rides < least then best, least = one, one.rides end
+  end
+  if least > 0 and count < self.limit then grow(self) end
+  return best
+end
+
+-- Borrows one for this task, and tells those who wait how it went.
+local function borrow_for_all(self, deadline)
+  local one, err = borrow(self, deadline)
+  self:admit(self.queued, not one and #self.carriers == 0 and err or nil)
+  return one, err
+end
+
+--- A connection to ride on; waits for one. `full`: those that are there have no room.
+---@param deadline number|nil
+---@param full boolean
+---@return luphant.share.carrier|nil
+---@return luphant.error|"timeout"|nil
+function methods:find(deadline, full)
+  local tries = 0
+  while not self.closed do
+    local one = not full and self:choose()
+    if one then return one end
+    local err
+    if self:may_grow() then
+      one, err = borrow_for_all(self, deadline)
+      tries = tries + 1
+      if one or err.sent ~= "no" or err.kind ~= "closed" or tries == TRIES then return one, err end
+    else
+      local ok
+      ok, err = wait_for_room(self, deadline)
+      if not ok then return nil, err end
+    end
+    full = false
+  end
+  return nil, errors.new("closed", "the shared connections have been closed")
+end
+
+---------------------------------------------------------------------------------------------- the end
+
+--- Gives connections back on which nothing is under way, and nothing was for so many seconds.
+---@param seconds number
+---@return integer  how many
+function methods:shrink(seconds)
+  local before, count = self.waiter.now() - seconds, 0
+  for i = #self.carriers, 1, -1 do
+    local one = self.carriers[i]
+    if one.used <= before and carrier.release(one) then
+      remove(self, one)
+      self.lender.release(one.conn)
+      count = count + 1
+    end
+  end
+  return count
+end
+
+--- Ends sharing at once: what is under way fails, every connection is given back.
+function methods:close()
+  self.closed = true
+  self:shrink(0)
+  local all = {}
+  for _, one in ipairs(self.carriers) do all[#all + 1] = one end
+  for one in pairs(self.sick) do all[#all + 1] = one end
+  for _, one in ipairs(all) do carrier.close(one) end
+  self:admit(self.queued)
+end
+
+---@param lender table  see luphant.share
+---@param limit integer  how many connections at most
+---@return luphant.share.fleet
+function fleet.new(lender, limit)
+  return setmetatable({
+    lender = lender, waiter = lender.waiter, settings = lender.settings, limit = limit, carriers = {}, sick = {},
+    pending = setmetatable({}, { __mode = "k" }), grow_after = 0, queue = {}, first = 1, last = 0, queued = 0,
+  }, metatable)
+end
+
+return fleet

@@ -1,0 +1,92 @@
+-- share/init.lua - single statements of many tasks on few connections at the same time.
+--
+-- Each statement is a transaction of its own, whatever rides beside it: its failure, its deadline and its cancel are
+-- nobody else's. What needs a session to itself (transactions, SET, LISTEN, temporary tables, scripts, procedures)
+-- never comes on board; a statement that is not known to be harmless runs on a connection of its own, unasked.
+--
+-- Connections are borrowed from a lender while there is something to do, and given back:
+--   lender.acquire(deadline) -> connection | nil, err    on the waiter's clock; nil = the lender's own limit
+--   lender.release(connection)                           in order and idle, or closed
+--   lender.waiter, lender.settings                       of those connections
+--
+-- Here is the way of a statement to which nothing happens. What else may is in share/trip.lua; which connection it
+-- takes, in share/fleet.lua; how tasks wait on one connection, in share/carrier.lua.
+--
+-- SPDX-License-Identifier: MIT
+
+local carrier = require "luphant.share.carrier"
+local fleet = require "luphant.share.fleet"
+local request = require "luphant.request"
+local trip = require "luphant.share.trip"
+
+local share = {}
+
+---@class luphant.share
+local methods = {}
+local metatable = { __name = "luphant.share", __index = methods }
+
+local submit, await = carrier.submit, carrier.await
+
+-- { "select ...", rows =, timeout = }
+local function run_request(self, code, value, ...)
+  local read = request.read(value)
+  local style = read.style or code - code % 16
+  local timeout = self.timeout
+  if read.has_timeout then timeout = read.timeout end
+  local deadline = timeout and self.waiter.now() + timeout
+  return trip.depart(trip.new(self, code % 16 + style, read.sql, deadline, read.has_timeout), ...)
+end
+
+--- Runs one statement. `code` is a verb's number and its style of rows, as in luphant.connection.
+---@param code integer
+---@param sql string|table
+---@param ... any
+---@return any
+---@return luphant.error|nil
+function methods:run(code, sql, ...)
+  if type(sql) ~= "string" then return run_request(self, code, sql, ...) end
+  local timeout, boats = self.timeout, self.fleet
+  local deadline = timeout and self.waiter.now() + timeout
+  local one = boats.queued == 0 and boats:choose() -- nobody overtakes those who wait for room
+  if not one then return trip.depart(trip.new(self, code, sql, deadline), ...) end
+  local slot, what, more = submit(one, code, sql, ...)
+  if what ~= nil then return trip.answered(trip.new(self, code, sql, deadline), one, slot, what, more, ...) end
+  local result, err
+  result, err, more = await(one, slot, deadline)
+  if err == nil and more == nil then return result end
+  local this = trip.new(self, code, sql, deadline)
+  if err == "timeout" then return trip.expire(this, one, slot) end
+  return trip.answered(this, one, result, err, more, ...)
+end
+
+--- Gives connections back on which nothing is under way, and nothing was for so many seconds (0).
+---@param seconds? number
+---@return integer  how many
+function methods:shrink(seconds)
+  return self.fleet:shrink(seconds or 0)
+end
+
+--- Ends sharing at once: what is under way fails, every connection is given back.
+function methods:close()
+  self.fleet:close()
+end
+
+--- { connections =, rides =, waiting = }
+function methods:stats()
+  local rides = 0
+  for _, one in ipairs(self.fleet.carriers) do rides = rides + (one.box:load()) end
+  return { connections = #self.fleet.carriers, rides = rides, waiting = self.fleet.queued }
+end
+
+--- `options.connections`: how many are borrowed at most (4).
+---@param lender { acquire: function, release: function, waiter: luphant.waiter, settings: table }
+---@param options? { connections?: integer }
+---@return luphant.share
+function share.new(lender, options)
+  return setmetatable({
+    lender = lender, waiter = lender.waiter, timeout = lender.settings.timeout,
+    fleet = fleet.new(lender, options and options.connections or 4),
+  }, metatable)
+end
+
+return share

@@ -1,0 +1,183 @@
+-- share/trip.lua - the whole way of one statement on a shared connection, whatever comes in between.
+--
+-- Most statements never get here: they ride, arrive and are done (share/init.lua). The others were not described yet,
+-- met a slow statement, a full connection or a lost one, were hit by a cancel request that was meant for their
+-- neighbour, or cannot ride at all.
+--
+-- SPDX-License-Identifier: MIT
+
+local carrier = require "luphant.share.carrier"
+local connection = require "luphant.connection"
+local core = require "luphant.core"
+local errors = require "luphant.errors"
+local types = require "luphant.types"
+
+local trip = {}
+
+local PENDING = core.PENDING
+local QUERY = 0
+local AGAIN, PATIENT = 64, 128 -- flags of submit, see lshare.c
+
+local TRIES = 3   -- on how many connections a statement that never left is tried
+local HITS = 3    -- how often a statement may be hit by cancel requests for others before it travels alone
+local SLOW = 0.02 -- how long to wait for a connection rather than queue behind a slow statement
+
+---@class luphant.share.trip
+---@field code integer
+---@field sql string
+---@field deadline number|nil
+---@field limited boolean  the call gave a time limit of its own, or said that there is none
+
+------------------------------------------------------------------------------------------------- home
+
+local function finish(self, one, result, err, more)
+  if more == "notices" then connection.deliver_notices(one.conn) end
+  if err == nil then return result end -- one value, as from the shortest way
+  if err.query == nil then err.query = self.sql end
+  return nil, err
+end
+
+local function timed_out(begun)
+  return errors.new("query_timeout", begun
+    and "the statement ran longer than its time limit on a shared connection; it is being cancelled"
+    or "the time limit passed before the statement was sent", {
+      sent = begun and "maybe" or "no", hint = begun and "Whether it took effect is not known." or nil,
+    })
+end
+
+------------------------------------------------------------------------------------------------ alone
+
+local function given_back(lender, conn, ok, ...)
+  lender.release(conn)
+  if not ok then error((...), 0) end
+  return ...
+end
+
+-- On a connection of its own, like any statement.
+local function run_alone(self, conn, ...)
+  local lender = self.share.lender
+  if not conn then
+    local err
+    conn, err = lender.acquire(self.deadline)
+    if not conn then return finish(self, nil, nil, err) end
+  end
+  if self.limited then
+    local left = self.deadline and self.deadline - lender.waiter.now()
+    conn.box:set_timeout(left and math.max(left, 0.000001))
+  end
+  return given_back(lender, conn, pcall(connection.run, conn, self.code, self.sql, ...))
+end
+
+------------------------------------------------------------------------------------------- on the way
+
+local answered
+
+local function under_way(self, one, slot, ...)
+  local result, what, more = carrier.await(one, slot, self.deadline)
+  if what == "timeout" and result == nil then
+    return finish(self, one, nil, timed_out(carrier.leave(one, slot)))
+  end
+  return answered(self, one, result, what, more, ...)
+end
+
+local function submitted(self, one, slot, what, more, ...)
+  if what == nil then return under_way(self, one, slot, ...) end
+  return answered(self, one, slot, what, more, ...)
+end
+
+-- From the beginning, or once more.
+local function depart(self, ...)
+  local one, why = self.share.fleet:find(self.deadline, self.full)
+  self.full = false
+  if not one then
+    return finish(self, nil, nil, why == "timeout" and timed_out(false) or why)
+  end
+  local slot, what, more = carrier.submit(one, self.code + self.flags, self.sql, ...)
+  return submitted(self, one, slot, what, more, ...)
+end
+
+-- The statement that runs on `one` is slow: onto another connection, or one of its own, if there is one within a
+-- moment; else behind it.
+local function avoid(self, one, ...)
+  local fleet, lender = self.share.fleet, self.share.lender
+  for _, other in ipairs(fleet.carriers) do
+    if other ~= one then
+      local slot, what, more = carrier.submit(other, self.code + self.flags, self.sql, ...)
+      if what ~= "slow" and what ~= "full" then return submitted(self, other, slot, what, more, ...) end
+    end
+  end
+  local conn = lender.acquire(lender.waiter.now() + SLOW)
+  if conn and not fleet:may_grow() then return run_alone(self, conn, ...) end
+  if conn then
+    fleet:add(conn)
+  elseif self.flags < PATIENT then
+    self.flags = self.flags + PATIENT
+  end
+  return depart(self, ...)
+end
+
+-- What can be done about an answer that is no result: true, it is submitted again; "alone"; nil, the answer stands.
+local function reconsider(self, one, what)
+  if what == "again" then
+    self.flags = AGAIN
+  elseif what == "full" then
+    self.full = not carrier.make_room(one)
+  elseif what == "types" then
+    local ok, err = types.load(one.box, one.conn.types, function(...) return self.share:run(QUERY, ...) end)
+    if not ok then return nil, err end
+    self.flags = AGAIN
+  else
+    return "alone"
+  end
+  return true
+end
+
+-- The same for an error. Each of these proves that the statement left no trace.
+local function recover(self, one, err, more)
+  if more == "stale" and not self.stale then
+    self.stale = true
+    return true
+  elseif more == "hit" then
+    self.hits = self.hits + 1
+    return self.hits <= HITS or "alone"
+  elseif err.sent == "no" and err.kind == "closed" and self.tries < TRIES then
+    self.tries = self.tries + 1
+    if not one.lost then carrier.take_in(one) end -- so that it is nobody's choice any more
+    return true
+  end
+end
+
+function answered(self, one, result, what, more, ...)
+  if what == nil or more == "notices" then return finish(self, one, result, nil, more) end
+  if result == PENDING and what == "slow" then return avoid(self, one, ...) end
+  local go_on, err
+  if result == PENDING then
+    go_on, err = reconsider(self, one, what)
+  else
+    go_on = recover(self, one, what, more)
+  end
+  if go_on == "alone" then return run_alone(self, nil, ...) end
+  if go_on then return depart(self, ...) end
+  return finish(self, one, nil, err or what)
+end
+
+------------------------------------------------------------------------------------------------ begin
+
+--- A statement that is about to travel.
+---@param share luphant.share
+---@param code integer
+---@param sql string
+---@param deadline number|nil
+---@param limited boolean|nil
+---@return luphant.share.trip
+function trip.new(share, code, sql, deadline, limited)
+  return {
+    share = share, code = code, sql = sql, deadline = deadline, limited = limited, flags = 0, tries = 0, hits = 0,
+  }
+end
+
+trip.depart = depart     -- (trip, ...): from the beginning
+trip.answered = answered -- (trip, carrier, result, what, more, ...): submit or collect answered that
+trip.expire = function(self, one, slot) return finish(self, one, nil, timed_out(carrier.leave(one, slot))) end
+
+return trip
