@@ -2,6 +2,7 @@
 #include "core/share.h"
 
 #include <stdio.h>
+#include <sys/socket.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -140,11 +141,16 @@ static lph_err look(lph_conn *c) {
   return LPH_OK;
 }
 
+static void set_doomed(lph_conn *c) {
+  lph_error_set(&c->error, "closed", "this shared connection is being closed after a failure");
+}
+
 lph_boarding lph_share_board(lph_conn *c, size_t bytes, bool patient) {
   if (lph_share_check(c) != LPH_OK) return LPH_BOARD_FAILED;
   lph_share *s = c->share;
   s->now = lph_now();
   if (s->in_flight == 0 && look(c) != LPH_OK) return LPH_BOARD_FAILED;
+  if (LPH_UNLIKELY(s->doomed)) return set_doomed(c), LPH_BOARD_FAILED;
   if (s->in_flight >= LPH_SHARE_FLIGHT || s->unflushed || lph_list_is_empty(&s->unused))
     return LPH_BOARD_FULL;
   if (s->in_flight > 0 && s->bytes + bytes > LPH_SHARE_BYTES) return LPH_BOARD_FULL;
@@ -152,11 +158,16 @@ lph_boarding lph_share_board(lph_conn *c, size_t bytes, bool patient) {
   return LPH_BOARD_YES;
 }
 
-/* A PQsend... function answered 0. Half a flight may wait in libpq's buffer: not provably in order. */
+/* A PQsend... function answered 0. Half a flight may wait in libpq's buffer: not provably in order. Without its Sync
+ * nothing of it is ever committed. While others are under way somebody waits for the socket, which must not be closed
+ * under him: the stream is ended, and his next step does the rest. */
 static lph_ride *refuse(lph_conn *c, lph_ride *ride) {
-  bool broken = PQstatus(c->pg) == CONNECTION_BAD;
   lph_share_free_ride(c, ride);
-  if (broken) {
+  if (c->share->in_flight > 0) {
+    c->share->doomed = true;
+    shutdown(PQsocket(c->pg), SHUT_RDWR);
+    set_doomed(c);
+  } else if (PQstatus(c->pg) == CONNECTION_BAD) {
     lph_conn_lost(c, LPH_SENT_NO);
   } else {
     lph_outcome_refused(c->pg, &c->error);

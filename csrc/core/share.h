@@ -68,6 +68,7 @@ typedef struct lph_share {
   unsigned in_flight;
   size_t bytes;      /* of the rides under way */
   bool unflushed;    /* libpq still holds bytes for the server */
+  bool doomed;       /* to be closed with the next step */
   bool cancel_open;  /* a cancel request is not through yet */
   double now;        /* of the last lph_share_board */
   double head_since; /* since when the first in flight is the first */

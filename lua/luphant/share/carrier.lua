@@ -210,6 +210,12 @@ function carrier.submit(self, code, sql, ...)
   return slot, what, more
 end
 
+--- The session is no good any more. Where somebody waits for its socket the closing is left to him.
+function carrier.give_up(self)
+  if self.lost then return end
+  if self.reader then self.owner:on_sick(self) else take_in(self) end
+end
+
 --- Nobody can submit here: makes room if that can be done. Answers whether there is some.
 function carrier.make_room(self)
   if self.lost or self.reader then return self.lost end

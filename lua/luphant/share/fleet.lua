@@ -90,7 +90,8 @@ end
 --- For the carrier: so many rides have landed.
 function methods:on_room(count) self:admit(count) end
 
---- For the carrier: the server does not even obey a cancel request. Nobody new comes on board; who is there may wait.
+--- For the carrier: it is of no use any more (the server does not even obey a cancel request). Nobody new comes on
+--- board; who is there may wait.
 function methods:on_sick(one)
   remove(self, one)
   self.sick[one] = true
@@ -221,6 +222,9 @@ function methods:shrink(seconds)
       self.lender.release(one.conn)
       count = count + 1
     end
+  end
+  for one in pairs(self.sick) do
+    if one.box:riders {} == 0 then carrier.close(one) end
   end
   return count
 end

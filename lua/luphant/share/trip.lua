@@ -142,7 +142,7 @@ local function recover(self, one, err, more)
     return self.hits <= HITS or "alone"
   elseif err.sent == "no" and err.kind == "closed" and self.tries < TRIES then
     self.tries = self.tries + 1
-    if not one.lost then carrier.take_in(one) end -- so that it is nobody's choice any more
+    carrier.give_up(one) -- it is nobody's choice any more
     return true
   end
 end
