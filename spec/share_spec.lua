@@ -87,7 +87,7 @@ describe("shared connections", function()
       test("under " .. setting.name, function()
         local world = setting.start()
         world.run(function()
-          local lender = lenders.new(world.waiter)
+          local lender = lenders.new(world.waiter, { limit = 3 })
           local shared = share.new(lender, { connections = 3 })
           local pick, tasks = sequence(7), {}
           local function task(i)

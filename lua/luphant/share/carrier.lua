@@ -155,7 +155,7 @@ end
 -- After a nap in which nothing was read: is there something to read, and nobody who does?
 local function look_after_reader(self)
   local term, pumps = self.term, self.pumps
-  if not self.reader or not core.poll(self.fd, "r", 0) then return end
+  if not self.reader or not carrier.has_news(self) then return end
   -- A reader that is alive was woken with us at the latest, and takes its turn now.
   self.sleep(self.now() + CHANCE)
   if self.term == term and self.pumps == pumps and self.reader then self.reader = false end
@@ -209,6 +209,9 @@ function carrier.submit(self, code, sql, ...)
   end
   return slot, what, more
 end
+
+--- Has something come that nobody has read yet?
+function carrier.has_news(self) return core.poll(self.fd, "r", 0) ~= nil end
 
 --- The session is no good any more. Where somebody waits for its socket the closing is left to him.
 function carrier.give_up(self)

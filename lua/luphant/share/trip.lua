@@ -100,6 +100,10 @@ end
 -- moment; else behind it.
 local function avoid(self, one, ...)
   local fleet, lender = self.share.fleet, self.share.lender
+  if carrier.has_news(one) then -- it is this program that is late, not the server
+    local slot, what, more = carrier.submit(one, self.code + self.flags % PATIENT + PATIENT, self.sql, ...)
+    return submitted(self, one, slot, what, more, ...)
+  end
   for _, other in ipairs(fleet.carriers) do
     if other ~= one then
       local slot, what, more = carrier.submit(other, self.code + self.flags, self.sql, ...)
@@ -108,11 +112,7 @@ local function avoid(self, one, ...)
   end
   local conn = lender.acquire(lender.waiter.now() + SLOW)
   if conn and not fleet:may_grow() then return run_alone(self, conn, ...) end
-  if conn then
-    fleet:add(conn)
-  elseif self.flags < PATIENT then
-    self.flags = self.flags + PATIENT
-  end
+  if not (conn and fleet:add(conn)) then self.flags = self.flags % PATIENT + PATIENT end
   return depart(self, ...)
 end
 
