@@ -3,26 +3,24 @@
  * luphant.share does the waiting. A ride is known to Lua by its slot, a small number; a slot belongs to whoever
  * submitted until he has collected, or left.
  *
- *   conn:share_begin() / share_end()  -> true | nil, err
- *   conn:submit(code, sql, ...)  -> slot                 under way
- *                                |  slot, "unflushed"    under way, and part of it has not left yet
- *                                |  PENDING, "request"   `sql` is no text
- *                                |  PENDING, "alone"     it needs a connection of its own
- *                                |  PENDING, "full"      as much is under way as may be: pump first
- *                                |  PENDING, "slow"      the statement that is running takes long
- *                                |  PENDING, "types"     as conn:run
- *                                |  PENDING, "again"     as conn:run
- *                                |  nil, err             nothing was sent
- *   conn:pump(list)  -> under_way, news, next, stuck, unflushed
- *                       reads and writes what can be; list[1 ... news] are the slots that have landed. `next`: the
- *                       first slot under way that somebody waits for, or nil. `stuck`: the running one is of no use
- *                       any more and should be cancelled. under_way is -1 when the session is lost.
- *   conn:collect(slot) -> result                       the slot is free again, as in all cases but "wait"
- *                       | PENDING, "wait"              not landed
- *                       | PENDING, "again"             the statement is described now: submit again
- *                       | nil, err [, "stale"]         forgotten and rolled back: submit again
- *                       | nil, err [, "hit"]           hit by a cancel request for another ride, rolled back
- *   conn:leave(slot)                                   nobody waits for it any more
+ *   submit  -> slot                 under way
+ *           |  slot, "unflushed"    under way, and part of it has not left yet
+ *           |  PENDING, "request"   `sql` is no text
+ *           |  PENDING, "alone"     it needs a connection of its own
+ *           |  PENDING, "full"      as much is under way as may be: pump first
+ *           |  PENDING, "slow"      the statement that is running takes long
+ *           |  PENDING, "types"     as conn:run
+ *           |  PENDING, "again"     as conn:run
+ *           |  nil, err             nothing was sent
+ *   pump    -> under_way, news, next, stuck, unflushed
+ *              reads and writes what can be; list[1 ... news] are the slots that have landed. `next`: the first slot
+ *              under way that somebody waits for, or nil. `stuck`: the running one is of no use any more and should be
+ *              cancelled. under_way is -1 when the session is lost.
+ *   collect -> result               the slot is free again, as in all cases but "wait"
+ *           |  PENDING, "wait"      not landed
+ *           |  PENDING, "again"     the statement is described now: submit again
+ *           |  nil, err [, "stale"] forgotten and rolled back: submit again
+ *           |  nil, err [, "hit"]   hit by a cancel request for another ride, rolled back
  *
  * To the code two flags may be added: AGAIN, the same call goes on; PATIENT, queue behind a slow one.
  *
@@ -54,6 +52,7 @@ static lph_ride *ride_at(lua_State *L, const lconn *b, int index) {
   return ride->kind == LPH_RIDE_FREE || !ride->wanted ? NULL : ride;
 }
 
+/* conn:share_begin() -> true | nil, err; from now on only single statements ride on it */
 int lshare_begin(lua_State *L) {
   lconn *b = inside(L);
   if (lph_share_begin(&b->c) != LPH_OK) return lerror_push(L, &b->c.error, 0);
@@ -61,6 +60,7 @@ int lshare_begin(lua_State *L) {
   return 1;
 }
 
+/* conn:share_end() -> true | nil, err; refused while anything is under way */
 int lshare_end(lua_State *L) {
   lconn *b = inside(L);
   if (lph_share_end(&b->c) != LPH_OK) return lerror_push(L, &b->c.error, 0);
@@ -120,7 +120,7 @@ static lph_stmt *renew(lua_State *L, lconn *b, lph_stmt *stmt, int last) {
   return lrun_find_stmt(L, b, 3, last);
 }
 
-/* 1: self  2: code  3: sql  4...: parameters */
+/* conn:submit(code, sql, ...) -> slot | PENDING, want | nil, err; see the head of lshare.c */
 int lshare_submit(lua_State *L) {
   lconn *b = inside(L);
   int flags = (int)luaL_checkinteger(L, 2), last = lua_gettop(L);
@@ -191,6 +191,7 @@ int lshare_submit_gate(lua_State *L) {
 
 /* ---- reading ---------------------------------------------------------------------------------------------- */
 
+/* conn:pump(list) -> under_way, news, slot, stuck, unflushed; see the head of lshare.c */
 int lshare_pump(lua_State *L) {
   lconn *b = lshare_check(L);
   luaL_checktype(L, 2, LUA_TTABLE);
@@ -218,7 +219,7 @@ int lshare_pump(lua_State *L) {
   return 5;
 }
 
-/* conn:riders(list) -> n; the slots under way that somebody waits for, in order */
+/* conn:riders(list) -> number; the slots under way that somebody waits for, in order */
 int lshare_riders(lua_State *L) {
   lconn *b = lshare_check(L);
   luaL_checktype(L, 2, LUA_TTABLE);
@@ -235,7 +236,7 @@ int lshare_riders(lua_State *L) {
   return 1;
 }
 
-/* conn:load() -> under_way, occupied slots, stuck (as pump) */
+/* conn:load() -> under_way, occupied, stuck; `occupied` slots, the others as pump tells them */
 int lshare_load(lua_State *L) {
   lconn *b = lshare_check(L);
   int occupied = 0;
@@ -301,6 +302,7 @@ static int push_failed_ride(lua_State *L, lconn *b, const lph_ride *ride) {
   return 3;
 }
 
+/* conn:collect(slot) -> result | PENDING, want | nil, err, more; see the head of lshare.c */
 int lshare_collect(lua_State *L) {
   lconn *b = inside(L);
   lph_ride *ride = ride_at(L, b, 2);

@@ -26,7 +26,8 @@ local NAMES = {
   result = "any", seconds = "number", sql = "string", stale = '"stale"?', string = "string", text = "string",
   slot = "integer", ticket = "integer", seed = "number", pool = "luphant.core.pool",
   state = '"connecting"|"idle"|"used"|"tended"', due = '"check"|"retire"|"lost"', chore = '"close"|"ping"|"connect"',
-  timeout = "number", type = "table", value = "any", want = WANT,
+  more = '"stale"|"hit"|"notices"?', news = "integer", occupied = "integer", stuck = "boolean?", under_way = "integer",
+  unflushed = "boolean?", timeout = "number", type = "table", value = "any", want = WANT,
 }
 
 -- Objects of signatures, with their classes: those of lbox_class, and the module itself.

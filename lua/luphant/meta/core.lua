@@ -102,11 +102,22 @@ function conn:attempts() end
 ---@return integer|nil
 function conn:backend_pid() end
 
+--- a cancel request is being sent to this session, or is through
+---@param on boolean
+function conn:cancelling(on) end
+
 --- the session is as it was when it began
 function conn:clear_marks() end
 
 --- idempotent, never waits
 function conn:close() end
+
+--- see the head of lshare.c
+---@param slot integer
+---@return any|lightuserdata|nil
+---@return nil|"r"|"w"|"rw"|luphant.error
+---@return nil|"stale"|"hit"|"notices"?
+function conn:collect(slot) end
 
 --- of the call under way, on core.now()'s clock
 ---@return number|nil
@@ -138,6 +149,17 @@ function conn:hold(on) end
 ---@return string|nil
 function conn:last_statement() end
 
+--- had it begun to run, as far as anybody knows?
+---@param slot integer
+---@return boolean
+function conn:leave(slot) end
+
+--- `occupied` slots, the others as pump tells them
+---@return integer
+---@return integer
+---@return boolean?
+function conn:load() end
+
 --- what statements may have left in the session, bits of core.MARKS; 0 = nothing
 ---@return integer
 function conn:marks() end
@@ -153,6 +175,15 @@ function conn:notices_lost() end
 ---@return string|nil
 function conn:parameter_status(name) end
 
+--- see the head of lshare.c
+---@param list table[]
+---@return integer
+---@return integer
+---@return integer
+---@return boolean?
+---@return boolean?
+function conn:pump(list) end
+
 ---@param code integer
 ---@param sql string
 ---@param ... any
@@ -160,6 +191,11 @@ function conn:parameter_status(name) end
 ---@return nil|"r"|"w"|"rw"|luphant.error
 ---@return nil|"stale"?
 function conn:rerun(code, sql, ...) end
+
+--- the slots under way that somebody waits for, in order
+---@param list table[]
+---@return number
+function conn:riders(list) end
 
 --- see the head of lconn.c
 ---@param code integer
@@ -193,6 +229,16 @@ function conn:set_deadline(at) end
 ---@param seconds? number
 function conn:set_timeout(seconds) end
 
+--- from now on only single statements ride on it
+---@return true|nil
+---@return nil|luphant.error
+function conn:share_begin() end
+
+--- refused while anything is under way
+---@return true|nil
+---@return nil|luphant.error
+function conn:share_end() end
+
 --- ends the stream both ways, so that whoever waits for the socket wakes up; the rest is close's
 function conn:shutdown() end
 
@@ -201,7 +247,7 @@ function conn:shutdown() end
 ---@return nil|luphant.error
 function conn:start_cancel(timeout) end
 
----@return "closed"|"dialing"|"idle"|"busy"|"forked"
+---@return "closed"|"dialing"|"idle"|"busy"|"shared"|"forked"
 function conn:state() end
 
 --- of the statement cache
@@ -212,6 +258,14 @@ function conn:statements() end
 ---@return nil|luphant.error
 ---@return nil|"stale"?
 function conn:step() end
+
+--- see the head of lshare.c
+---@param code integer
+---@param sql string
+---@param ... any
+---@return integer|lightuserdata|nil
+---@return nil|"r"|"w"|"rw"|luphant.error
+function conn:submit(code, sql, ...) end
 
 ---@return any|lightuserdata|nil
 ---@return nil|"r"|"w"|"rw"|luphant.error
