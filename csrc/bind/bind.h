@@ -21,6 +21,7 @@ int lpool_new(lua_State *L); /* core.pool(options, seed) -> pool */
 /* lpoll.c */
 extern const luaL_Reg lpoll_functions[];
 /* lfacts.c */
+extern const luaL_Reg lcrypto_functions[];
 extern const luaL_Reg lfacts_functions[];
 void lfacts_open(lua_State *L);
 /* ltesting.c */

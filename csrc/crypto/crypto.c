@@ -3,6 +3,7 @@
 
 #include <openssl/crypto.h>
 #include <openssl/err.h>
+#include <openssl/evp.h>
 #include <openssl/ssl.h>
 
 void lph_crypto_prepare(void) { OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL); }
@@ -48,6 +49,12 @@ const char *lph_tls_refusal(void) {
   long code = refusal;
   refusal = X509_V_OK;
   return code == X509_V_OK ? NULL : X509_verify_cert_error_string(code);
+}
+
+bool lph_sha256(const char *data, size_t len, unsigned char digest[LPH_SHA256_SIZE]) {
+  bool fine = EVP_Digest(data, len, digest, NULL, EVP_sha256(), NULL) == 1;
+  if (!fine) ERR_clear_error(); /* else libpq would read it as its own failure */
+  return fine;
 }
 
 const char *lph_crypto_version(void) { return OpenSSL_version(OPENSSL_VERSION); }

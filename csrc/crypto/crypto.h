@@ -23,6 +23,9 @@ void lph_tls_watch(void *ssl);
 /* The note of this thread's latest handshake ("certificate has expired"), static; NULL = none.
  * Reading it takes it away. */
 const char *lph_tls_refusal(void);
+#define LPH_SHA256_SIZE 32
+/* Writes the digest of `len` bytes. False: OpenSSL would not (no memory, or a policy that forbids it). */
+bool lph_sha256(const char *data, size_t len, unsigned char digest[LPH_SHA256_SIZE]);
 /* The OpenSSL library in the process, e.g. "OpenSSL 3.0.17 1 Jul 2025". Static. */
 const char *lph_crypto_version(void);
 

@@ -84,6 +84,11 @@ function core.pool(options, seed) end
 ---@param metatable table
 function core.set_error_metatable(metatable) end
 
+--- 64 hexadecimal digits
+---@param text string
+---@return string
+function core.sha256(text) end
+
 --- built-in types, also by their SQL names
 ---@param name string
 ---@return integer|nil
