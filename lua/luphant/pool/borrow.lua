@@ -63,6 +63,7 @@ local function leave(pool, ticket)
 end
 
 local function queue_up(pool, limit)
+  if pool.shared then pool.shared:shrink() end -- what has no riders is ours
   local deadlock = report.self_deadlock(pool)
   if deadlock then return nil, deadlock end
   local ticket = pool.core:enqueue()

@@ -15,6 +15,8 @@ local care, methods = {}, {}
 
 local running, status = coroutine.running, coroutine.status
 
+local SHARED_LOOK = 0.02 -- while draining: how often shared connections are asked for
+
 local MAIN = {} -- LuaJIT's main program is no coroutine; it never ends before the pool does
 
 --- Who is running now, as something that can be compared and dies with it.
@@ -80,6 +82,8 @@ end
 function methods:settle_in()
   self.has_tasks = self.waiter.spawn ~= nil
   self.core:glance(not self.has_tasks and keep.TICK or nil)
+  if self.shared then self.shared:close() end
+  self.shared = self.new_sharing(self)
 end
 
 -- Lets the one who parked with this ticket go on. False: there is nobody any more.
@@ -166,6 +170,12 @@ function methods:owner_of(slot)
   return self.owners[slot]
 end
 
+-- Does somebody hold it who could forget it? Not a verb of the pool, nor the riders of a shared connection.
+function methods:is_borrowed(slot)
+  local lent = self.handles[slot]
+  return lent ~= nil and lent.owner ~= self.riders
+end
+
 local function is_abandoned(self, slot)
   local owner = self:owner_of(slot)
   return owner == nil or (owner ~= MAIN and status(owner) == "dead")
@@ -197,7 +207,7 @@ function methods:look_for_leaks()
   if not limit then return end
   for slot = 1, self.core:size() do
     local state, seconds = self.core:slot(slot)
-    if state == "used" and seconds >= limit and self.handles[slot] and not self.told[slot] then
+    if state == "used" and seconds >= limit and self:is_borrowed(slot) and not self.told[slot] then
       self.told[slot] = true
       self.leaks = self.leaks + 1
       self.emit("leak", ("connection %d has been lent for %.3g s (leak_timeout %g s) by %s\n%s"):format(
@@ -211,7 +221,7 @@ function methods:next_leak_look()
   if not limit then return nil end
   for slot = 1, self.core:size() do
     local state, seconds = self.core:slot(slot)
-    if state == "used" and self.handles[slot] and not self.told[slot] then
+    if state == "used" and self:is_borrowed(slot) and not self.told[slot] then
       soonest = math.min(soonest or limit, limit - seconds)
     end
   end
@@ -220,6 +230,8 @@ end
 
 -- "shop.lua:12 < main.lua:40": where the connection was borrowed.
 function methods:site(slot)
+  local lent = self.handles[slot]
+  if lent and lent.owner == self.riders then return "statements of many tasks (share)" end
   local frames, words = self.core:site(slot), {}
   for i = 1, frames and #frames or 0, 2 do
     local source = debug.getinfo(frames[i], "S").short_src
@@ -271,8 +283,10 @@ end
 local function drain(self, at)
   self.closing = {}
   while self.core:counts().total > 0 and self.waiter.now() < at do
+    if self.shared then self.shared:shrink() end
     -- Outside of its event loop nobody can wait, and nothing comes back any more.
-    local ok, woken, alone = pcall(self.waiter.park, self.closing, at)
+    local next_look = self.shared and math.min(at, self.waiter.now() + SHARED_LOOK) or at
+    local ok, woken, alone = pcall(self.waiter.park, self.closing, next_look)
     if not ok or (not woken and alone) then break end
   end
   return self.core:counts().total == 0
@@ -286,6 +300,7 @@ function care.close(self, timeout)
   grow.tell_waiters(self, report.closed())
   self:close_idle()
   local drained = drain(self, self.waiter.now() + (timeout or 10))
+  if self.shared then self.shared:close() end
   local left = report.holders(self)
   for slot = 1, self.core:size() do
     if self.core:slot(slot) and self.core:slot(slot) ~= "connecting" then self:discard(slot) end

@@ -20,6 +20,7 @@ local keep = require "luphant.pool.keep"
 local lending = require "luphant.pool.lending"
 local report = require "luphant.pool.report"
 local rules = require "luphant.pool.rules"
+local sharing = require "luphant.pool.sharing"
 local strict = require "luphant.strict"
 local verbs = require "luphant.pool.verbs"
 
@@ -55,6 +56,7 @@ local function limits_problem(settings)
     return ("min_connections (%d) is more than max_connections (%d)"):format(
       settings.min_connections, settings.max_connections)
   end
+  return sharing.problem(settings)
 end
 
 local function weak_values() return setmetatable({}, { __mode = "v" }) end
@@ -75,6 +77,7 @@ local function new(plan)
   }, metatable)
   self.emit = care.emitter(settings)
   self.current_task = care.current_task
+  self.new_sharing, self.riders = sharing.new, sharing.RIDERS
   -- The shortest way is open while no hook wants to see each borrowing.
   self.direct = not (settings.before_acquire or settings.after_release) and settings.reset ~= "always"
   self:settle_in()
@@ -147,7 +150,7 @@ end
 inner.resizable = {}
 for _, name in ipairs {
   "max_connections", "min_connections", "max_waiting", "idle_timeout", "max_lifetime", "lifetime_jitter", "max_uses",
-  "reuse", "health_check_after", "keepalive_interval", "acquire_timeout", "leak_timeout",
+  "reuse", "health_check_after", "keepalive_interval", "acquire_timeout", "leak_timeout", -- not share: who rides, rides
 } do
   local rule = {}
   for key, value in pairs(rules[name]) do rule[key] = value end

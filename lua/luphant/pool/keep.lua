@@ -14,6 +14,7 @@ local keep = {}
 
 local CLEANING_SECONDS = 5 -- for rollback, reset and the hook together
 local PING_SECONDS = 5
+local SHARED_IDLE = 5 -- seconds without riders after which a shared connection goes back
 local TICK = 1 -- seconds between two looks at what is due, where nobody looks in the background
 keep.TICK = TICK
 
@@ -78,6 +79,7 @@ end
 function keep.tick(pool)
   local now = pool.waiter.now()
   pool:look_for_leaks()
+  if pool.shared then pool.shared:shrink(SHARED_IDLE) end
   local chore, slot = pool.core:chore()
   while chore do
     if chore == "close" then

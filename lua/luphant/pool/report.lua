@@ -161,8 +161,8 @@ end
 function report.stats(pool)
   local stats = pool.core:counts()
   stats.timeouts, stats.leaks, stats.reclaimed = pool.timeouts, pool.leaks, pool.reclaimed
-  stats.closed_pool = pool.closed or nil
   stats.last_error = pool.last_error and tostring(pool.last_error) or nil
+  stats.shared = pool.shared and pool.shared:stats() or nil
   stats.histograms = pool.core:histograms()
   stats.connections = {}
   for slot = 1, pool.core:size() do
