@@ -63,7 +63,6 @@ local function leave(pool, ticket)
 end
 
 local function queue_up(pool, limit)
-  if pool.shared then pool.shared:shrink() end -- what has no riders is ours
   local deadlock = report.self_deadlock(pool)
   if deadlock then return nil, deadlock end
   local ticket = pool.core:enqueue()
@@ -110,6 +109,12 @@ local function inspect(pool, slot, due, limit)
   return is_welcome(pool, slot, limit)
 end
 
+-- Nothing is idle: what is lent to nobody who needs it comes back. Answers whether there was any.
+local function free_some(pool)
+  if pool.shared and pool.shared:shrink() > 0 then return true end
+  return pool:reclaim_abandoned()
+end
+
 --- A connected slot for the caller, who gives it back or discards it.
 ---@param pool luphant.pool
 ---@param limit number|nil  deadline on the waiter's clock
@@ -127,7 +132,7 @@ function borrow.slot(pool, limit, slot, due)
     if not slot then slot, due = pool.core:take() end
     if due == "forked" then
       pool:restart()
-    elseif not slot and not pool:reclaim_abandoned() then
+    elseif not slot and not free_some(pool) then
       slot, err = queue_up(pool, limit)
       if not slot then return nil, err end
       due = "handed"
