@@ -180,4 +180,28 @@ add {
   end,
 }
 
+-- copas is written in Lua, and Debian installs it, with all it needs, for Lua 5.1 and 5.2 only.
+local function missing_copas()
+  local why = missing "copas"
+  if why then
+    package.path = package.path .. ";/usr/share/lua/5.2/?.lua"
+    why = missing "copas"
+  end
+  return why
+end
+
+add {
+  name = "copas",
+  missing = missing_copas(),
+  has_others = true,
+  is_loop = true,
+  start = function()
+    local copas, waiter = require "copas", wait.choose "copas"
+    local function drive(is_over, limit)
+      while not is_over() do copas.step(limit) end
+    end
+    return over_loop("copas", waiter.spawn, drive, function() end)
+  end,
+}
+
 return worlds

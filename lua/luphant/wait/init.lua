@@ -47,6 +47,7 @@ local FUNCTIONS = { "now", "wait", "sleep", "park", "wake" }
 
 -- Each way of waiting loads only when it is chosen: its loop library need not be installed.
 local MODULES = {
+  copas = "luphant.wait.copas",
   cqueues = "luphant.wait.cqueues",
   luv = "luphant.wait.luv",
   poll = "luphant.wait.poll",
@@ -54,7 +55,7 @@ local MODULES = {
 
 -- In this order the loops are asked whether they run the caller, under their libraries' names: what
 -- nobody has loaded runs nothing. An nginx worker will be the first to ask, before all of these.
-local LOOPS = { "cqueues", "luv" }
+local LOOPS = { "cqueues", "copas", "luv" }
 
 local function names()
   local out = {}
