@@ -1,8 +1,8 @@
 -- Transactions that end otherwise than their function thinks. spec/transaction_spec.lua has every shape of it; here the
 -- faults of the table are tried under each way of waiting.
 --
--- To see it fail: let transaction.lua take COMMIT's answer without looking at its command tag, or forget the first
--- error.
+-- To see it fail: let transaction.lua forget the first error, or take COMMIT's answer without looking at the state of
+-- the session before it and at the command tag after it.
 --
 -- SPDX-License-Identifier: MIT
 
@@ -34,7 +34,7 @@ ordeal.family("a transaction", {}, function(test)
     probe.usable(conn)
   end)
 
-  test("F30 COMMIT that is answered with ROLLBACK is a failure", function(world)
+  test("F30 a failure that the transaction was not told of is found out at its end", function(world)
     local conn = with_table(world)
     -- A failure nobody of ours saw: another part of the program drives the same session below the verbs.
     local value, err = conn:transaction(function(tx)

@@ -107,10 +107,7 @@ end
 -- The sanitizer's library, when this process runs under it: another interpreter needs it as well.
 local function sanitizer()
   if not os.getenv "ASAN_OPTIONS" then return end
-  for line in io.lines "/proc/self/maps" do
-    local path = line:match "(/%S*/libasan%.so%S*)"
-    if path then return path end
-  end
+  return (shell.read_file "/proc/self/maps" or ""):match "(/%S*/libasan%.so%S*)"
 end
 
 --- Runs Lua text in a second interpreter, with environment variables set; returns what it printed, and
