@@ -3,6 +3,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 void lph_error_free(lph_error *e) {
   lph_buf_free(&e->text);
@@ -19,7 +20,10 @@ void lph_error_clear(lph_error *e) {
 static void put_n(lph_error *e, lph_efield field, const char *text, size_t len) {
   while (field == LPH_E_MESSAGE && len > 0 && (text[len - 1] == '\n' || text[len - 1] == ' ')) len--;
   if (len == 0 || e->text.len + len + 1 >= UINT32_MAX) return;
-  if (lph_buf_reserve(&e->text, len + 1) != LPH_OK) return; /* an error about memory needs none */
+  if (lph_buf_reserve(&e->text, len + 1) != LPH_OK) { /* an error about memory needs none */
+    e->unworded = e->unworded || field == LPH_E_MESSAGE;
+    return;
+  }
   e->at[field] = (uint32_t)e->text.len + 1;
   lph_buf_add_unsafe(&e->text, text, len);
   lph_buf_putc_unsafe(&e->text, '\0');
@@ -84,9 +88,19 @@ void lph_error_sqlstate(lph_error *e, const char *sqlstate) {
 
 const char *lph_error_get(const lph_error *e, lph_efield field) {
   if (e->at[field] != 0) return e->text.data + e->at[field] - 1;
-  if (field == LPH_E_MESSAGE && e->kind != NULL)
-    return strcmp(e->kind, "out_of_memory") == 0 ? "out of memory" : "no message was given";
-  return NULL;
+  if (field != LPH_E_MESSAGE || e->kind == NULL) return NULL;
+  if (strcmp(e->kind, "out_of_memory") == 0) return "out of memory";
+  return e->unworded ? "out of memory: there was no room for the message of this error"
+                     : "no message was given";
+}
+
+const char *lph_error_of_errno(int code, char *room, size_t size) {
+#if defined(__GLIBC__) && defined(_GNU_SOURCE)
+  return strerror_r(code, room, size); /* GNU's form: may not use the room */
+#else
+  if (strerror_r(code, room, size) != 0) snprintf(room, size, "error %d", code);
+  return room;
+#endif
 }
 
 void lph_error_copy(lph_error *dst, const lph_error *src) {
@@ -95,5 +109,7 @@ void lph_error_copy(lph_error *dst, const lph_error *src) {
   bool ok = lph_buf_add(&text, src->text.data, src->text.len) == LPH_OK;
   *dst = *src;
   dst->text = text;
-  if (!ok) memset(dst->at, 0, sizeof dst->at);
+  if (ok) return;
+  dst->unworded = dst->unworded || dst->at[LPH_E_MESSAGE] != 0;
+  memset(dst->at, 0, sizeof dst->at);
 }

@@ -2,8 +2,8 @@
  *
  * The record is filled at the place of failure and read once by bind/lerror, which makes the Lua
  * error object. Texts are copied in (PQerrorMessage and friends are overwritten by the next call).
- * When there is no memory left for the texts the record still says kind `out_of_memory`: that text
- * is static. Setting a record replaces what it said before.
+ * When there is no memory left for the texts the record keeps its kind, and says why there is no message: that
+ * text is static. Setting a record replaces what it said before.
  *
  * SPDX-License-Identifier: MIT */
 #ifndef LPH_ERROR_H
@@ -39,6 +39,7 @@ typedef struct lph_error {
   int position;              /* 1-based, in characters of the statement; 0 = none */
   int internal_position;     /* the same within LPH_E_INTERNAL_QUERY */
   int param;                 /* 1-based number of the parameter at fault; 0 = none */
+  bool unworded;             /* there was a message, and no memory for it */
   uint32_t at[LPH_E_FIELDS]; /* offset + 1 into text; 0 = absent */
   lph_buf text;              /* NUL-terminated strings, one after another */
 } lph_error;
@@ -57,6 +58,8 @@ void lph_error_put(lph_error *e, lph_efield field, const char *text);
 void lph_error_putf(lph_error *e, lph_efield field, const char *fmt, ...) LPH_PRINTF(3, 4);
 void lph_error_sqlstate(lph_error *e, const char *sqlstate);     /* copies five characters; NULL is fine */
 const char *lph_error_get(const lph_error *e, lph_efield field); /* NULL when absent */
+/* What errno means, in the language of the process; may be in `room`. */
+const char *lph_error_of_errno(int code, char *room, size_t size);
 /* dst becomes a copy of src (dst's old content is replaced). */
 void lph_error_copy(lph_error *dst, const lph_error *src);
 

@@ -12,9 +12,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/error.h"
 #include "bind/bind.h"
 #include "bind/lbox.h"
 #include "core/cancel.h"
+#include "core/params.h"
 #include "crypto/crypto.h"
 #include "types/type.h"
 
@@ -93,6 +95,8 @@ static int lfacts_features(lua_State *L) {
   lua_createtable(L, 0, 8);
   lua_pushinteger(L, version);
   lua_setfield(L, -2, "libpq");
+  lua_pushinteger(L, lph_params_limit(version));
+  lua_setfield(L, -2, "max_parameters");
   set_text(L, "openssl", lph_crypto_version());
   set_flag(L, "require_auth", version >= 160000);
   set_flag(L, "sslrootcert_system", version >= 160000);
@@ -108,9 +112,10 @@ static int lfacts_features(lua_State *L) {
 static int lfacts_file_mode(lua_State *L) {
   struct stat info;
   if (stat(luaL_checkstring(L, 1), &info) != 0) {
-    int why = errno;
+    char room[128];
+    const char *why = lph_error_of_errno(errno, room, sizeof room);
     lua_pushnil(L);
-    lua_pushstring(L, strerror(why));
+    lua_pushstring(L, why);
     return 2;
   }
   lua_pushinteger(L, info.st_mode & 07777);

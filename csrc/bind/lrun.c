@@ -136,6 +136,18 @@ static int read_forced(lua_State *L, int first, int last, lph_oid *forced) {
   return count;
 }
 
+/* The description of this statement would be the end of the session. */
+static lph_stmt *refuse_params(lconn *b, lph_stmt *stmt) {
+  int version = PQlibVersion();
+  if (stmt->highest_param <= lph_params_limit(version)) return stmt;
+  lph_error_set(&b->c.error, "parameter",
+                "%d parameters are more than this libpq (%d.%d) can describe, which are %d (send an array "
+                "instead, or use libpq 14.24, 15.19, 16.15, 17.11, 18.6 or newer)",
+                stmt->highest_param, version / 10000, version % 10000, LPH_PARAMS_OLD);
+  lph_stmts_drop(&b->c.stmts, stmt);
+  return NULL;
+}
+
 lph_stmt *lrun_find_stmt(lua_State *L, lconn *b, int sql, int last) {
   lph_oid few[64], *forced = few;
   lph_bytes text;
@@ -150,6 +162,7 @@ lph_stmt *lrun_find_stmt(lua_State *L, lconn *b, int sql, int last) {
   int count = read_forced(L, sql + 1, last, forced);
   lph_stmt *stmt = lph_stmts_get(&b->c.stmts, text, forced, count);
   if (stmt == NULL) lph_error_oom(&b->c.error);
+  if (stmt != NULL && LPH_UNLIKELY(stmt->highest_param > LPH_PARAMS_OLD)) stmt = refuse_params(b, stmt);
   if (b->evicted.len > 0) forget_evicted(L, b, 1);
   return stmt;
 }

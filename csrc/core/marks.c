@@ -89,6 +89,7 @@ typedef struct scan {
   word first, second, before, last;
   lph_bytes string; /* the last literal's inside, */
   bool dollar;      /* which was in dollar quotes */
+  int highest;      /* parameter */
   struct {
     bool open;
     int depth; /* inside its parentheses; 0 = they have not come yet */
@@ -356,8 +357,10 @@ static void read_dollar(scan *s) {
   if (p < s->end && begins_name(*p))
     while (p < s->end && (begins_name(*p) || is_digit(*p))) p++;
   if (p == s->end || *p != '$') {
-    s->p++;
-    while (s->p < s->end && is_digit(*s->p)) s->p++;
+    int number = 0;
+    for (s->p++; s->p < s->end && is_digit(*s->p); s->p++)
+      if (number < 1000000) number = number * 10 + (*s->p - '0');
+    if (number > s->highest) s->highest = number;
     take(s, W_SYMBOL);
     return;
   }
@@ -437,11 +440,12 @@ static bool speaks_of(lph_bytes sql, const char *what) {
   return false;
 }
 
-unsigned lph_marks_of(lph_bytes sql) {
+unsigned lph_marks_of(lph_bytes sql, int *highest) {
   scan s = {.p = sql.data, .end = sql.data + sql.len};
   read_all(&s);
   /* The value of a setting may stand in a literal. */
   if (s.touches_settings && speaks_of(sql, "search_path")) s.marks |= LPH_MARK_NAMES;
   if (s.touches_settings && speaks_of(sql, "pg_temp")) s.marks |= LPH_MARK_TEMP;
+  if (highest != NULL) *highest = s.highest;
   return s.marks;
 }

@@ -32,7 +32,8 @@ enum {
   (LPH_MARK_SETTINGS | LPH_MARK_ROLE | LPH_MARK_LISTEN | LPH_MARK_LOCKS | LPH_MARK_TEMP | LPH_MARK_CURSORS | \
    LPH_MARK_PREPARED)
 
-unsigned lph_marks_of(lph_bytes sql);
+/* The marks of a text, and the highest number of its parameters ($1 ...; 0 = none, `highest` may be NULL). */
+unsigned lph_marks_of(lph_bytes sql, int *highest);
 
 /* Of these, what is left when the transaction has ended: LPH_MARK_NAMES alone is a search_path that ends with it. */
 static inline unsigned lph_marks_left(unsigned marks) {

@@ -69,17 +69,20 @@ lph_err lph_job_start(lph_job *job, void (*run)(lph_job *), void (*destroy)(lph_
   atomic_init(&job->done, false);
   atomic_init(&job->stopped, false);
   job->caller_fd = job->thread_fd = -1;
+  char room[128];
   int rc = open_pair(job);
   if (rc != 0) {
     destroy(job);
-    return lph_error_set(e, "resource", "cannot make a socket pair: %s", strerror(rc));
+    return lph_error_set(e, "resource", "cannot make a socket pair: %s",
+                         lph_error_of_errno(rc, room, sizeof room));
   }
   rc = spawn(job);
   if (rc != 0) {
     close(job->caller_fd);
     close(job->thread_fd);
     destroy(job);
-    return lph_error_set(e, "resource", "cannot start a helper thread: %s", strerror(rc));
+    return lph_error_set(e, "resource", "cannot start a helper thread: %s",
+                         lph_error_of_errno(rc, room, sizeof room));
   }
   return LPH_OK;
 }

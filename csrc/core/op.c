@@ -147,7 +147,7 @@ int lph_op_execute(lph_conn *c, struct lph_stmt *stmt, const struct lph_params *
 int lph_op_script(lph_conn *c, const char *sql) {
   if (!may_begin(c)) return LPH_FAILED;
   begin(c, LPH_OP_SCRIPT, NULL);
-  unsigned marks = lph_marks_of((lph_bytes){sql, strlen(sql)});
+  unsigned marks = lph_marks_of((lph_bytes){sql, strlen(sql)}, NULL);
   c->op.moves_names = (marks & LPH_MARK_NAMES) != 0;
   c->marks |= lph_marks_left(marks);
   return PQsendQuery(c->pg, sql) ? (int)flush(c) : (int)refuse(c);

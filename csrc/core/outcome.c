@@ -12,9 +12,8 @@
 /* libpq builds its messages from strerror in the language of the process; so do we, and the
  * comparison holds in every language. */
 static bool tells(const char *message, int code) {
-  char text[256];
-  const char *s = strerror_r(code, text, sizeof text); /* GNU form: may not use the buffer */
-  return strstr(message, s) != NULL;
+  char room[256];
+  return strstr(message, lph_error_of_errno(code, room, sizeof room)) != NULL;
 }
 
 static const char *transport_kind(const char *message, const char *otherwise) {

@@ -74,3 +74,11 @@ void lph_params_free(lph_params *p) {
   lph_buf_free(&p->text);
   *p = (lph_params){0};
 }
+
+/* ParameterDescription: length (4), count (2) and 4 bytes each; more than 30000 in all were too many before these. */
+int lph_params_limit(int libpq) {
+  static const int mended[] = {140024, 150019, 160015, 170011, 180006};
+  for (size_t i = 0; i < lph_countof(mended); i++)
+    if (libpq / 10000 == mended[i] / 10000) return libpq >= mended[i] ? LPH_PARAMS_MAX : LPH_PARAMS_OLD;
+  return libpq < mended[0] ? LPH_PARAMS_OLD : LPH_PARAMS_MAX;
+}

@@ -11,6 +11,7 @@
 #include "base/buf.h"
 
 #define LPH_PARAMS_MAX 65535 /* the protocol counts parameters in 16 bits */
+#define LPH_PARAMS_OLD 7498  /* what every libpq can describe, see lph_params_limit */
 
 typedef struct lph_params {
   int count;
@@ -32,5 +33,9 @@ void lph_params_seal(lph_params *p);
 /* After sending: gives back a buffer that one huge value has blown up. */
 void lph_params_shrink(lph_params *p);
 void lph_params_free(lph_params *p);
+
+/* How many parameters of a statement a libpq of this version (PQlibVersion) can describe. Old ones take a longer
+ * description for a lost synchronisation, and give up the session. */
+int lph_params_limit(int libpq);
 
 #endif

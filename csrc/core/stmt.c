@@ -44,7 +44,7 @@ static lph_stmt *new_stmt(lph_stmts *s, lph_bytes sql, const lph_oid *forced, in
   if (stmt == NULL) return NULL;
   stmt->sql = lph_strndup(sql.data, sql.len);
   stmt->serial = ++s->next_serial;
-  unsigned marks = lph_marks_of(sql);
+  unsigned marks = lph_marks_of(sql, &stmt->highest_param);
   stmt->moves_names = (marks & LPH_MARK_NAMES) != 0;
   stmt->is_copy = (marks & LPH_MARK_COPY) != 0;
   stmt->marks = lph_marks_left(marks);

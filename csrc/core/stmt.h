@@ -40,6 +40,7 @@ typedef struct lph_stmt {
   unsigned long types_version; /* which was at this version */
   bool on_server;              /* `name` exists in the session, as far as we know */
   unsigned marks;              /* what running it may leave in the session (marks.h) */
+  int highest_param;           /* in the text: $1 ... */
   bool is_copy;                /* must not travel in a pipeline */
   bool moves_names;            /* running it may change what names mean */
   bool over_temp;              /* described while temporary tables may have been there */

@@ -6,6 +6,14 @@
 #include <openssl/evp.h>
 #include <openssl/ssl.h>
 
+/* OpenSSL 1.1.1 has other names for some things, and its first versions no way to leave cleaning up. */
+#if OPENSSL_VERSION_NUMBER < 0x30000000L
+#define SSL_get1_peer_certificate SSL_get_peer_certificate
+#endif
+#ifndef OPENSSL_INIT_NO_ATEXIT
+#define OPENSSL_INIT_NO_ATEXIT 0
+#endif
+
 void lph_crypto_prepare(void) { OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL); }
 
 int lph_tls_peek(void *ssl, char *buf, int size) {
@@ -22,8 +30,11 @@ int lph_tls_peek(void *ssl, char *buf, int size) {
 int lph_tls_pending(void *ssl) { return ssl == NULL ? 0 : SSL_pending(ssl); }
 
 bool lph_tls_verified(void *ssl) {
-  return ssl != NULL && (SSL_get_verify_mode(ssl) & SSL_VERIFY_PEER) != 0 &&
-         SSL_get_verify_result(ssl) == X509_V_OK && SSL_get0_peer_certificate(ssl) != NULL;
+  if (ssl == NULL || (SSL_get_verify_mode(ssl) & SSL_VERIFY_PEER) == 0) return false;
+  if (SSL_get_verify_result(ssl) != X509_V_OK) return false; /* also said when there was no certificate: */
+  X509 *certificate = SSL_get1_peer_certificate(ssl);
+  X509_free(certificate);
+  return certificate != NULL;
 }
 
 /* libpq's own callback sees the reason, drops it, and says "certificate verify failed" for

@@ -253,9 +253,11 @@ static void fuzz_marks(lph_bytes in) {
   char *longer = malloc(len + in.len);
   memcpy(longer, before, len);
   memcpy(longer + len, in.data, in.len);
-  unsigned marks = lph_marks_of(in);
-  PROMISE(lph_marks_of((lph_bytes){longer, len + in.len}) == (marks | LPH_MARK_LISTEN));
+  int highest = -1, again = -1;
+  unsigned marks = lph_marks_of(in, &highest);
+  PROMISE(lph_marks_of((lph_bytes){longer, len + in.len}, &again) == (marks | LPH_MARK_LISTEN));
   PROMISE((marks & ~(LPH_MARKS_DOUBT | (unsigned)LPH_MARK_LASTING | LPH_MARK_NAMES | LPH_MARK_COPY)) == 0);
+  PROMISE(highest >= 0 && highest == again);
   free(longer);
 }
 

@@ -34,7 +34,7 @@ static unsigned marks_of(const char *text) {
   size_t len = strlen(text);
   char *block = malloc(len > 0 ? len : 1);
   memcpy(block, text, len);
-  unsigned marks = lph_marks_of((lph_bytes){block, len});
+  unsigned marks = lph_marks_of((lph_bytes){block, len}, NULL);
   free(block);
   return marks;
 }
@@ -357,6 +357,29 @@ static void the_body_of_do_is_read(void **state) {
   CHECK(list);
 }
 
+static void the_highest_parameter_is_found(void **state) {
+  (void)state;
+  static const struct {
+    const char *text;
+    int highest;
+  } list[] = {
+    {"", 0},
+    {"select $1", 1},
+    {"select $2 + $11 + $3", 11},
+    {"select '$4', \"$5\", $$ $6 $$, $a$ $7 $a$, a$8 /* $9 */ -- $10", 0},
+    {"select $007", 7},
+    {"select $65536", 65536},
+    {"select $99999999999999999999", 9999999},
+    {"select $", 0},
+    {"do $$ $1 $$", 0},
+  };
+  for (size_t i = 0; i < lph_countof(list); i++) {
+    int highest = -1;
+    lph_marks_of((lph_bytes){list[i].text, strlen(list[i].text)}, &highest);
+    assert_int_equal(highest, list[i].highest);
+  }
+}
+
 /* Pieces that open and close everything there is, in any order: no read beyond the end, no mark that a text before
  * could have taken away. */
 static void any_mixture_is_read_to_its_end(void **state) {
@@ -421,6 +444,7 @@ int main(void) {
     cmocka_unit_test(literals_names_and_comments_are_passed_over),
     cmocka_unit_test(what_cannot_be_told_counts_as_everything),
     cmocka_unit_test(the_body_of_do_is_read),
+    cmocka_unit_test(the_highest_parameter_is_found),
     cmocka_unit_test(any_mixture_is_read_to_its_end),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

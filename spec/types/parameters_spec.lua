@@ -1,6 +1,7 @@
 -- What cannot be sent faithfully is refused before anything is sent: the error says which parameter, what was expected
 -- and what was given, and the connection goes on as if nothing had happened.
 
+local core = require "luphant.core"
 local luphant = require "luphant"
 local values = require "spec.support.values"
 
@@ -177,6 +178,12 @@ describe("a parameter that cannot be what the server expects", function()
   end)
 
   -- LuaJIT cannot pass so many arguments at all; it says so itself.
+  local function placeholders(count)
+    local places = {}
+    for i = 1, count do places[i] = "($" .. i .. "::int)" end
+    return table.concat(places, ",")
+  end
+
   it("is refused when there are more than 65535 of them", function()
     local many = {}
     for i = 1, 65536 do many[i] = i end
@@ -190,17 +197,29 @@ describe("a parameter that cannot be what the server expects", function()
   end)
 
   it("is no obstacle in great numbers: as many as there may be are sent", function()
-    -- libpq before 15.20 takes a description of more than some 7,490 parameters for nonsense and drops the session.
-    local is_old = require("luphant.core").features().libpq < 150020
-    local most = (values.is_luajit or is_old) and 7000 or 65535
-    local many, places = {}, {}
-    for i = 1, most do
-      many[i] = i
-      places[i] = "($" .. i .. "::int)"
-    end
-    local sum = assert(conn:query_value("select sum(v) from (values " .. table.concat(places, ",") .. ") x(v)",
+    local most = math.min(core.features().max_parameters, values.is_luajit and 7900 or 65535)
+    local many = {}
+    for i = 1, most do many[i] = i end
+    local sum = assert(conn:query_value("select sum(v) from (values " .. placeholders(most) .. ") x(v)",
       values.unpack(many)))
     assert.equal(most * (most + 1) / 2, sum)
+  end)
+
+  -- An old libpq takes the description of so many for a lost synchronisation, and gives up the session.
+  it("is refused before anything is sent where libpq could not describe it", function()
+    local pid, limit = conn:backend_pid(), core.features().max_parameters
+    local function describe(count)
+      return conn:describe("select sum(v) from (values " .. placeholders(count) .. ") x(v)")
+    end
+    assert.equal(7498, #assert(describe(7498)).params)
+    local description, err = describe(7499)
+    if limit < 7499 then
+      assert.is_nil(description)
+      refused(err, "7499 parameters", "7498", "send an array instead")
+    else
+      assert.equal(7499, #assert(description, err).params)
+    end
+    assert.equal(pid, conn:query_value "select pg_backend_pid()")
   end)
 
   it("is refused in the text of the statement too", function()
