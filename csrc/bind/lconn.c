@@ -58,7 +58,7 @@ static void store_function(lua_State *L, int options, int box, const char *key, 
   lua_pop(L, 1);
 }
 
-static void note_evicted(void *arg, unsigned long serial) {
+static void note_evicted(void *arg, int serial) {
   lconn *b = arg;
   lph_buf_add(&b->evicted, &serial, sizeof serial); /* without memory one table stays a little longer */
   if (b->untyped != NULL && b->untyped->serial == serial) b->untyped = NULL;

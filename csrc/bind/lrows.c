@@ -101,12 +101,12 @@ void lrows_push_info(lua_State *L, lconn *b, int box, lph_stmt *stmt) {
   (void)b;
   luaL_checkstack(L, 12, "statement");
   lcompat_getstore(L, box);
-  lua_rawgeti(L, -1, (int)stmt->serial);
+  lua_rawgeti(L, -1, stmt->serial);
   if (LPH_UNLIKELY(!lua_istable(L, -1) || stmt->info_stale)) {
     lua_pop(L, 1);
     fill_info(L, box, stmt);
     lua_pushvalue(L, -1);
-    lua_rawseti(L, -3, (int)stmt->serial);
+    lua_rawseti(L, -3, stmt->serial);
     stmt->info_stale = false;
   }
   lua_remove(L, -2);

@@ -46,11 +46,11 @@ static const char *want_name(lph_want want) {
 
 static void forget_evicted(lua_State *L, lconn *b, int box) {
   lcompat_getstore(L, box);
-  for (size_t at = 0; at < b->evicted.len; at += sizeof(unsigned long)) {
-    unsigned long serial;
+  for (size_t at = 0; at < b->evicted.len; at += sizeof(int)) {
+    int serial;
     memcpy(&serial, b->evicted.data + at, sizeof serial);
     lua_pushnil(L);
-    lua_rawseti(L, -2, (int)serial);
+    lua_rawseti(L, -2, serial);
   }
   lph_buf_clear(&b->evicted);
   lua_pop(L, 1);

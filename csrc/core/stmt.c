@@ -1,6 +1,7 @@
 /* stmt.c - see stmt.h. SPDX-License-Identifier: MIT */
 #include "core/stmt.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -39,11 +40,31 @@ static void free_stmt(lph_stmt *stmt) {
   lph_free(stmt);
 }
 
+static bool is_taken(const lph_stmts *s, int serial) {
+  if (s->transient != NULL && s->transient->serial == serial) return true;
+  for (lph_lru_entry *e = lph_lru_next(&s->lru, NULL); e != NULL; e = lph_lru_next(&s->lru, e))
+    if (((lph_stmt *)e)->serial == serial) return true;
+  return false;
+}
+
+/* An int is what an array in Lua is indexed with. A program that prepares a thousand statements a second comes around
+ * in 25 days, so from then on those in use are passed over. */
+static int give_serial(lph_stmts *s) {
+  do {
+    if (s->last_serial == INT_MAX) {
+      s->last_serial = 0;
+      s->went_around = true;
+    }
+    s->last_serial++;
+  } while (LPH_UNLIKELY(s->went_around) && is_taken(s, s->last_serial));
+  return s->last_serial;
+}
+
 static lph_stmt *new_stmt(lph_stmts *s, lph_bytes sql, const lph_oid *forced, int forced_count) {
   lph_stmt *stmt = lph_zalloc(sizeof *stmt);
   if (stmt == NULL) return NULL;
   stmt->sql = lph_strndup(sql.data, sql.len);
-  stmt->serial = ++s->next_serial;
+  stmt->serial = give_serial(s);
   unsigned marks = lph_marks_of(sql, &stmt->highest_param);
   stmt->moves_names = (marks & LPH_MARK_NAMES) != 0;
   stmt->is_copy = (marks & LPH_MARK_COPY) != 0;

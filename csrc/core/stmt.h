@@ -32,11 +32,11 @@ typedef struct lph_stmt {
   char *sql;           /* NUL-terminated copy of the text */
   int forced_count;    /* parameter types given by luphant.typed; 0 = the server infers all */
   lph_oid *forced;
-  char name[LPH_STMT_NAME];    /* "" = unnamed (pooler mode, describe) */
-  unsigned long serial;        /* unique per connection: the Lua side keeps names and constructors under it */
-  bool described;              /* parameter and column lists are valid */
-  bool fresh;                  /* described in the call under way: describing it again would not help */
-  bool bound;                  /* every type of them was found in the type map, */
+  char name[LPH_STMT_NAME]; /* "" = unnamed (pooler mode, describe) */
+  int serial;     /* > 0, no other statement's: the Lua side keeps names and constructors under it */
+  bool described; /* parameter and column lists are valid */
+  bool fresh;     /* described in the call under way: describing it again would not help */
+  bool bound;     /* every type of them was found in the type map, */
   unsigned long types_version; /* which was at this version */
   bool on_server;              /* `name` exists in the session, as far as we know */
   unsigned marks;              /* what running it may leave in the session (marks.h) */
@@ -63,7 +63,8 @@ typedef struct lph_stmts {
   lph_lru lru;
   lph_stmt *transient;      /* one that the cache would not take; lives until the next one */
   unsigned long generation; /* raised when descriptions may be out of date */
-  unsigned long next_serial;
+  int last_serial;
+  bool went_around; /* serials have been given out before */
   char prefix[12];
   unsigned next_name;
   bool unnamed; /* pooler mode */
@@ -72,7 +73,7 @@ typedef struct lph_stmts {
   int goodbye_count, goodbye_room;
   bool ddl_in_transaction;
   unsigned long hits, misses, evictions;
-  void (*on_evict)(void *arg, unsigned long serial); /* the Lua side forgets what it keeps */
+  void (*on_evict)(void *arg, int serial); /* the Lua side forgets what it keeps */
   void *on_evict_arg;
 } lph_stmts;
 

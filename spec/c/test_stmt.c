@@ -3,6 +3,7 @@
  * To see it fail: let lph_stmts_parted return before its loop, or goes_unnamed forget the names that wait.
  *
  * SPDX-License-Identifier: MIT */
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -75,10 +76,29 @@ static void while_too_many_wait_no_new_name_is_given(void **state) {
   lph_stmts_free(&s);
 }
 
+/* The Lua side keeps tables under them, and others under negative numbers. */
+static void serials_are_positive_and_never_shared(void **state) {
+  (void)state;
+  lph_stmts s;
+  lph_stmts_init(&s, 8, 1 << 20);
+  lph_stmt *old[4];
+  for (int i = 0; i < 4; i++) old[i] = prepared(&s, i);
+  s.last_serial = INT_MAX - 2;
+  for (int i = 0; i < 1000; i++) {
+    for (int k = 0; k < 4; k++) assert_ptr_equal(prepared(&s, k), old[k]); /* in use all the time */
+    int serial = prepared(&s, 4 + i)->serial;
+    assert_true(serial > 0);
+    for (int k = 0; k < 4; k++) assert_int_not_equal(serial, old[k]->serial);
+    while (s.goodbye_count > 0) lph_stmts_parted(&s, true);
+  }
+  lph_stmts_free(&s);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_name_waits_until_the_server_has_answered),
     cmocka_unit_test(a_missing_name_takes_the_older_ones_along),
+    cmocka_unit_test(serials_are_positive_and_never_shared),
     cmocka_unit_test(while_too_many_wait_no_new_name_is_given),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
