@@ -9,8 +9,11 @@ local function quoted(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
 -- Runs bench/run.lua in a database of its own; answers its output and status.
 local function run(arguments)
   local url = env.url():gsub("(//[^/]*/)[^?]*", "%1luphant_bench_spec")
-  local command = "env DATABASE_URL=%s LUA_PATH=%s LUA_CPATH=%s %s bench/run.lua %s 2>&1; echo \"exit $?\""
-  command = command:format(quoted(url), quoted(package.path), quoted(package.cpath), env.lua(), arguments)
+  -- The interpreters that the harness starts by name must be those of this run: a sanitizer comes in by a stand-in.
+  local folder, path = env.lua():match "^(.*)/", os.getenv "PATH"
+  if folder then path = folder .. ":" .. path end
+  local command = "env DATABASE_URL=%s LUA_PATH=%s LUA_CPATH=%s PATH=%s %s bench/run.lua %s 2>&1; echo \"exit $?\""
+  command = command:format(quoted(url), quoted(package.path), quoted(package.cpath), quoted(path), env.lua(), arguments)
   local pipe = assert(io.popen(command))
   local output = pipe:read "*a"
   pipe:close()
@@ -40,7 +43,6 @@ describe("the benchmark #checkout", function()
   end)
 
   it("asks luphant every question and gets the floor's values", function()
-    if os.getenv "ASAN_OPTIONS" then return pending "the harness starts processes outside the sanitizer" end
     local text, status = run("--rounds 1 --operations 3 --json --contenders " .. mine)
     assert.equal(0, status, text)
     local report = require("luphant.core").json_decode(text:match "({.*})%s*$")
@@ -56,7 +58,6 @@ describe("the benchmark #checkout", function()
   end)
 
   it("says who is left out, and leaves out whose values are wrong", function()
-    if os.getenv "ASAN_OPTIONS" then return pending "other people's libraries under our sanitizer" end
     local text, status = run "rows_named --rounds 1 --operations 2"
     assert.equal(0, status, text)
     assert.truthy(text:find("- " .. mine .. ": luphant", 1, true), text)
