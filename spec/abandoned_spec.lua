@@ -91,6 +91,94 @@ describe("an operation nobody ends", function()
     check_no_session()
   end)
 
+  describe("does not go on burning the server", function()
+    -- Longer than anybody waits here. Only a request ends it: the server looks at its client when it writes.
+    local LONG = "select pg_sleep(60)"
+
+    local function running()
+      return assert(observer:query_value([[select count(*) from pg_stat_activity
+        where application_name = 'luphant_abandoned' and state = 'active' and query = $1]], LONG))
+    end
+
+    local function check_over(why)
+      local until_ = core.now() + 5
+      while running() > 0 and core.now() < until_ do core.poll(-1, "r", 0.01) end
+      assert.equal(0, running(), why)
+      check_no_session()
+    end
+
+    -- A connection and its coroutine, which is in the middle of the statement.
+    local function start()
+      local conn = connect { waiter = yielding_waiter() }
+      local thread = coroutine.create(function() return conn:script(LONG) end)
+      local waits = { coroutine.resume(thread) }
+      assert(waits[1] and waits[2], waits[2])
+      local until_ = core.now() + 5
+      while running() == 0 and core.now() < until_ do core.poll(-1, "r", 0.01) end
+      assert.equal(1, running())
+      return conn, thread
+    end
+
+    it("when its connection is closed, from elsewhere or by the error that ends it", function()
+      local conn, thread = start()
+      conn:close() -- the coroutine waits: the stream is ended, and it closes when it runs again
+      check_over "closed from elsewhere"
+      local ok, err = drive(thread)
+      assert.is_nil(ok)
+      assert.equal("closed", err.kind)
+      conn = start()
+      conn.box:close()
+      check_over "closed"
+    end)
+
+    it("when it is collected", function()
+      start()
+      if is_luajit then require("jit").flush() end
+      collectgarbage()
+      collectgarbage()
+      check_over "collected"
+    end)
+
+    it("over TLS or TCP either", function()
+      local server = require "luphant.testing.server"
+      local pg = assert(server.start { tls = true })
+      finally(function() pg:stop() end)
+      local watching = assert(luphant.connect(pg:url()))
+      for _, sslmode in ipairs { "disable", "require" } do
+        local thread = coroutine.create(function()
+          return luphant.connect(pg:url { tcp = true, sslmode = sslmode }, { waiter = yielding_waiter() })
+        end)
+        local conn = assert(drive(thread))
+        local function active()
+          return assert(watching:query_value([[select count(*) from pg_stat_activity
+            where pid = $1 and state = 'active']], conn:backend_pid()))
+        end
+        thread = coroutine.create(function() return conn:script(LONG) end)
+        assert(coroutine.resume(thread))
+        while active() == 0 do core.poll(-1, "r", 0.01) end
+        local pid = conn:backend_pid()
+        conn.box:close()
+        local until_ = core.now() + 5
+        local function there()
+          return assert(watching:query_value("select count(*) from pg_stat_activity where pid = $1", pid))
+        end
+        while there() > 0 and core.now() < until_ do core.poll(-1, "r", 0.01) end
+        assert.equal(0, there(), sslmode)
+      end
+      watching:close()
+    end)
+
+    it("unless it is over, and what comes next in the process is never hit", function()
+      for _ = 1, 30 do
+        local conn = connect { waiter = yielding_waiter() }
+        assert(coroutine.resume(coroutine.create(function() return conn:query "select 1" end)))
+        conn.box:close()
+        assert.equal(1, observer:query_value "select 1 from pg_sleep(0.002)")
+      end
+      check_no_session()
+    end)
+  end)
+
   it("whose waiter raises closes the connection and passes the error on", function()
     local thrown = {}
     local armed = false

@@ -5,9 +5,6 @@
  * SPDX-License-Identifier: MIT */
 #include "bind/lconn.h"
 
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include "base/clock.h"
 #include "base/mem.h"
 #include "bind/bind.h"
@@ -166,8 +163,7 @@ static int lconn_discard(lua_State *L) {
 
 /* conn:shutdown(); ends the stream both ways, so that whoever waits for the socket wakes up; the rest is close's */
 static int lconn_shutdown(lua_State *L) {
-  const lph_conn *c = &lconn_check(L)->c;
-  if (c->pg != NULL && c->owner == getpid()) shutdown(PQsocket(c->pg), SHUT_RDWR);
+  lph_conn_shut(&lconn_check(L)->c);
   return 0;
 }
 

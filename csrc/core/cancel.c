@@ -3,6 +3,7 @@
 
 #include <dlfcn.h>
 #include <poll.h>
+#include <stdatomic.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -25,8 +26,14 @@ struct lph_cancel {
   PGcancel *old;
   double deadline;
   bool sent;
+  bool counted; /* among those nobody waits for */
   char message[256];
 };
+
+/* An old libpq sends a request blocking: to a host that swallows packets a thread may take minutes. */
+#define UNATTENDED_MAX 4
+#define UNATTENDED_SECONDS 5
+static atomic_int unattended;
 
 static bool find_modern(modern_api *api) {
   void *create = dlsym(RTLD_DEFAULT, "PQcancelCreate");
@@ -79,15 +86,18 @@ static void destroy(lph_job *job) {
   lph_cancel *c = (lph_cancel *)job;
   PQfreeCancel(c->old);
   if (c->modern != NULL) c->api.finish(c->modern);
+  if (c->counted) atomic_fetch_sub(&unattended, 1);
   lph_free(c);
 }
 
-lph_cancel *lph_cancel_start(PGconn *pg, double timeout, lph_error *e) {
+static lph_cancel *start(PGconn *pg, double timeout, bool counted, lph_error *e) {
   lph_cancel *c = lph_zalloc(sizeof *c);
   if (c == NULL) {
+    if (counted) atomic_fetch_sub(&unattended, 1);
     lph_error_oom(e);
     return NULL;
   }
+  c->counted = counted;
   c->deadline = lph_deadline(timeout);
   if (find_modern(&c->api)) {
     c->modern = c->api.create(pg);
@@ -100,6 +110,22 @@ lph_cancel *lph_cancel_start(PGconn *pg, double timeout, lph_error *e) {
     return NULL;
   }
   return lph_job_start(&c->job, run, destroy, e) == LPH_OK ? c : NULL;
+}
+
+lph_cancel *lph_cancel_start(PGconn *pg, double timeout, lph_error *e) {
+  return start(pg, timeout, false, e);
+}
+
+void lph_cancel_abandoned(PGconn *pg) {
+  if (PQstatus(pg) != CONNECTION_OK) return;
+  if (atomic_fetch_add(&unattended, 1) >= UNATTENDED_MAX) {
+    atomic_fetch_sub(&unattended, 1);
+    return;
+  }
+  lph_error ignored = {0};
+  lph_cancel *c = start(pg, UNATTENDED_SECONDS, true, &ignored);
+  if (c != NULL) lph_job_detach(&c->job);
+  lph_error_free(&ignored);
 }
 
 int lph_cancel_fd(const lph_cancel *c) { return lph_job_fd(&c->job); }

@@ -21,6 +21,9 @@ int lph_cancel_fd(const lph_cancel *cancel); /* readable when it has ended */
 bool lph_cancel_is_done(lph_cancel *cancel);
 /* After the end: did the server take the request? Otherwise `e` says why. */
 bool lph_cancel_was_sent(lph_cancel *cancel, lph_error *e);
+/* The statement under way on `pg` is of no use to anybody, and `pg` about to be closed: a request is sent, if that can
+ * be, and nobody hears of it. Never waits; many at the same time are not all sent. */
+void lph_cancel_abandoned(PGconn *pg);
 void lph_cancel_release(lph_cancel *cancel); /* before or after the end */
 void lph_cancel_forget(lph_cancel *cancel);  /* in a child after fork */
 

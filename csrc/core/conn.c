@@ -1,11 +1,13 @@
 /* conn.c - see conn.h. SPDX-License-Identifier: MIT */
 #include "core/conn.h"
 
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/process.h"
+#include "core/cancel.h"
 #include "core/marks.h"
 #include "core/outcome.h"
 #include "core/share.h"
@@ -80,7 +82,21 @@ static void drop_session(lph_conn *c) {
   }
 }
 
+static void let_go(lph_conn *c) {
+  bool busy = c->state == LPH_BUSY || (c->state == LPH_SHARED && c->share->in_flight > 0);
+  if (!busy || c->let_go || c->pg == NULL || lph_conn_is_foreign(c)) return;
+  c->let_go = true;
+  lph_cancel_abandoned(c->pg);
+}
+
+void lph_conn_shut(lph_conn *c) {
+  if (c->pg == NULL || lph_conn_is_foreign(c)) return;
+  let_go(c);
+  shutdown(PQsocket(c->pg), SHUT_RDWR);
+}
+
 void lph_conn_close(lph_conn *c) {
+  let_go(c);
   c->state = LPH_CLOSED;
   lph_share_strand(c, NULL);
   c->marks = 0;
@@ -162,6 +178,7 @@ static lph_want step_dial(lph_conn *c) {
   }
   drop_dial(c);
   c->pg = pg;
+  c->let_go = false;
   c->ssl = PQsslInUse(pg) ? PQsslStruct(pg, "OpenSSL") : NULL;
   lph_error_clear(&c->last_words);
   PQsetNoticeReceiver(pg, on_notice, c);

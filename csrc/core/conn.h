@@ -58,6 +58,7 @@ typedef struct lph_conn {
   lph_typemap *types;
   size_t max_result_bytes; /* 0 = no limit */
   double last_use;         /* when the last operation began */
+  bool let_go;             /* its last cancel request has been sent */
   unsigned marks;          /* what may have been left in the session (marks.h) */
   /* notices, oldest first, as a ring */
   lph_error notices[LPH_NOTICE_LIMIT];
@@ -73,8 +74,11 @@ lph_err lph_conn_dial(lph_conn *c, const lph_dial_options *options); /* CLOSED -
 int lph_conn_fd(const lph_conn *c); /* may change while dialling; -1 = none */
 lph_want lph_conn_step(lph_conn *c);
 
-/* Not waiting, not failing, idempotent. Sends Terminate if the socket takes it at once. */
+/* Not waiting, not failing, idempotent. Sends Terminate if the socket takes it at once, and has a statement that is under
+ * way cancelled: the server would go on with it to the end. */
 void lph_conn_close(lph_conn *c);
+/* Ends the stream both ways, so that whoever waits for the socket wakes up; the rest is lph_conn_close's. */
+void lph_conn_shut(lph_conn *c);
 
 /* Is this a child of the process that dialled? */
 bool lph_conn_is_foreign(const lph_conn *c);

@@ -68,6 +68,7 @@ lph_err lph_job_start(lph_job *job, void (*run)(lph_job *), void (*destroy)(lph_
   atomic_init(&job->owners, 2);
   atomic_init(&job->done, false);
   atomic_init(&job->stopped, false);
+  atomic_init(&job->detached, false);
   job->caller_fd = job->thread_fd = -1;
   char room[128];
   int rc = open_pair(job);
@@ -96,6 +97,12 @@ void lph_job_release(lph_job *job) {
   drop_share(job);
 }
 
+void lph_job_detach(lph_job *job) {
+  atomic_store(&job->detached, true);
+  close(job->caller_fd);
+  drop_share(job);
+}
+
 /* The caller's share keeps the thread's descriptor open until here: it is the child's copy of that one. */
 void lph_job_forget(lph_job *job) {
   close(job->caller_fd);
@@ -106,9 +113,13 @@ int lph_job_wait(lph_job *job, int fd, short events, double deadline) {
   struct pollfd set[2] = {{job->thread_fd, POLLIN, 0}, {fd, events, 0}};
   for (;;) {
     if (lph_job_stopped(job)) return -1;
+    if (atomic_load(&job->detached)) set[0] = (struct pollfd){-1, 0, 0};
     int n = poll(set, fd < 0 ? 1 : 2, lph_poll_ms(deadline));
     if (n < 0 && errno != EINTR) return -1;
-    if (n > 0 && set[0].revents != 0) return -1;
+    if (n > 0 && set[0].revents != 0) {
+      if (atomic_load(&job->detached)) continue;
+      return -1;
+    }
     if (n > 0) return set[1].revents;
     if (n == 0 && lph_is_past(deadline)) return 0;
   }

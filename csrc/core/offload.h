@@ -25,7 +25,7 @@ typedef struct lph_job {
   void (*run)(struct lph_job *);     /* on the helper thread */
   void (*destroy)(struct lph_job *); /* frees what the struct around the job owns, and itself */
   atomic_int owners;
-  atomic_bool done, stopped;
+  atomic_bool done, stopped, detached;
   int caller_fd, thread_fd;
 } lph_job;
 
@@ -35,6 +35,8 @@ lph_err lph_job_start(lph_job *job, void (*run)(lph_job *), void (*destroy)(lph_
 static inline int lph_job_fd(const lph_job *job) { return job->caller_fd; }
 bool lph_job_is_done(lph_job *job);
 void lph_job_release(lph_job *job); /* the caller's share; the job must not be used afterwards */
+/* The caller's share as well, but the thread goes on to the end of its work. */
+void lph_job_detach(lph_job *job);
 /* For a child after fork, where the thread does not exist: closes our descriptor, frees nothing. */
 void lph_job_forget(lph_job *job);
 

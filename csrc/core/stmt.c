@@ -42,6 +42,8 @@ static void free_stmt(lph_stmt *stmt) {
 
 static bool is_taken(const lph_stmts *s, int serial) {
   if (s->transient != NULL && s->transient->serial == serial) return true;
+  for (const lph_stmt *stmt = s->retired; stmt != NULL; stmt = stmt->next_retired)
+    if (stmt->serial == serial) return true;
   for (lph_lru_entry *e = lph_lru_next(&s->lru, NULL); e != NULL; e = lph_lru_next(&s->lru, e))
     if (((lph_stmt *)e)->serial == serial) return true;
   return false;
@@ -124,13 +126,19 @@ static void bury(lph_stmts *s, lph_stmt *stmt) {
 static void retire(lph_stmts *s, lph_stmt *stmt) {
   if (LPH_UNLIKELY(stmt->pins > 0)) {
     stmt->retired = true;
+    stmt->next_retired = s->retired;
+    s->retired = stmt;
   } else {
     bury(s, stmt);
   }
 }
 
 void lph_stmts_unpin(lph_stmts *s, lph_stmt *stmt) {
-  if (--stmt->pins == 0 && stmt->retired) bury(s, stmt);
+  if (--stmt->pins > 0 || !stmt->retired) return;
+  lph_stmt **at = &s->retired;
+  while (*at != stmt) at = &(*at)->next_retired;
+  *at = stmt->next_retired;
+  bury(s, stmt);
 }
 
 static void on_evict(void *context, lph_lru_entry *entry) {

@@ -37,19 +37,20 @@ typedef struct lph_stmt {
   bool described; /* parameter and column lists are valid */
   bool fresh;     /* described in the call under way: describing it again would not help */
   bool bound;     /* every type of them was found in the type map, */
-  unsigned long types_version; /* which was at this version */
-  bool on_server;              /* `name` exists in the session, as far as we know */
-  unsigned marks;              /* what running it may leave in the session (marks.h) */
-  int highest_param;           /* in the text: $1 ... */
-  bool is_copy;                /* must not travel in a pipeline */
-  bool moves_names;            /* running it may change what names mean */
-  bool over_temp;              /* described while temporary tables may have been there */
-  bool binary;                 /* results are asked for in binary */
-  unsigned long generation;    /* of the cache when it was described */
-  bool info_stale;             /* the Lua side has to read the description anew */
-  bool shareable;              /* may run on a shared session (lph_share_takes) */
-  unsigned pins;               /* rides of a shared pipeline that still need it (share.h) */
-  bool retired;                /* no longer in the cache; goes with its last pin */
+  unsigned long types_version;   /* which was at this version */
+  bool on_server;                /* `name` exists in the session, as far as we know */
+  unsigned marks;                /* what running it may leave in the session (marks.h) */
+  int highest_param;             /* in the text: $1 ... */
+  bool is_copy;                  /* must not travel in a pipeline */
+  bool moves_names;              /* running it may change what names mean */
+  bool over_temp;                /* described while temporary tables may have been there */
+  bool binary;                   /* results are asked for in binary */
+  unsigned long generation;      /* of the cache when it was described */
+  bool info_stale;               /* the Lua side has to read the description anew */
+  bool shareable;                /* may run on a shared session (lph_share_takes) */
+  unsigned pins;                 /* rides of a shared pipeline that still need it (share.h) */
+  bool retired;                  /* no longer in the cache; goes with its last pin, */
+  struct lph_stmt *next_retired; /* until then in a list */
   int param_count;
   lph_oid *param_oids;
   const lph_type **param_types;
@@ -61,6 +62,7 @@ typedef enum lph_format_choice { LPH_FORMAT_AUTO, LPH_FORMAT_TEXT, LPH_FORMAT_BI
 
 typedef struct lph_stmts {
   lph_lru lru;
+  lph_stmt *retired;        /* those still pinned */
   lph_stmt *transient;      /* one that the cache would not take; lives until the next one */
   unsigned long generation; /* raised when descriptions may be out of date */
   int last_serial;
