@@ -77,10 +77,10 @@ static void a_text_that_ends_anywhere_is_read_to_its_end(void **state) {
   }
 }
 
-static unsigned long evicted[16];
+static int evicted[16];
 static int evicted_count;
 
-static void note(void *arg, unsigned long serial) {
+static void note(void *arg, int serial) {
   (void)arg;
   evicted[evicted_count++] = serial;
 }
@@ -107,7 +107,7 @@ static void a_pinned_statement_outlives_its_place(void **state) {
   lph_stmt *again = get(&s, "select 1");
   assert_ptr_not_equal(again, first);
   lph_stmts_drop(&s, first); /* has gone already */
-  unsigned long serial = first->serial;
+  int serial = first->serial;
   lph_stmts_unpin(&s, first);
   assert_int_equal(s.goodbye_count, 0);
   lph_stmts_unpin(&s, first);
