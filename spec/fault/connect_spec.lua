@@ -1,7 +1,7 @@
 -- Servers that do not answer, cannot be trusted, or do not let us in.
 --
--- To see it fail: let dial.c give each address the whole of connect_timeout (F13), or let it go on to the next address
--- after a certificate that was not accepted (F16); keep the password of the first connect for all that follow (F18).
+-- To see it fail: let dial.c give each address the whole of connect_timeout (F13); take tls_verify and auth out of what
+-- pool/grow.lua calls permanent (F16, F17); let dial.lua keep the first password for all that follow (F18).
 --
 -- SPDX-License-Identifier: MIT
 

@@ -1,8 +1,8 @@
 -- Whose answer is this? Callers at the same time, on one connection and on many, with deadlines that strike at random
 -- and a network whose delays are random: nobody ever gets what another one asked for.
 --
--- To see it fail: let lenter.c forget who is inside (F38), or let drive.lua keep a connection whose answer was not read
--- to the end (F39).
+-- To see it fail: let pool/handle.lua leave its box to who gave it back (F38), or let drive.lua keep a connection whose
+-- cancel request is still on its way (F39).
 --
 -- SPDX-License-Identifier: MIT
 

@@ -1,8 +1,8 @@
 -- Limits that strike: the server's, the caller's, and those on doing nothing. What was cancelled is over when the
 -- caller is told, and what comes next is not touched.
 --
--- To see it fail: let drive.lua give the connection back before the cancel request is through (F25), or let outcome.c
--- drop what the server says while nobody asks it anything (F28).
+-- To see it fail: let drive.lua give the connection back before the cancel request is through (F25), or let on_notice
+-- in csrc/core/conn.c drop what the server says while nobody asks it anything (F28).
 --
 -- SPDX-License-Identifier: MIT
 

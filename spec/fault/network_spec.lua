@@ -1,7 +1,8 @@
 -- A network that swallows, breaks, forgets and dawdles, between a client and a server that both are in order.
 --
--- To see it fail: let drive.lua wait without a limit (F7, F8), let op.c report a result before its CommandComplete
--- (F10, F11), or let it take a lost session for one that was asked nothing (F9).
+-- To see it fail: let drive.lua wait without a limit or keep a connection whose server did not confirm (F7), let
+-- pool/borrow.lua check a connection without a limit (F8), or let op.c say that nothing was sent when a session
+-- broke under a statement (F9).
 --
 -- SPDX-License-Identifier: MIT
 

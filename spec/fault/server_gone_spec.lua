@@ -1,7 +1,7 @@
 -- A server that ends sessions, crashes, stops and starts, with sessions at work, idle, and in transactions.
 --
--- To see it fail: let transaction.lua run its statements on whatever connection there is (F4), or let outcome.c forget
--- the notices that came while the connection was idle (F2, F4: the reason is gone then).
+-- To see it fail: let on_notice in csrc/core/conn.c drop what it gets (F4: the reason is gone then), or let
+-- pool/verbs.lua run a statement again that may have been sent (F1).
 --
 -- SPDX-License-Identifier: MIT
 
