@@ -31,7 +31,7 @@ ordeal.family("a limit", {}, function(test)
   test("F25 a deadline hits its own statement or none, wherever it strikes", function(world)
     local conn = world.connect()
     local cancelled, answered, lost = 0, 0, 0
-    for i = 1, 100 do
+    for i = 1, 70 do
       local timeout = 0.0005 + i % 40 * 0.0005
       local value, err = conn:query_value({ "select $1::int from pg_sleep(0.01)", timeout = timeout }, i)
       if value then
@@ -128,7 +128,7 @@ ordeal.family("a limit", {}, function(test)
   test("F25 who borrows after a statement that ran out of time never meets its cancellation", function(world)
     local db = world.pool(world.options { max_connections = 1, acquire_timeout = 10 })
     local cancelled = 0
-    for i = 1, 50 do
+    for i = 1, 40 do
       local timeout = 0.0005 + i % 40 * 0.0005
       local value, err = db:query_value({ "select $1::int from pg_sleep(0.01)", timeout = timeout }, i)
       if value then

@@ -31,10 +31,10 @@ local function report(word, conn)
 end
 
 local sender = connect { tcp_user_timeout = 1000 }
-local idler = connect { tcp_user_timeout = 1500, keepalives_idle = 1, keepalives_interval = 1, keepalives_count = 2 }
+local idler = connect { tcp_user_timeout = 1500, keepalives_idle = 1, keepalives_interval = 1, keepalives_count = 1 }
 loopback "down"
 report("sent", sender)
-socket.sleep(3)
+socket.sleep(1.7)
 loopback "up"
 report("idle", idler)
 sender:close()
