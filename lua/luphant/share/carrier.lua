@@ -44,7 +44,7 @@ function carrier.new(owner, conn)
   end })
   return {
     owner = owner, conn = conn, box = box, fd = box:fd(), tokens = tokens, news = {}, rides = 0, term = 0, pumps = 0,
-    reader = false, want = "r", nap = waiter.now() + NAP, used = waiter.now(), lost = false,
+    submit = submit, reader = false, want = "r", nap = waiter.now() + NAP, used = waiter.now(), lost = false,
     now = waiter.now, wait = waiter.wait, park = waiter.park, wake = waiter.wake, sleep = waiter.sleep,
   }
 end
@@ -77,7 +77,6 @@ local function mind_cancel(self, at_once)
   local at = self.now()
   self.stuck_at = self.stuck_at or at
   if self.cancel_at and at - self.cancel_at > self.owner.settings.cancel_grace then
-    self.sick = true
     self.owner:on_sick(self)
   end
   if self.cancel or at < (self.cancel_after or 0) then return end
@@ -97,6 +96,7 @@ local function take_in(self, mine)
     local slot = list[i]
     if slot == mine then found = true else wake(tokens[slot]) end
   end
+  if rides == 0 and not self.sick then self.owner.best = self end
   if stuck or self.stuck or self.cancel then
     self.stuck = stuck
     mind_cancel(self)
@@ -152,26 +152,20 @@ local function lead(self, slot, deadline)
   pass_on(self)
 end
 
--- After a nap in which nothing was read: is there something to read, and nobody who does?
+-- There is something to read, and nobody has yet.
 local function look_after_reader(self)
   local term, pumps = self.term, self.pumps
-  if not self.reader or not carrier.has_news(self) then return end
   -- A reader that is alive was woken with us at the latest, and takes its turn now.
   self.sleep(self.now() + CHANCE)
   if self.term == term and self.pumps == pumps and self.reader then self.reader = false end
 end
 
--- Parked while somebody else reads. Answers when there may be something new.
-local function follow(self, slot, deadline)
-  local limit, pumps = self.nap, self.pumps
-  if deadline and deadline < limit then limit = deadline end
-  local ok, why = self.park(self.tokens[slot], limit)
-  if ok then return end
+-- A park has ended by its time: is there still somebody who reads?
+local function watch(self, why)
   if why then error(why, 0) end
-  if self.now() >= self.nap and self.pumps == pumps then
-    look_after_reader(self)
-    self.nap = self.now() + NAP
-  end
+  if self.now() < self.nap then return end
+  if self.reader and carrier.has_news(self) then look_after_reader(self) end
+  self.nap = self.now() + NAP
 end
 
 --- Waits until the ride has landed and answers what collect answers; or nil, "timeout".
@@ -181,7 +175,14 @@ end
 function carrier.await(self, slot, deadline)
   local box = self.box
   repeat
-    if self.reader then follow(self, slot, deadline) else lead(self, slot, deadline) end
+    if not self.reader then
+      lead(self, slot, deadline)
+    else
+      local limit = self.nap
+      if deadline and deadline < limit then limit = deadline end
+      local ok, why = self.park(self.tokens[slot], limit)
+      if not ok then watch(self, why) end
+    end
     local result, err, more = collect(box, slot)
     if err ~= "wait" then return result, err, more end
   until deadline and self.now() >= deadline
@@ -202,12 +203,10 @@ end
 --- Submits a statement; see lshare.c.
 function carrier.submit(self, code, sql, ...)
   local slot, what, more = submit(self.box, code, sql, ...)
-  if what == nil or what == "unflushed" then
-    self.rides = self.rides + 1
-    if what then self.want = "rw" end
-    return slot
-  end
-  return slot, what, more
+  if what ~= nil and what ~= "unflushed" then return slot, what, more end
+  if what then self.want = "rw" end
+  self.owner:board(self)
+  return slot
 end
 
 --- Has something come that nobody has read yet?

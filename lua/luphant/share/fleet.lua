@@ -16,6 +16,7 @@ local NAP = 0.5        -- whoever waits in the queue looks for himself that ofte
 
 ---@class luphant.share.fleet
 ---@field carriers luphant.share.carrier[]
+---@field best luphant.share.carrier|nil  where the next one goes on board
 ---@field queued integer  tasks that wait for a connection, or for room on one
 local methods = {}
 local metatable = { __index = methods }
@@ -70,13 +71,30 @@ end
 
 ------------------------------------------------------------------------------------------ connections
 
+-- The carriers as a ring, and who is next. `best` is not always the one with the fewest riders, but near it: an empty
+-- one becomes it at once, and it moves on whenever its neighbour has fewer.
+local function arrange(self)
+  local carriers = self.carriers
+  local count = #carriers
+  for i, one in ipairs(carriers) do one.next = carriers[i % count + 1] end
+  self.best, self.short = carriers[count], count < self.limit
+end
+
 local function remove(self, gone)
   for i, one in ipairs(self.carriers) do
     if one == gone then
       table.remove(self.carriers, i)
-      return
+      return arrange(self)
     end
   end
+end
+
+--- Counts a statement that has come on board.
+---@param one luphant.share.carrier
+function methods:board(one)
+  one.rides = one.rides + 1
+  if one.next.rides < one.rides then self.best = one.next end
+  if one.rides > 1 and self.short then self:grow() end
 end
 
 --- For the carrier: its session is lost, and all of its riders know.
@@ -93,8 +111,9 @@ function methods:on_room(count) self:admit(count) end
 --- For the carrier: it is of no use any more (the server does not even obey a cancel request). Nobody new comes on
 --- board; who is there may wait.
 function methods:on_sick(one)
+  if one.sick then return end
+  one.sick, self.sick[one] = true, true
   remove(self, one)
-  self.sick[one] = true
 end
 
 --- Makes a connection that has just been borrowed a shared one.
@@ -105,6 +124,7 @@ function methods:add(conn)
   if ok then
     local one = carrier.new(self, conn)
     self.carriers[#self.carriers + 1] = one
+    arrange(self)
     return one
   end
   self.lender.release(conn)
@@ -144,8 +164,8 @@ local function borrow(self, deadline)
   return borrowed(self, task, pcall(self.lender.acquire, deadline))
 end
 
--- Every connection is busy: one more, if somebody else can go and get it.
-local function grow(self)
+--- Every connection is busy: one more, if somebody else can go and get it.
+function methods:grow()
   local waiter = self.waiter
   if not waiter.spawn then return end
   local now = waiter.now()
@@ -158,22 +178,6 @@ local function grow(self)
       self:admit(self.queued)
     end
   end)
-end
-
---- The connection with the fewest riders; nil when there is none.
----@return luphant.share.carrier|nil
-function methods:choose()
-  local carriers = self.carriers
-  local best = carriers[1]
-  if not best then return nil end
-  local least, count = best.rides, #carriers
-  for i = 2, count do
-    if least == 0 then return best end
-    local one = carriers[i]
-    if one.rides < least then best, least = one, one.rides end
-  end
-  if least > 0 and count < self.limit then grow(self) end
-  return best
 end
 
 -- Borrows one for this task, and tells those who wait how it went.
@@ -191,7 +195,7 @@ end
 function methods:find(deadline, full)
   local tries = 0
   while not self.closed do
-    local one = not full and self:choose()
+    local one = not full and self.best
     if one then return one end
     local err
     if self:may_grow() then
@@ -246,7 +250,8 @@ end
 function fleet.new(lender, limit)
   return setmetatable({
     lender = lender, waiter = lender.waiter, settings = lender.settings, limit = limit, carriers = {}, sick = {},
-    pending = setmetatable({}, { __mode = "k" }), grow_after = 0, queue = {}, first = 1, last = 0, queued = 0,
+    pending = setmetatable({}, { __mode = "k" }), grow_after = 0, short = true,
+    queue = {}, first = 1, last = 0, queued = 0,
   }, metatable)
 end
 

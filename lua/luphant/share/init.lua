@@ -25,7 +25,7 @@ local share = {}
 local methods = {}
 local metatable = { __name = "luphant.share", __index = methods }
 
-local submit, await = carrier.submit, carrier.await
+local await = carrier.await
 
 -- { "select ...", rows =, timeout = }
 local function run_request(self, code, value, ...)
@@ -37,6 +37,15 @@ local function run_request(self, code, value, ...)
   return trip.depart(trip.new(self, code % 16 + style, read.sql, deadline, read.has_timeout), ...)
 end
 
+-- Whatever is not the usual case.
+local function go_on(self, code, deadline, one, slot, what, more, sql, ...)
+  if what == "request" or type(sql) ~= "string" then return run_request(self, code, sql, ...) end
+  local this = trip.new(self, code, sql, deadline)
+  if not one then return trip.depart(this, ...) end
+  if what == "timeout" then return trip.expire(this, one, slot) end
+  return trip.answered(this, one, slot, what, more, ...)
+end
+
 --- Runs one statement. `code` is a verb's number and its style of rows, as in luphant.connection.
 ---@param code integer
 ---@param sql string|table
@@ -44,19 +53,27 @@ end
 ---@return any
 ---@return luphant.error|nil
 function methods:run(code, sql, ...)
-  if type(sql) ~= "string" then return run_request(self, code, sql, ...) end
-  local timeout, boats = self.timeout, self.fleet
+  local boats, timeout = self.fleet, self.timeout
+  local one = boats.best
   local deadline = timeout and self.waiter.now() + timeout
-  local one = boats.queued == 0 and boats:choose() -- nobody overtakes those who wait for room
-  if not one then return trip.depart(trip.new(self, code, sql, deadline), ...) end
-  local slot, what, more = submit(one, code, sql, ...)
-  if what ~= nil then return trip.answered(trip.new(self, code, sql, deadline), one, slot, what, more, ...) end
+  if not one or boats.queued > 0 then -- nobody overtakes those who wait for room
+    return go_on(self, code, deadline, nil, nil, nil, nil, sql, ...)
+  end
+  local slot, what, more = one.submit(one.box, code, sql, ...)
+  if what ~= nil then
+    if what ~= "unflushed" then return go_on(self, code, deadline, one, slot, what, more, sql, ...) end
+    one.want = "rw"
+  end
+  -- See fleet.board; a call would be a tenth of what all of this costs.
+  local rides, next_one = one.rides + 1, one.next
+  one.rides = rides
+  if next_one.rides < rides then boats.best = next_one end
+  if rides > 1 and boats.short then boats:grow() end
   local result, err
   result, err, more = await(one, slot, deadline)
   if err == nil and more == nil then return result end
-  local this = trip.new(self, code, sql, deadline)
-  if err == "timeout" then return trip.expire(this, one, slot) end
-  return trip.answered(this, one, result, err, more, ...)
+  if err == "timeout" and result == nil then result = slot end
+  return go_on(self, code, deadline, one, result, err, more, sql, ...)
 end
 
 --- Gives connections back on which nothing is under way, and nothing was for so many seconds (0).
