@@ -65,6 +65,7 @@ describe("shared connections", function()
         loop.waiter.sleep(core.now() + 0.005)
       until shared:stats().connections == 0 or core.now() > limit
       assert.same({ connections = 0, rides = 0, waiting = 0 }, shared:stats())
+      while lender.open > 0 and core.now() < limit + 10 do loop.waiter.sleep(core.now() + 0.01) end -- still dialling
       lender.close()
     end)
   end

@@ -199,6 +199,7 @@ int lshare_pump(lua_State *L) {
   if (LPH_UNLIKELY(b->entered || b->finalized || b->c.share == NULL)) return lua_pushinteger(L, -1), 1;
   int want = b->c.state == LPH_SHARED ? lph_share_step(&b->c) : LPH_FAILED;
   lph_share *s = b->c.share;
+  if (LPH_UNLIKELY(b->c.state != LPH_SHARED)) lph_share_close_fd(s); /* who pumps does not wait */
   lua_Integer news = 0;
   lph_ride *ride;
   while ((ride = lph_share_next_news(s)) != NULL) {

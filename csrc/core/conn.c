@@ -92,7 +92,7 @@ static void let_go(lph_conn *c) {
 void lph_conn_shut(lph_conn *c) {
   if (c->pg == NULL || lph_conn_is_foreign(c)) return;
   let_go(c);
-  shutdown(PQsocket(c->pg), SHUT_RDWR);
+  shutdown(lph_conn_fd(c), SHUT_RDWR);
 }
 
 void lph_conn_close(lph_conn *c) {
@@ -190,6 +190,7 @@ static lph_want step_dial(lph_conn *c) {
 
 int lph_conn_fd(const lph_conn *c) {
   if (c->dial != NULL) return lph_dial_fd(c->dial);
+  if (c->state == LPH_SHARED) return c->share->fd;
   return c->pg == NULL ? -1 : PQsocket(c->pg);
 }
 

@@ -1,8 +1,10 @@
 /* share.c - see share.h. SPDX-License-Identifier: MIT */
 #include "core/share.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -19,9 +21,10 @@ static lph_ride *head_of(const lph_share *s) { return ride_of(lph_list_first(&s-
 
 /* ---- beginning and end ------------------------------------------------------------------------------------ */
 
-static lph_share *new_share(void) {
+static lph_share *new_share(int socket) {
   lph_share *s = lph_zalloc(sizeof *s);
   if (s == NULL) return NULL;
+  s->fd = fcntl(socket, F_DUPFD_CLOEXEC, 0);
   lph_list_init(&s->flight);
   lph_list_init(&s->news);
   lph_list_init(&s->unused);
@@ -34,15 +37,18 @@ lph_err lph_share_begin(lph_conn *c) {
   if (PQtransactionStatus(c->pg) != PQTRANS_IDLE)
     return lph_error_set(&c->error, "busy", "a transaction is open on this connection: it cannot be shared");
   lph_share_free(c); /* of an earlier time */
-  lph_share *s = new_share();
+  lph_share *s = c->share = new_share(PQsocket(c->pg));
   if (s == NULL) return lph_error_oom(&c->error);
-  if (!PQenterPipelineMode(c->pg)) {
-    lph_free(s);
-    lph_outcome_refused(c->pg, &c->error);
+  if (s->fd < 0 || !PQenterPipelineMode(c->pg)) {
+    if (s->fd < 0) {
+      lph_error_set(&c->error, "usage", "no file descriptor is left for sharing this connection");
+    } else {
+      lph_outcome_refused(c->pg, &c->error);
+    }
+    lph_share_free(c);
     return LPH_EFAIL;
   }
   lph_op_reset(&c->op);
-  c->share = s;
   c->state = LPH_SHARED;
   return LPH_OK;
 }
@@ -68,11 +74,17 @@ lph_err lph_share_end(lph_conn *c) {
   return LPH_OK;
 }
 
+void lph_share_close_fd(lph_share *s) {
+  if (s->fd >= 0) close(s->fd);
+  s->fd = -1;
+}
+
 void lph_share_free(lph_conn *c) {
   lph_share *s = c->share;
   if (s == NULL) return;
   for (int i = 0; i < LPH_SHARE_SLOTS; i++) lph_share_free_ride(c, &s->rides[i]);
   lph_error_free(&s->loss);
+  lph_share_close_fd(s);
   c->share = NULL;
   lph_free(s);
 }
@@ -165,7 +177,7 @@ static lph_ride *refuse(lph_conn *c, lph_ride *ride) {
   lph_share_free_ride(c, ride);
   if (c->share->in_flight > 0) {
     c->share->doomed = true;
-    shutdown(PQsocket(c->pg), SHUT_RDWR);
+    shutdown(c->share->fd, SHUT_RDWR);
     set_doomed(c);
   } else if (PQstatus(c->pg) == CONNECTION_BAD) {
     lph_conn_lost(c, LPH_SENT_NO);

@@ -64,6 +64,9 @@ typedef struct lph_ride {
 } lph_ride;
 
 typedef struct lph_share {
+  /* The session's socket under a number of our own, for whoever waits: libpq closes its own when sending fails, which
+   * may be in somebody else's call. -1 after the end. */
+  int fd;
   lph_list flight, news, unused;
   unsigned in_flight;
   size_t bytes;      /* of the rides under way */
@@ -131,6 +134,8 @@ bool lph_ride_was_hit(const lph_ride *ride);
 
 /* The session is being closed under the rides: all under way land as lost. `why` may be NULL or unset. */
 void lph_share_strand(struct lph_conn *c, const lph_error *why);
+/* After the session was closed, when nobody waits for the socket. */
+void lph_share_close_fd(lph_share *s);
 void lph_share_free(struct lph_conn *c);
 
 #endif

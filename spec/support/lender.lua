@@ -28,7 +28,9 @@ local function acquire(self, deadline)
   end
   self.open = self.open + 1
   self.most = math.max(self.most, self.open)
-  return table.remove(self.kept) or made(self)
+  local kept = table.remove(self.kept)
+  if kept then return kept end
+  return made(self)
 end
 
 local function release(self, conn)
