@@ -1,0 +1,8 @@
+-- The pool under every waiter.
+--
+-- SPDX-License-Identifier: MIT
+
+local suite = require "spec.contract.pool_suite"
+local worlds = require "spec.contract.worlds"
+
+for _, setting in ipairs(worlds.all) do suite(setting) end
