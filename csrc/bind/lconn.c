@@ -173,10 +173,12 @@ static int lconn_close(lua_State *L) {
   return 0;
 }
 
-/* conn:hold(on); refuses new statements while a cancel request is on its way */
+/* conn:hold(on) -> boolean; refuses new statements while a cancel request is on its way */
 static int lconn_hold(lua_State *L) {
-  lconn_check(L)->held = lua_toboolean(L, 2);
-  return 0;
+  lconn *b = lconn_check(L);
+  lua_pushboolean(L, b->held);
+  b->held = lua_toboolean(L, 2);
+  return 1;
 }
 
 /* ---- dialling ---------------------------------------------------------------------------------------------------------------- */

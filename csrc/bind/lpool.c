@@ -519,7 +519,8 @@ static int lpool_histograms(lua_State *L) {
   return 1;
 }
 
-/* pool:slot(slot) -> state, seconds, seconds, integer | nil; seconds in that state, age, borrowings */
+/* pool:slot(slot) -> state, seconds, seconds, integer, boolean | nil; seconds in that state, age, borrowings, whether a
+ * verb is inside its connection */
 static int lpool_slot(lua_State *L) {
   static const char *const names[] = {"empty", "connecting", "idle", "used", "tended"};
   lpool *b = check_open(L);
@@ -530,7 +531,9 @@ static int lpool_slot(lua_State *L) {
   lua_pushnumber(L, now - s->since);
   lua_pushnumber(L, s->state == LPH_SLOT_CONNECTING ? 0 : now - s->born);
   lua_pushinteger(L, (lua_Integer)s->uses);
-  return 4;
+  const lconn *conn = conn_of(b, s->number);
+  lua_pushboolean(L, conn != NULL && conn->entered);
+  return 5;
 }
 
 /* pool:size() -> integer; the highest number of a slot */

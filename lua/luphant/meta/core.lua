@@ -148,6 +148,7 @@ function conn:has_notices() end
 
 --- refuses new statements while a cancel request is on its way
 ---@param on boolean
+---@return boolean
 function conn:hold(on) end
 
 --- what ran last, or runs, as far as the cache still knows it
@@ -424,12 +425,13 @@ function pool:site(slot) end
 ---@return integer
 function pool:size() end
 
---- seconds in that state, age, borrowings
+--- seconds in that state, age, borrowings, whether a
 ---@param slot integer
 ---@return "connecting"|"idle"|"used"|"tended"|nil
 ---@return number|nil
 ---@return number|nil
 ---@return integer|nil
+---@return boolean|nil
 function pool:slot(slot) end
 
 --- connecting has failed

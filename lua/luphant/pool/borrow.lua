@@ -14,6 +14,8 @@ local report = require "luphant.pool.report"
 
 local borrow = {}
 
+local CHECK_SECONDS = 5
+
 -- Each waiter gets an error object of its own to write on.
 local function copy_of(err)
   return setmetatable(compat.copy(err), errors.metatable)
@@ -26,6 +28,12 @@ local function known_refusal(pool)
   if pool.refusal and pool.core:grow_at() and pool.core:counts().total == 0 then return pool.refusal end
 end
 
+-- Nobody could ever give a connection back. But one that was lost without being released can be: it is garbage.
+local function find_lost(pool)
+  collectgarbage()
+  return pool:reclaim_abandoned(true)
+end
+
 -- Parks until something changes, or the pause after a failed attempt ends (`again`). nil, err: waiting has no point.
 local function rest(pool, token, limit, again)
   local waiter = pool.waiter
@@ -34,8 +42,11 @@ local function rest(pool, token, limit, again)
   local woken, alone = waiter.park(token, at)
   token.parked = false
   if woken or not alone then return true end
-  if not again then return nil, report.exhausted(pool) end
-  waiter.sleep(at)
+  if again then
+    waiter.sleep(at)
+  elseif not find_lost(pool) then
+    return nil, report.exhausted(pool)
+  end
   return true
 end
 
@@ -64,7 +75,7 @@ end
 
 local function queue_up(pool, limit)
   local deadlock = report.self_deadlock(pool)
-  if deadlock then return nil, deadlock end
+  if deadlock and not find_lost(pool) then return nil, deadlock end
   local ticket = pool.core:enqueue()
   if not ticket then return nil, report.overflow(pool) end
   local token = { parked = false, since = pool.waiter.now() }
@@ -77,10 +88,12 @@ local function queue_up(pool, limit)
   return nil, err
 end
 
--- The round trip before a connection that was idle for long is lent.
+-- The round trip before a connection that was idle for long is lent. A network that swallows it must leave time for
+-- a new connection: half of what there is.
 local function answers(pool, slot, limit)
-  local session = pool.sessions[slot]
-  session.box:set_ceiling(pool:on_core_clock(limit))
+  local session, now = pool.sessions[slot], pool.waiter.now()
+  local seconds = limit and math.min((limit - now) / 2, CHECK_SECONDS) or CHECK_SECONDS
+  session.box:set_ceiling(pool:on_core_clock(now + seconds))
   local ok, alive = pcall(session.script, session, "")
   session.box:set_ceiling(nil)
   if not ok or not alive then return false end
@@ -88,31 +101,28 @@ local function answers(pool, slot, limit)
   return true
 end
 
--- The user's word on whether this connection shall be lent.
+-- The user's word on whether this connection shall be lent. If not: what the hook gave as reason.
 local function is_welcome(pool, slot, limit)
   local hook = pool.settings.before_acquire
   if not hook then return true end
   local session = pool.sessions[slot]
-  local lent = handle.new(session)
-  session.box:set_ceiling(pool:on_core_clock(limit))
-  local ok, answer = pcall(hook, lent)
-  handle.reclaim(lent)
-  session.box:set_ceiling(nil)
-  if not ok then pool.emit("hook_failed", answer, "before_acquire") end
-  return ok and answer ~= false and session.box:state() == "idle"
+  local accepted, cause, raised = handle.ask(session, hook, pool:on_core_clock(limit))
+  if raised then pool.emit("hook_failed", cause, "before_acquire") end
+  if not accepted then return false, cause end
+  if session.box:state() == "idle" and session.box:transaction_status() == "idle" then return true end
+  return false, "it left the connection busy, in a transaction or lost"
 end
 
 -- What take() said about an idle slot. Answers whether it can be lent.
-local function inspect(pool, slot, due, limit)
+local function is_sound(pool, slot, due, limit)
   if due == "retire" or due == "lost" then return false end
-  if due == "check" and not answers(pool, slot, limit) then return false end
-  return is_welcome(pool, slot, limit)
+  return due ~= "check" or answers(pool, slot, limit)
 end
 
 -- Nothing is idle: what is lent to nobody who needs it comes back. Answers whether there was any.
 local function free_some(pool)
   if pool.shared and pool.shared:shrink() > 0 then return true end
-  return pool:reclaim_abandoned()
+  return pool:reclaim_abandoned(true)
 end
 
 --- A connected slot for the caller, who gives it back or discards it.
@@ -123,6 +133,7 @@ end
 ---@return integer|nil slot
 ---@return luphant.error|nil
 function borrow.slot(pool, limit, slot, due)
+  local refusals = 0
   while true do
     local err
     if pool.closed then
@@ -139,10 +150,15 @@ function borrow.slot(pool, limit, slot, due)
     end
     if slot then
       pool.owners[slot] = pool.current_task()
-      if inspect(pool, slot, due, limit) then return slot end
+      local sound = is_sound(pool, slot, due, limit)
+      local welcome, cause = false, nil
+      if sound then welcome, cause = is_welcome(pool, slot, limit) end
+      if welcome then return slot end
       pool:discard(slot)
       slot, due = nil, nil
       if is_past(pool, limit) then return nil, report.timed_out(pool) end
+      if sound then refusals = refusals + 1 end
+      if refusals > pool.settings.max_connections then return nil, report.refused(refusals, cause) end
     end
   end
 end

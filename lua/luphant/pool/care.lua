@@ -145,6 +145,12 @@ function methods:give_back(slot)
   end
 end
 
+-- Somebody waits, or something is missing: the keeper shall not sleep on.
+function methods:rouse()
+  if not self.has_tasks then return end
+  if self.keeper then self.waiter.wake(self.keeper) else keep.start(self) end
+end
+
 -- Ends the session of a slot, whatever it is doing. Somebody else may get a new one.
 function methods:discard(slot)
   local session, lent = self.sessions[slot], self.handles[slot]
@@ -156,8 +162,8 @@ function methods:discard(slot)
     -- Closed under somebody who waits for the socket, most loops would never wake him: he closes it himself.
     if session.waiting or (lent and lent.waiting) then session.box:shutdown() else session.box:close() end
   end
+  if self.closed then return self:note_return() end
   if self.core:waiting() > 0 then grow.more(self) end
-  if self.closed then self:note_return() end
 end
 
 ------------------------------------------------------------------------------------------- taking back
@@ -176,25 +182,37 @@ function methods:is_borrowed(slot)
   return lent ~= nil and lent.owner ~= self.riders
 end
 
-local function is_abandoned(self, slot)
+-- "forgot": nobody can use it any more. "ended": its borrower has, though somebody may have its handle. A verb that
+-- runs in one call of the core (`entered`) has no owner to be found.
+local function fate_of(self, slot)
+  local state, _, _, _, entered = self.core:slot(slot)
+  if state ~= "used" or entered then return nil end
   local owner = self:owner_of(slot)
-  return owner == nil or (owner ~= MAIN and status(owner) == "dead")
+  if owner == nil then return "forgot it" end
+  return type(owner) == "thread" and status(owner) == "dead" and "ended" or nil
 end
 
--- Connections whose borrower ended, or forgot them, come back through the cleaning. Answers whether there were any.
-function methods:reclaim_abandoned()
+local function take_back(self, slot, fate)
+  local lent = self.handles[slot]
+  self.reclaimed = self.reclaimed + 1
+  self.emit("reclaimed", ("connection %d was borrowed by %s, which %s without giving it back"):format(
+    slot, self:site(slot), fate))
+  if lent and lent.waiting then return self:discard(slot) end -- somebody else may be waiting for its answer
+  if lent then handle.reclaim(lent) end
+  self:forget_borrower(slot)
+  self.core:tend(slot)
+  self:clean(slot)
+end
+
+-- Connections whose borrower forgot them come back through the cleaning; with `wanted`, because somebody waits for one,
+-- also those of borrowers that have ended. Answers whether there were any.
+function methods:reclaim_abandoned(wanted)
   local found = false
   for slot = 1, self.core:size() do
-    if self.core:slot(slot) == "used" and is_abandoned(self, slot) then
-      local lent = self.handles[slot]
+    local fate = fate_of(self, slot)
+    if fate and (wanted or fate ~= "ended") then
       found = true
-      self.reclaimed = self.reclaimed + 1
-      self.emit("reclaimed", ("connection %d was borrowed by %s, which ended without giving it back"):format(
-        slot, self:site(slot)))
-      if lent then handle.reclaim(lent) end
-      self:forget_borrower(slot)
-      self.core:tend(slot)
-      self:clean(slot)
+      take_back(self, slot, fate)
     end
   end
   return found
@@ -228,24 +246,41 @@ function methods:next_leak_look()
   return soonest and self.waiter.now() + math.max(soonest, 0.001)
 end
 
+-- Lines of this library are of no interest to whoever looks for his own.
+local function is_ours(source) return source:find("[/\\]luphant[/\\]%w+[/\\]?%w*%.lua$") ~= nil end
+
+local MOST_LEVELS = 40
+
+-- A verb notes nothing when it begins; its task can be asked where it is.
+local function site_of_verb(task)
+  local is_alive = type(task) == "thread" and status(task) ~= "dead"
+  for level = 0, is_alive and MOST_LEVELS or -1 do
+    local info = debug.getinfo(task, level, "Sl")
+    if not info then break end
+    if info.currentline > 0 and not is_ours(info.short_src) then
+      return ("a query verb of the pool at %s:%d"):format(info.short_src, info.currentline)
+    end
+  end
+  return "a query verb of the pool"
+end
+
 -- "shop.lua:12 < main.lua:40": where the connection was borrowed.
 function methods:site(slot)
-  local lent = self.handles[slot]
+  local lent, task = self.handles[slot], self.owners[slot]
   if lent and lent.owner == self.riders then return "statements of many tasks (share)" end
+  if task ~= nil and not lent then return site_of_verb(task) end
   local frames, words = self.core:site(slot), {}
   for i = 1, frames and #frames or 0, 2 do
     local source = debug.getinfo(frames[i], "S").short_src
-    if not source:find("[/\\]luphant[/\\]%w+[/\\]?%w*%.lua$") then
-      words[#words + 1] = ("%s:%d"):format(source, frames[i + 1])
-    end
+    if not is_ours(source) then words[#words + 1] = ("%s:%d"):format(source, frames[i + 1]) end
   end
-  return #words > 0 and table.concat(words, " < ") or "a query verb of the pool"
+  return #words > 0 and table.concat(words, " < ") or site_of_verb(nil)
 end
 
 -- Where the borrower is now.
 function methods:whereabouts(slot)
   local owner = self:owner_of(slot)
-  if owner == nil or owner == MAIN or status(owner) == "dead" then return "its borrower is not known any more" end
+  if type(owner) ~= "thread" or status(owner) == "dead" then return "its borrower is not known any more" end
   return (debug.traceback(owner, "the borrower is now at"))
 end
 

@@ -7,6 +7,7 @@
 -- SPDX-License-Identifier: MIT
 
 local connection = require "luphant.connection"
+local core = require "luphant.core"
 local deadline = require "luphant.deadline"
 local dial = require "luphant.dial"
 local errors = require "luphant.errors"
@@ -23,19 +24,24 @@ local function is_permanent(err)
   return PERMANENT[err.kind] or (err.sqlstate or ""):sub(1, 2) == "28" or err.sqlstate == "42501"
 end
 
+-- The hook said no. Trying again may help when the session was lost under it, or its time was up.
+local function refusal(session, at, cause)
+  if errors.is(cause, "connection") and session.box:state() ~= "idle" then return cause end
+  if at and core.now() >= at then
+    return errors.new("connect_timeout", "after_connect was still at work when the time for connecting was up",
+      { cause = cause })
+  end
+  return errors.new("config", "after_connect refused the new connection"
+    .. (cause == nil and " (it returned false)" or ""), { cause = cause })
+end
+
 -- Runs the user's hook on a new connection; what it says decides whether the connection is any good.
 local function greet(pool, session, at)
   local hook = pool.settings.after_connect
   if not hook then return true end
-  local lent = handle.new(session)
-  session.box:set_ceiling(at)
-  local ok, answer, reason = pcall(hook, lent)
-  handle.reclaim(lent)
-  session.box:set_ceiling(nil)
-  if ok and answer ~= false and not (answer == nil and reason ~= nil) then return true end
-  local cause = not ok and answer or reason
-  return nil, errors.new("config", "after_connect refused the new connection"
-    .. (cause and "" or " (it returned false)"), { cause = cause })
+  local accepted, cause = handle.ask(session, hook, at)
+  if accepted then return true end
+  return nil, refusal(session, at, cause)
 end
 grow.greet = greet
 
@@ -74,6 +80,7 @@ local function failed(pool, slot, err)
   pool.refusal = is_permanent(err) and err or nil
   pool.emit("connect_failed", err)
   tell_waiters(pool, pool.refusal)
+  pool:rouse() -- where nobody waits it is the one to try again
 end
 
 local function connect(pool, slot, limit)
@@ -86,6 +93,7 @@ local function connect(pool, slot, limit)
   pool.refusal, pool.last_error = nil, nil
   pool.sessions[slot] = session
   pool.core:attach(slot, session.box)
+  if pool.has_tasks and not pool.keeper then pool:rouse() end
   local what = pool.core:born(slot)
   if what == "retire" then return pool:discard(slot) end
   if what then pool:hand_over(what, slot) end

@@ -38,6 +38,8 @@ end
 local function release(self)
   if not take_box(self, RELEASED) then return end
   local session = self.session
+  -- Under another task that waits for an answer here nothing can be put in order: the session ends.
+  if self.waiting then return session.pool:discard(session.slot) end
   session.pool:give_back(session.slot)
 end
 
@@ -66,6 +68,29 @@ end
 ---@return luphant.connection
 function handle.new(session, owner)
   return setmetatable({ box = session.box, waiting = false, owner = owner }, session.lent)
+end
+
+--- Lets a hook of the user's have the session, its statements bounded by `at` (core.now()'s clock). Answers whether it
+--- consents: by returning anything but `false`, or `nil` and a reason. If not, what it said instead, and whether by
+--- an error.
+---@param session luphant.connection
+---@param hook fun(conn: luphant.connection): any, any
+---@param at number|nil
+---@return boolean
+---@return any
+---@return boolean|nil
+function handle.ask(session, hook, at)
+  local pool, slot = session.pool, session.slot
+  local lent = handle.new(session, pool.current_task())
+  pool.handles[slot] = lent
+  session.box:set_ceiling(at)
+  local ok, answer, reason = pcall(hook, lent)
+  if pool.handles[slot] == lent then pool.handles[slot] = nil end
+  take_box(lent, RECLAIMED)
+  session.box:set_ceiling(nil)
+  if not ok then return false, answer, true end
+  if answer == false or (answer == nil and reason ~= nil) then return false, reason end
+  return true
 end
 
 --- The pool takes the connection back from whoever had it.

@@ -114,15 +114,27 @@ function methods:strict()
   return strict.view(self)
 end
 
+-- A timeout of one of the functions below, given by the caller of that function.
+local function check_seconds(value, name)
+  if value == nil then return end
+  args.argument(value, "number", 1, name, 3)
+  if value >= 0 then return end
+  error(("bad argument #1 to '%s' (0 or more seconds expected, got %s)"):format(name, value), 3)
+end
+
 --- Waits until a connection works: connects one, or asks an idle one.
 ---@param timeout? number  seconds; default acquire_timeout
 ---@return true|nil
 ---@return luphant.error|nil
 function methods:ready(timeout)
-  local lent, err = self:acquire { timeout = timeout }
+  check_seconds(timeout, "ready")
+  local limit = lending.limit_of(self, timeout)
+  local lent, err = lending.acquire(self, limit)
   if not lent then return nil, err end
   local answer
+  lent.box:set_ceiling(self:on_core_clock(limit))
   answer, err = lent:script ""
+  lent.box:set_ceiling(nil)
   lent:release()
   if not answer then return nil, err end
   return true
@@ -131,12 +143,12 @@ end
 --- Changes limits of a pool at work: any of its own options. What is over the new limits is closed as it comes back.
 ---@param changes table
 function methods:resize(changes)
-  local checked = {}
-  for name, value in pairs(args.check(changes, inner.resizable, "pool option", 2)) do checked[name] = value end
-  local settings = setmetatable(checked, { __index = self.settings })
+  args.argument(changes, "table", 1, "resize", 2)
+  local checked = args.check(changes, inner.resizable, "pool option", 2)
   local merged = {}
   for name in pairs(inner.resizable) do
-    if changes[name] ~= nil then merged[name] = settings[name] else merged[name] = self.settings[name] end
+    -- `false`, for none, has become nil.
+    if changes[name] ~= nil then merged[name] = checked[name] else merged[name] = self.settings[name] end
   end
   local why = limits_problem(merged)
   if why then error(why, 2) end
@@ -144,6 +156,7 @@ function methods:resize(changes)
   for name in pairs(inner.resizable) do self.settings[name] = merged[name] end
   keep.tick(self)
   grow.more(self)
+  self:rouse()
 end
 
 -- What resize may change: everything the state machine decides by, and acquire_timeout.
@@ -172,6 +185,7 @@ function methods:stats() return report.stats(self) end
 ---@param timeout? number
 ---@return table  { ok =, seconds =, total =, idle =, used =, waiting =, kind =, error = }
 function methods:health(timeout)
+  check_seconds(timeout, "health")
   local from = self.waiter.now()
   local ok, err = self:ready(timeout or 1)
   local counts = self.core:counts()
@@ -187,7 +201,9 @@ end
 ---@return boolean|nil drained
 ---@return luphant.error|nil
 function methods:close(timeout)
-  return care.close(self, timeout)
+  check_seconds(timeout, "close")
+  local drained, err = care.close(self, timeout)
+  return drained, err
 end
 
 function metatable:__tostring()
@@ -196,6 +212,6 @@ function metatable:__tostring()
     counts.total, counts.max, counts.used, self.closed and ", closed" or "")
 end
 
-metatable.__close = function(self) self:close() end
+metatable.__close = function(self) care.close(self) end
 
 return pool

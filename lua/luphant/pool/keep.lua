@@ -6,6 +6,7 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local core = require "luphant.core"
 local drive = require "luphant.drive"
 local grow = require "luphant.pool.grow"
 local handle = require "luphant.pool.handle"
@@ -18,22 +19,23 @@ local SHARED_IDLE = 5 -- seconds without riders after which a shared connection 
 local TICK = 1 -- seconds between two looks at what is due, where nobody looks in the background
 keep.TICK = TICK
 
--- A statement is under way, or its result was never taken.
+-- A statement whose borrower has gone.
 local function stop_statement(session)
   local box = session.box
-  if box:state() == "busy" then drive.abandon(session, {}) end
-  if box:state() ~= "idle" then return false end
-  return true
+  if box:hold(false) then return false end -- its cancel request may still be on its way, and hit the next statement
+  if box:state() == "busy" then
+    box:discard()
+    drive.abandon(session, {})
+  end
+  return box:state() == "idle"
 end
 
-local function after_release(pool, session)
+local function after_release(pool, session, at)
   local hook = pool.settings.after_release
   if not hook then return true end
-  local lent = handle.new(session)
-  local ok, answer = pcall(hook, lent)
-  handle.reclaim(lent)
-  if not ok then pool.emit("hook_failed", answer, "after_release") end
-  return ok and answer ~= false
+  local accepted, cause, raised = handle.ask(session, hook, at)
+  if raised then pool.emit("hook_failed", cause, "after_release") end
+  return accepted
 end
 
 local function leave_transaction(session)
@@ -46,9 +48,12 @@ end
 local function put_in_order(pool, session, reset)
   local box = session.box
   if not stop_statement(session) then return false end
-  box:set_ceiling(pool:on_core_clock(pool.waiter.now() + CLEANING_SECONDS))
+  local at = core.now() + CLEANING_SECONDS
+  box:set_ceiling(at)
   local ok = leave_transaction(session) and reset(pool, session, pool.settings.reset == "always")
-    and after_release(pool, session) and leave_transaction(session) and reset(pool, session, false)
+    and after_release(pool, session, at)
+  box:set_ceiling(at) -- the hook has ended its own
+  ok = ok and leave_transaction(session) and reset(pool, session, false)
   box:set_ceiling(nil)
   return ok and box:state() == "idle" and box:transaction_status() == "idle"
 end
@@ -62,7 +67,9 @@ function keep.clean(pool, slot, reset)
   local ok, clean = pcall(put_in_order, pool, session, reset)
   if not ok then pool.emit("cleaning_failed", clean) end
   if not (ok and clean) then return pool:discard(slot) end
-  pool:settle(slot, pool.core:give(slot))
+  local what = pool.core:give(slot)
+  if what == "clean" then return pool:discard(slot) end -- not again
+  pool:settle(slot, what)
 end
 
 local function ping(pool, slot)
@@ -78,6 +85,7 @@ end
 ---@param pool luphant.pool
 function keep.tick(pool)
   local now = pool.waiter.now()
+  pool:reclaim_abandoned(pool.core:waiting() > 0)
   pool:look_for_leaks()
   if pool.shared then pool.shared:shrink(SHARED_IDLE) end
   local chore, slot = pool.core:chore()

@@ -14,6 +14,7 @@ local ACQUIRE = { timeout = { type = "number", above = 0, none = true } }
 
 -- Until when a borrower waits.
 local function limit_of(self, timeout)
+  if self.auto then self:choose_waiter() end -- before its clock is asked
   if timeout == nil then timeout = self.settings.acquire_timeout end
   return timeout and self.waiter.now() + timeout or nil
 end
@@ -23,11 +24,11 @@ local function lend(self, slot)
   self.handles[slot] = lent
   if self.owners[slot] then self.owners[slot] = nil end
   self.core:remember(slot)
+  if self.has_tasks and not self.keeper then keep.start(self) end -- also if it never comes back
   return lent
 end
 
 local function acquire(self, limit)
-  if self.auto then self:choose_waiter() end
   local slot, due
   if not self.closed then slot, due = self.core:take() end
   if slot == nil or due ~= nil or not self.direct then
@@ -73,6 +74,7 @@ end
 ---@param fn fun(tx: luphant.transaction): any ...
 ---@param options? table
 function methods:transaction(fn, options)
+  if type(fn) ~= "function" then error("transaction expects a function, got " .. args.show(fn), 2) end
   local lent, err = acquire(self, limit_of(self))
   if not lent then return nil, err end
   return give_back(lent, pcall(transaction.run, lent, fn, options))
@@ -83,7 +85,10 @@ end
 ---@return luphant.error|nil
 function lending.fill(self)
   keep.tick(self)
-  if self.waiter.spawn then return true end -- its tasks are on it
+  if self.has_tasks then -- they are on it
+    keep.start(self)
+    return true
+  end
   if self.core:counts().total < self.settings.min_connections then return nil, self.last_error end
   return true
 end
@@ -92,5 +97,5 @@ function lending.add(class)
   for name, method in pairs(methods) do class[name] = method end
 end
 
-lending.limit_of = limit_of
+lending.limit_of, lending.acquire = limit_of, acquire
 return lending

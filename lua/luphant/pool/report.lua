@@ -75,8 +75,8 @@ function report.timed_out(pool, token)
       ("no connection became free in time, and this task holds connection %d of the same pool itself"):format(mine[1]),
       "Use the connection (or tx) you have instead of acquiring another.")
   elseif pool.last_error then
-    err = pool_error(pool, "pool_timeout", "no connection in time: the server could not be reached",
-      "The cause below is what the last attempt to connect came to.")
+    err = pool_error(pool, "pool_timeout", "no connection in time: the last attempt to connect failed",
+      "See the cause.")
     err.cause = pool.last_error
   else
     err = pool_error(pool, "pool_timeout", "no connection became free in time",
@@ -103,6 +103,14 @@ function report.overflow(pool)
     "The work comes in faster than it is done; max_waiting bounds the queue.")
 end
 
+--- The hook has refused every connection of the pool and one more: it will not stop doing so.
+---@param count integer
+---@param cause any
+---@return luphant.error
+function report.refused(count, cause)
+  return errors.new("config", ("before_acquire refused %d connections in a row"):format(count), { cause = cause })
+end
+
 ---@return luphant.error
 function report.closed()
   return errors.new("pool_closed", "the pool has been closed with db:close()")
@@ -121,23 +129,17 @@ end
 ---@param pool luphant.pool
 ---@return luphant.error|nil
 function report.self_deadlock(pool)
-  if pool.waiter.name == "poll" then return nil end -- one thread of control: told as exhausted
-  local core, me, mine = pool.core, pool.current_task(), nil
+  if not pool.has_tasks then return nil end -- one thread of control: told as exhausted
+  local core, me, mine = pool.core, pool.current_task(), own_slots(pool)[1]
+  if not mine then return nil end
   local counts = core:counts()
   if counts.used < counts.max then return nil end
   for slot = 1, core:size() do
     local state = core:slot(slot)
     if state == "tended" then return nil end -- comes back by itself
-    if state == "used" then
-      local owner = pool:owner_of(slot)
-      if owner == me then
-        mine = mine or slot
-      elseif owner == nil or not is_waiting(pool, owner) then
-        return nil
-      end
-    end
+    local owner = state == "used" and pool:owner_of(slot)
+    if state == "used" and owner ~= me and (owner == nil or not is_waiting(pool, owner)) then return nil end
   end
-  if not mine then return nil end
   return pool_error(pool, "pool_self_deadlock", ("self-deadlock: this task holds connection %d and asks the same pool"
     .. " for another, while nobody is left who could give one back"):format(mine),
     "Pass the connection (or tx) you have down to the code that needs one, or allow more (max_connections).")

@@ -28,7 +28,7 @@ end
 local function run_on(self, slot, call, ...)
   local session = self.sessions[slot]
   local ok, result, err = pcall(call, session, ...)
-  self:give_back(slot)
+  if self.sessions[slot] == session then self:give_back(slot) end -- else the pool was closed meanwhile
   if not ok then error(result, 0) end
   return was_lost_unsent(err), result, err
 end
