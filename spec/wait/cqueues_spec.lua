@@ -34,6 +34,21 @@ describe("the cqueues waiter", function()
     assert.equal("poll", chosen.name)
   end)
 
+  it("is what connect uses there", function()
+    local order = {}
+    inside(function()
+      assert(waiter.spawn(function()
+        waiter.sleep(waiter.now() + 0.01)
+        order[#order + 1] = "other"
+      end))
+      local conn = assert(require("luphant").connect(require("spec.support.env").url()))
+      assert(conn:query "select pg_sleep(0.1)")
+      order[#order + 1] = "answer"
+      conn:close()
+    end)
+    assert.same({ "other", "answer" }, order)
+  end)
+
   it("waits in a controller that runs inside another", function()
     local seen = {}
     inside(function()
