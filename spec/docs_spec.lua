@@ -228,7 +228,7 @@ local function upvalue(fn, wanted)
 end
 
 local connection, errors = require "luphant.connection", require "luphant.errors"
-local transaction, statement = require "luphant.transaction", require "luphant.statement"
+local statement = require "luphant.statement"
 local server, proxy = require "luphant.testing.server", require "luphant.testing.proxy"
 
 -- Page -> how its entries begin -> the table whose functions they are.
@@ -236,7 +236,7 @@ local REFERENCE = {
   ["luphant.md"] = { ["luphant."] = luphant },
   ["connection.md"] = { ["conn:"] = connection.methods },
   ["pool.md"] = { ["db:"] = require("luphant.pool").methods },
-  ["transaction.md"] = { ["tx:"] = upvalue(transaction.run, "metatable").__index },
+  ["transaction.md"] = { ["tx:"] = require("luphant.transaction.methods").methods },
   ["statement.md"] = { ["statement:"] = upvalue(statement.new, "metatable").__index },
   ["errors.md"] = { ["errors."] = errors, ["err:"] = upvalue(errors.metatable.__index, "methods") },
   ["wait.md"] = { ["wait."] = require "luphant.wait" },
@@ -256,6 +256,7 @@ local NOT_PUBLIC = {
   ["conn:values_iterator"] = "what conn:values is made of",
   ["statement:values_iterator"] = "the same",
   ["tx:values_iterator"] = "the same",
+  ["errors.add_method"] = "for rooms of ours",
   ["db:values_iterator"] = "the same",
 }
 

@@ -429,7 +429,11 @@ describe("a transaction", function()
       assert.is_nil(value)
       assert.same({ "closed", "connection" }, { err.kind, err.class })
       assert.not_equal("commit_unknown", err.kind)
-      for i = 1, 3 do assert.equal("closed", after[i][2].kind) end
+      assert.equal("closed", after[1][2].kind)
+      for i = 2, 3 do -- the transaction went with it, and says how
+        assert.same({ "tx_closed", "transaction", "no" }, { after[i][2].kind, after[i][2].class, after[i][2].sent })
+        assert.equal(after[1][2], after[i][2].cause)
+      end
       assert.is_false(cut:is_open())
       assert.is_true(probe.eventually(function() return probe.sessions(pg, NAME) == 1 end))
       assert.equal("", seen())

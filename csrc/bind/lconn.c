@@ -13,6 +13,7 @@
 #include "bind/lrun.h"
 #include "bind/lsession.h"
 #include "bind/lshare.h"
+#include "bind/ltxn.h"
 
 static lconn *lconn_check(lua_State *L) { return lbox_self(L, 1, &lconn_class); }
 
@@ -250,6 +251,7 @@ static const luaL_Reg conn_methods[] = {{"fd", lconn_fd},
                                         {"set_codecs", lconn_set_codecs},
                                         LSESSION_METHODS,
                                         LSHARE_METHODS,
+                                        LTXN_METHODS,
                                         {NULL, NULL}};
 /* Those that read memory Lua does not own while Lua may allocate, or change what is read so. */
 static const lenter_method entered_methods[] = {{"run", lconn_run, false, NULL},
@@ -258,6 +260,8 @@ static const lenter_method entered_methods[] = {{"run", lconn_run, false, NULL},
                                                 {"step", lconn_step, false, NULL},
                                                 {"take", lconn_take, false, NULL},
                                                 {"discard", lconn_discard, false, NULL},
+                                                {"txn_begin", ltxn_begin, false, NULL},
+                                                {"txn_run", ltxn_run, false, NULL},
                                                 {"dial", lconn_dial, false, NULL},
                                                 {"unknown_types", lconn_unknown_types, false, NULL},
                                                 {"next_notice", lsession_next_notice, false, NULL},

@@ -33,7 +33,8 @@ enum {
 };
 enum { LROWS_NAMED, LROWS_ARRAY, LROWS_COLUMNS };
 #define LVERB_OF(code) ((code)&15)
-#define LROWS_OF(code) ((code) >> 4)
+#define LROWS_OF(code) ((code) >> 4 & 15)
+#define LVERB_RIDES 256 /* added to a verb: COMMIT goes with it */
 
 typedef struct lconn {
   lph_conn c;

@@ -2,10 +2,11 @@
  *
  * The Lua side (connection.lua, drive.lua) waits; this side never does - except that under the
  * plain waiter, where the whole program has one thing to wait for, `run` polls inside C and spares
- * the way out and back (wait_blocking).
+ * the way out and back (lrun_wait).
  *
  *   conn:run(code, sql, ...)  -> what the verb returns
  *                             |  PENDING, want      an operation is under way: wait, step, then take
+ *                             |  PENDING, "open"    BEGIN cannot go with it: open the transaction first, then rerun
  *                             |  PENDING, "types"   user types must be looked up first, then rerun
  *                             |  PENDING, "request" `sql` is no text: a table with options, or misuse
  *                             |  nil, err [, "stale"]   "stale": nothing ran and the statement was
@@ -24,6 +25,7 @@
 #include "base/clock.h"
 #include "bind/lerror.h"
 #include "bind/lrows.h"
+#include "core/flight.h"
 
 static const char pending_mark; /* its address is PENDING */
 
@@ -39,7 +41,7 @@ int lrun_push_pending(lua_State *L, const char *what) {
   return 2;
 }
 
-static const char *want_name(lph_want want) {
+const char *lrun_want_name(lph_want want) {
   static const char *const names[] = {"done", "r", "w", "rw"};
   return names[want];
 }
@@ -86,6 +88,7 @@ static bool went_stale(lconn *b) {
   if (!lph_stmt_is_stale(stmt, b->c.op.kind == LPH_OP_PREPARE, e)) return false;
   lph_stmts_distrust(&b->c.stmts, stmt, e->sqlstate);
   if (PQtransactionStatus(b->c.pg) == PQTRANS_IDLE) return true;
+  if (lph_flight_had_begin(&b->c)) return lph_txn_restart(&b->c.txn), true;
   lph_error_put(
     e, LPH_E_HINT,
     "The prepared statement no longer fits the schema, or a pooler moved this session (behind one, connect "
@@ -94,10 +97,21 @@ static bool went_stale(lconn *b) {
   return false;
 }
 
-/* After LPH_FAILED. `sql`: stack slot of the text, or 0. */
-static int push_failure(lua_State *L, lconn *b, int sql) {
-  bool stale = went_stale(b);
-  if (!stale && b->c.state == LPH_IDLE && b->c.op.kind == LPH_OP_PREPARE && b->c.op.stmt != NULL) {
+/* The session has lost the short statements of flights; with BEGIN among them, nothing ran. */
+static bool has_forgotten(const lconn *b) {
+  return b->c.state == LPH_IDLE && strcmp(b->c.error.sqlstate, "26000") == 0 &&
+         PQtransactionStatus(b->c.pg) == PQTRANS_IDLE;
+}
+
+/* After LPH_FAILED. */
+int lrun_push_failure(lua_State *L, lconn *b, int sql) {
+  bool stale = b->c.op.culprit == NULL ? went_stale(b) : has_forgotten(b);
+  if (b->c.op.culprit != NULL) {
+    lua_pushstring(L, b->c.op.culprit);
+    sql = lua_gettop(L);
+  }
+  bool refused = b->c.state == LPH_IDLE && b->c.op.kind == LPH_OP_PREPARE;
+  if (!stale && refused && b->c.op.culprit == NULL && b->c.op.stmt != NULL) {
     lph_stmts_drop(&b->c.stmts, b->c.op.stmt);
     b->c.op.stmt = NULL;
   }
@@ -110,8 +124,7 @@ static int push_failure(lua_State *L, lconn *b, int sql) {
 
 /* ---- waiting inside C (plain waiter only) ----------------------------------------------------------------------- */
 
-/* Steps until the operation ends. > 0: interrupted by the deadline or a signal, still under way. */
-static lph_want wait_blocking(lconn *b, lph_want want) {
+lph_want lrun_wait(lconn *b, lph_want want) {
   while (want > LPH_DONE) {
     struct pollfd p = {lph_conn_fd(&b->c), 0, 0};
     p.events = (short)((want & LPH_WANT_READ ? POLLIN : 0) | (want & LPH_WANT_WRITE ? POLLOUT : 0));
@@ -232,10 +245,10 @@ static int fail(lua_State *L, lconn *b, int sql) { return lerror_push(L, &b->c.e
 
 static int prepare(lua_State *L, lconn *b, lph_stmt *stmt, lph_want *ended) {
   lph_want want = (lph_want)lph_op_prepare(&b->c, stmt);
-  if (want > LPH_DONE && b->blocking) want = wait_blocking(b, want);
+  if (want > LPH_DONE && b->blocking) want = lrun_wait(b, want);
   *ended = want;
-  if (want > LPH_DONE) return lrun_push_pending(L, want_name(want));
-  if (want == LPH_FAILED) return push_failure(L, b, 3);
+  if (want > LPH_DONE) return lrun_push_pending(L, lrun_want_name(want));
+  if (want == LPH_FAILED) return lrun_push_failure(L, b, 3);
   return take_description(b) ? 0 : fail(L, b, 3);
 }
 
@@ -277,15 +290,18 @@ static int run_statement(lua_State *L, lconn *b, bool first) {
   if (LVERB_OF(b->verb) == LVERB_DESCRIBE) return lrows_push_description(L, stmt), 1;
   if (!lrun_encode(L, b, stmt, 4, last - 3))
     return may_have_changed(b, stmt) ? lrun_push_pending(L, "again") : fail(L, b, 3);
+  if (LPH_UNLIKELY(stmt->is_copy && lph_txn_is_pending(&b->c.txn))) return lrun_push_pending(L, "open");
+  b->c.txn.rides = (b->verb & LVERB_RIDES) != 0;
   lph_want want = (lph_want)lph_op_execute(&b->c, stmt, &b->c.params);
+  b->c.txn.rides = false; /* also where there was none: COPY */
   lph_params_shrink(&b->c.params);
-  if (LPH_LIKELY(want > LPH_DONE && b->blocking)) want = wait_blocking(b, want);
-  if (want > LPH_DONE) return lrun_push_pending(L, want_name(want));
-  return want == LPH_FAILED ? push_failure(L, b, 3) : lrun_take_result(L, b);
+  if (LPH_LIKELY(want > LPH_DONE && b->blocking)) want = lrun_wait(b, want);
+  if (want > LPH_DONE) return lrun_push_pending(L, lrun_want_name(want));
+  return want == LPH_FAILED ? lrun_push_failure(L, b, 3) : lrun_take_result(L, b);
 }
 
 /* An operation that has ended is not over while somebody has yet to take its result. */
-static bool is_free(lconn *b) {
+bool lrun_is_free(lconn *b) {
   if (lph_conn_check_idle(&b->c) != LPH_OK) return false;
   if (LPH_LIKELY(!b->untaken && !b->held)) return true;
   lph_error_set(&b->c.error, "busy", "another statement is under way on this connection");
@@ -299,17 +315,32 @@ static void start_clock(lconn *b) {
   if (LPH_UNLIKELY(b->ceiling >= 0)) b->deadline = lph_sooner(b->deadline, b->ceiling);
 }
 
-/* Answers whether a new call may begin. The deadline of one that is under way stays as it is. */
-static bool begin_call(lconn *b) {
-  if (LPH_LIKELY(is_free(b))) return start_clock(b), true;
-  b->has_next_timeout = false; /* it was this call's */
-  return false;
+/* A call that would begin too late, or outside of the transaction it was meant for. */
+static bool must_not_begin(lconn *b) {
+  if (LPH_UNLIKELY(b->ceiling >= 0 && lph_is_past(b->ceiling))) {
+    lph_error_set(&b->c.error, "query_timeout", "the deadline had passed before this statement was sent");
+    return true;
+  }
+  if (LPH_LIKELY(b->c.txn.depth == 0 || !b->c.txn.strayed)) return false;
+  lph_error_set(&b->c.error, "tx_state",
+                "a statement before this one ended the transaction, and nothing more runs in its name");
+  return true;
+}
+
+/* The deadline of a call that is under way stays as it is. */
+bool lrun_begin_call(lconn *b) {
+  if (LPH_UNLIKELY(!lrun_is_free(b) || must_not_begin(b))) {
+    b->has_next_timeout = false; /* it was this call's */
+    return false;
+  }
+  start_clock(b);
+  return true;
 }
 
 static int checked_run(lua_State *L, lconn *b, bool first) {
   int code = (int)luaL_checkinteger(L, 2);
   if (LPH_UNLIKELY(lua_type(L, 3) != LUA_TSTRING)) return lrun_push_pending(L, "request");
-  if (!(first ? begin_call(b) : is_free(b))) return fail(L, b, 3);
+  if (!(first ? lrun_begin_call(b) : lrun_is_free(b))) return fail(L, b, 3);
   b->verb = code;
   return run_statement(L, b, first);
 }
@@ -328,16 +359,18 @@ int lconn_script(lua_State *L) {
   lconn *b = inside(L);
   size_t len;
   const char *sql = luaL_checklstring(L, 2, &len);
-  if (!begin_call(b)) return fail(L, b, 2);
+  if (!lrun_begin_call(b)) return fail(L, b, 2);
   if (strlen(sql) != len) {
     lph_error_set(&b->c.error, "parameter", "the SQL text contains a NUL byte");
     return fail(L, b, 2);
   }
   if (lph_op_check_text(&b->c, len) != LPH_OK) return fail(L, b, 2);
+  if (b->c.txn.depth > 0 && b->c.txn.on_server == 0 && b->c.txn.setting_count > 0)
+    return lrun_push_pending(L, "open");
   lph_want want = (lph_want)lph_op_script(&b->c, sql);
-  if (want > LPH_DONE && b->blocking) want = wait_blocking(b, want);
-  if (want > LPH_DONE) return lrun_push_pending(L, want_name(want));
-  return want == LPH_FAILED ? push_failure(L, b, 2) : push_script(L, b);
+  if (want > LPH_DONE && b->blocking) want = lrun_wait(b, want);
+  if (want > LPH_DONE) return lrun_push_pending(L, lrun_want_name(want));
+  return want == LPH_FAILED ? lrun_push_failure(L, b, 2) : push_script(L, b);
 }
 
 static int push_script(lua_State *L, lconn *b) {
@@ -359,9 +392,9 @@ int lconn_step(lua_State *L) {
   lconn *b = inside(L);
   bool was_busy = b->c.state == LPH_BUSY;
   lph_want want = lph_conn_step(&b->c);
-  if (want == LPH_FAILED) return push_failure(L, b, 0);
+  if (want == LPH_FAILED) return lrun_push_failure(L, b, 0);
   if (want == LPH_DONE && was_busy) b->untaken = !b->c.op.discarding;
-  lua_pushstring(L, want_name(want));
+  lua_pushstring(L, lrun_want_name(want));
   return 1;
 }
 
@@ -375,6 +408,7 @@ int lconn_take(lua_State *L) {
   switch (b->c.op.kind) {
     case LPH_OP_PREPARE: return take_description(b) ? lrun_push_pending(L, "again") : fail(L, b, 0);
     case LPH_OP_SCRIPT: return push_script(L, b);
+    case LPH_OP_CONTROL: return lua_pushboolean(L, 1), 1;
     default: return lrun_take_result(L, b);
   }
 }

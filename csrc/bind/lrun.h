@@ -22,5 +22,12 @@ lph_stmt *lrun_find_stmt(lua_State *L, lconn *b, int sql, int last);
 bool lrun_encode(lua_State *L, lconn *b, lph_stmt *stmt, int first, int given);
 /* What b->verb makes of b->c.op.result, the answer to b->c.op.stmt. */
 int lrun_take_result(lua_State *L, lconn *b);
+/* For those who run something themselves. The first two set the connection's error when they answer false. */
+bool lrun_is_free(lconn *b);
+bool lrun_begin_call(lconn *b); /* also starts the clock of the call */
+/* Steps until the operation ends. > 0: interrupted by the deadline or a signal, still under way. */
+lph_want lrun_wait(lconn *b, lph_want want);
+const char *lrun_want_name(lph_want want);
+int lrun_push_failure(lua_State *L, lconn *b, int sql); /* `sql`: stack slot of the text, or 0 */
 
 #endif

@@ -1,10 +1,9 @@
 /* lsession.c - see lsession.h. SPDX-License-Identifier: MIT */
 #include "bind/lsession.h"
 
-#include <unistd.h>
-
 #include "bind/lconn.h"
 #include "bind/lerror.h"
+#include "base/process.h"
 #include "core/guard.h"
 #include "core/marks.h"
 
@@ -14,14 +13,14 @@ static lconn *check(lua_State *L) { return lbox_self(L, 1, &lconn_class); }
 int lsession_state(lua_State *L) {
   static const char *const names[] = {"closed", "dialing", "idle", "busy", "shared"};
   const lph_conn *c = &check(L)->c;
-  lua_pushstring(L, c->owner == getpid() ? names[c->state] : "forked");
+  lua_pushstring(L, c->owner == lph_process_id() ? names[c->state] : "forked");
   return 1;
 }
 
 /* Facts of a session that is not there are nil. */
 static PGconn *session(lua_State *L) {
   lph_conn *c = &check(L)->c;
-  return c->owner == getpid() ? c->pg : NULL;
+  return c->owner == lph_process_id() ? c->pg : NULL;
 }
 
 /* conn:backend_pid() -> integer | nil */

@@ -1,6 +1,7 @@
 /* conn.c - see conn.h. SPDX-License-Identifier: MIT */
 #include "core/conn.h"
 
+#include <errno.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -101,6 +102,7 @@ void lph_conn_close(lph_conn *c) {
   lph_share_strand(c, NULL);
   c->marks = 0;
   drop_dial(c);
+  lph_txn_lost(&c->txn);
   lph_op_reset(&c->op);
   drop_session(c);
   lph_stmts_forget_names(&c->stmts);
@@ -111,6 +113,7 @@ void lph_conn_clear(lph_conn *c) {
   lph_share_free(c);
   lph_op_free(&c->op);
   lph_stmts_free(&c->stmts);
+  lph_txn_free(&c->txn);
   lph_params_free(&c->params);
   lph_typemap_release(c->types);
   c->types = NULL;
@@ -136,7 +139,13 @@ lph_err lph_conn_look(lph_conn *c) {
   double now = lph_now();
   bool warm = lph_conn_is_warm(c, now);
   c->last_use = now;
-  if (LPH_LIKELY(warm)) return LPH_OK;
+  return LPH_LIKELY(warm) ? LPH_OK : lph_conn_look_hard(c);
+}
+
+lph_err lph_conn_look_hard(lph_conn *c) {
+  char byte;
+  ssize_t n = recv(PQsocket(c->pg), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+  if (LPH_LIKELY(n < 0 && errno == EAGAIN)) return LPH_OK;
   /* Twice: the last words come first, the end of the stream behind them. */
   for (int i = 0; i < 2; i++) {
     bool there = PQconsumeInput(c->pg);

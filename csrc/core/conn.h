@@ -25,6 +25,7 @@
 #include "core/op.h"
 #include "core/params.h"
 #include "core/stmt.h"
+#include "core/txn.h"
 #include "types/type.h"
 
 typedef enum lph_state { LPH_CLOSED, LPH_DIALING, LPH_IDLE, LPH_BUSY, LPH_SHARED } lph_state;
@@ -54,6 +55,7 @@ typedef struct lph_conn {
   struct lph_share
     *share; /* while SHARED, and for the answers that were there when it was closed; else NULL */
   lph_stmts stmts;
+  lph_txn txn;
   lph_params params;
   lph_typemap *types;
   size_t max_result_bytes; /* 0 = no limit */
@@ -90,6 +92,8 @@ lph_err lph_conn_check_idle(lph_conn *c);
  * of a new statement leaves. Fails like lph_conn_lost, with sent "no". Cheap, and nothing at all for a connection
  * that was used a moment ago. */
 lph_err lph_conn_look(lph_conn *c);
+/* The same even for one that was used a moment ago. */
+lph_err lph_conn_look_hard(lph_conn *c);
 /* Was it used so shortly ago (seen from `now`) that it need not be looked at? */
 bool lph_conn_is_warm(const lph_conn *c, double now);
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/conn.h"
+#include "core/flight.h"
 
 bool lph_goodbye_may_ride(const lph_conn *c, bool due) {
   int waiting = c->stmts.goodbye_count;
@@ -19,6 +20,7 @@ bool lph_goodbye_send(lph_conn *c) {
     char sql[LPH_STMT_NAME + 16];
     snprintf(sql, sizeof sql, "DEALLOCATE \"%s\"", s->goodbyes[i]);
     if (!PQsendQueryParams(c->pg, sql, 0, NULL, NULL, NULL, NULL, 0)) return false;
+    if (!lph_flight_add(&c->op, LPH_PART_GOODBYE)) return false;
   }
   return true;
 }

@@ -5,7 +5,8 @@
  * suffer:
  *
  *   behind Parse and Describe, before the same Sync: what was prepared stays whatever happens then
- *   in front of an EXECUTE, with a Sync of their own, once LPH_GOODBYES_DUE of them wait
+ *   in front of an EXECUTE, or of a transaction's first statement, with a Sync of their own, once LPH_GOODBYES_DUE of
+ *   them wait
  *
  * Neither costs a round trip, the first not even a system call. Work that never leaves its transactions gets no chance to
  * send any: at LPH_GOODBYES_MAX new statements stay unnamed (stmt.c), so the server is left with a bounded number.

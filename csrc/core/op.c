@@ -1,4 +1,4 @@
-/* op.c - see op.h.
+/* op.c - see op.h. What comes back; what is sent is in launch.c.
  *
  * Reading and writing follow libpq's rules for asynchronous use: while bytes are unsent wait for
  * readable or writable and read before writing again (two full buffers would wait for each other);
@@ -11,6 +11,7 @@
 
 #include "base/mem.h"
 #include "core/conn.h"
+#include "core/flight.h"
 #include "core/goodbye.h"
 #include "core/marks.h"
 #include "core/outcome.h"
@@ -30,13 +31,16 @@ void lph_op_reset(lph_op *op) {
   PGresult **results = op->results;
   int room = op->result_room;
   lph_error failure = op->failure;
-  *op = (lph_op){.results = results, .result_room = room, .failure = failure};
+  lph_buf parts = op->parts;
+  parts.len = 0;
+  *op = (lph_op){.results = results, .result_room = room, .failure = failure, .parts = parts};
   if (lph_error_is_set(&op->failure)) lph_error_clear(&op->failure);
 }
 
 void lph_op_free(lph_op *op) {
   lph_op_reset(op);
   lph_free(op->results);
+  lph_buf_free(&op->parts);
   lph_error_free(&op->failure);
   *op = (lph_op){0};
 }
@@ -61,113 +65,11 @@ static bool make_place(lph_op *op) {
 /* The first failure counts; what comes later is usually its consequence. */
 static lph_error *failure_slot(lph_op *op) { return lph_error_is_set(&op->failure) ? NULL : &op->failure; }
 
-/* ---- starting -------------------------------------------------------------------------------------- */
-
-/* A failure from here on is not the last operation's. */
-static bool may_begin(lph_conn *c) {
-  if (lph_conn_check_idle(c) != LPH_OK) return false;
-  lph_op_reset(&c->op);
-  return lph_conn_look(c) == LPH_OK;
-}
-
-static lph_want begin(lph_conn *c, lph_op_kind kind, struct lph_stmt *stmt) {
-  c->op.kind = kind;
-  c->op.stmt = stmt;
-  c->op.unflushed = true;
-  c->state = LPH_BUSY;
-  return LPH_DONE;
-}
-
-static lph_want flush(lph_conn *c) {
+int lph_op_flush(lph_conn *c) {
   int rc = PQflush(c->pg);
   if (rc < 0 && PQstatus(c->pg) == CONNECTION_BAD) return lph_conn_lost(c, LPH_SENT_MAYBE);
   c->op.unflushed = rc > 0;
   return rc > 0 ? LPH_WANT_RW : LPH_WANT_READ;
-}
-
-/* A PQsend... function answered 0: nothing of it was sent. */
-static lph_want refuse(lph_conn *c) {
-  if (PQstatus(c->pg) == CONNECTION_BAD) return lph_conn_lost(c, LPH_SENT_NO);
-  lph_outcome_refused(c->pg, &c->error);
-  lph_conn_close(c); /* half a flight may wait in libpq's buffer: not provably in order */
-  return LPH_FAILED;
-}
-
-#define MESSAGE_MAX 0x3fffffff /* PQ_LARGE_MESSAGE_LIMIT of the server: 1 GB - 1 */
-
-static lph_err too_long(lph_conn *c, const char *what, size_t len) {
-  return lph_error_set(&c->error, "parameter", "%s %zu bytes; PostgreSQL takes messages of less than 1 GB",
-                       what, len);
-}
-
-lph_err lph_op_check_text(lph_conn *c, size_t len) {
-  /* Beside the text a Parse message has a name, and four bytes for each parameter. */
-  if (LPH_LIKELY(len <= MESSAGE_MAX - LPH_STMT_NAME - 4 * (size_t)LPH_PARAMS_MAX - 16)) return LPH_OK;
-  return too_long(c, "the SQL text has", len);
-}
-
-/* Bind: two names, and for each parameter its format (2 bytes) and length (4). */
-lph_err lph_op_check_params(lph_conn *c, const lph_params *p) {
-  if (LPH_LIKELY(p->bytes <= MESSAGE_MAX - LPH_STMT_NAME - 6 * (size_t)LPH_PARAMS_MAX - 16)) return LPH_OK;
-  return too_long(c, "the parameters have", p->bytes);
-}
-
-static int send_execute(lph_conn *c, const lph_stmt *stmt, const lph_params *p) {
-  return stmt->name[0] != '\0'
-           ? PQsendQueryPrepared(c->pg, stmt->name, p->count, p->values, p->lengths, p->formats, stmt->binary)
-           : PQsendQueryParams(c->pg, stmt->sql, p->count, stmt->param_oids, p->values, p->lengths,
-                               p->formats, stmt->binary);
-}
-
-/* From here to the end of the operation libpq is in pipeline mode. */
-static bool begin_flight(lph_conn *c) {
-  c->op.piped = PQenterPipelineMode(c->pg);
-  return c->op.piped;
-}
-
-static bool send_sync(lph_conn *c) {
-  c->op.syncs_left++;
-  return PQpipelineSync(c->pg);
-}
-
-int lph_op_execute(lph_conn *c, struct lph_stmt *stmt, const struct lph_params *p) {
-  if (!may_begin(c)) return LPH_FAILED;
-  begin(c, LPH_OP_EXECUTE, stmt);
-  c->marks |= stmt->marks;
-  c->op.moves_names = stmt->moves_names;
-  bool sent;
-  if (LPH_UNLIKELY(lph_goodbye_may_ride(c, true)) && !stmt->is_copy) { /* COPY is not for pipelines */
-    sent = begin_flight(c) && lph_goodbye_send(c) && send_sync(c) && send_execute(c, stmt, p) && send_sync(c);
-  } else {
-    sent = send_execute(c, stmt, p);
-  }
-  return LPH_LIKELY(sent) ? (int)flush(c) : (int)refuse(c);
-}
-
-int lph_op_script(lph_conn *c, const char *sql) {
-  if (!may_begin(c)) return LPH_FAILED;
-  begin(c, LPH_OP_SCRIPT, NULL);
-  unsigned marks = lph_marks_of((lph_bytes){sql, strlen(sql)}, NULL);
-  c->op.moves_names = (marks & LPH_MARK_NAMES) != 0;
-  c->marks |= lph_marks_left(marks);
-  return PQsendQuery(c->pg, sql) ? (int)flush(c) : (int)refuse(c);
-}
-
-int lph_op_prepare(lph_conn *c, struct lph_stmt *stmt) {
-  if (!may_begin(c)) return LPH_FAILED;
-  if (stmt->name[0] != '\0' || !c->stmts.unnamed) {
-    if (lph_stmts_rename(&c->stmts, stmt) != LPH_OK) {
-      lph_error_oom(&c->error);
-      return LPH_FAILED;
-    }
-  }
-  begin(c, LPH_OP_PREPARE, stmt);
-  stmt->over_temp = (c->marks & LPH_MARK_TEMP) != 0;
-  bool goodbyes = lph_goodbye_may_ride(c, false);
-  bool sent = begin_flight(c) &&
-              PQsendPrepare(c->pg, stmt->name, stmt->sql, stmt->forced_count, stmt->forced) &&
-              PQsendDescribePrepared(c->pg, stmt->name) && (!goodbyes || lph_goodbye_send(c)) && send_sync(c);
-  return sent ? (int)flush(c) : (int)refuse(c);
 }
 
 /* ---- receiving --------------------------------------------------------------------------------------- */
@@ -189,11 +91,17 @@ static void refuse_copy(lph_conn *c) {
 
 /* What the statement cache and the map of user types learn from a command tag. A type that was altered is looked
  * up anew; which one it was the tag does not tell. */
-static void observe(lph_conn *c, const char *tag) {
+static void observe_names(lph_conn *c, const char *tag) {
   bool in_transaction = PQtransactionStatus(c->pg) != PQTRANS_IDLE;
   bool moved = (c->marks & LPH_MARK_NAMES) != 0 || (c->marks & LPH_MARKS_DOUBT) == LPH_MARKS_DOUBT;
   if (lph_stmts_observe(&c->stmts, c->op.moves_names, moved, tag, in_transaction))
     lph_typemap_doubt(c->types);
+}
+
+static void observe(lph_conn *c, const char *tag) {
+  const char *text = c->op.stmt != NULL ? c->op.stmt->sql : c->op.speaks_of_chain ? "chain" : NULL;
+  lph_txn_observe(&c->txn, tag, text);
+  observe_names(c, tag);
 }
 
 static void set_too_big(lph_conn *c, lph_error *e) {
@@ -212,27 +120,97 @@ static bool fits(lph_conn *c, const PGresult *res) {
   return false;
 }
 
-/* Does the answer belong to a goodbye? In a PREPARE they come behind Parse and Describe, else in a segment in front. */
-static bool is_goodbye(lph_op *op, ExecStatusType status) {
-  if (!op->piped || status == PGRES_PIPELINE_SYNC) return false;
-  return op->kind == LPH_OP_PREPARE ? ++op->answers > 2 : op->syncs_left > 1;
+/* What a script or a statement was answered; false: nobody keeps it. */
+static bool keep_answer(lph_conn *c, const PGresult *res) {
+  lph_op *op = &c->op;
+  if (op->discarding) return false;
+  if (op->kind != LPH_OP_SCRIPT) return fits(c, res);
+  if (!make_place(op)) {
+    if (failure_slot(op) != NULL) {
+      lph_error_oom(&op->failure);
+      op->failure.sent = LPH_SENT_YES;
+    }
+    return false;
+  }
+  return fits(c, res);
 }
 
-/* Is there a place for the result of something that went well? */
-static bool wants(lph_op *op) {
-  if (op->discarding) return false;
-  if (op->kind == LPH_OP_PREPARE) return op->answers == 2; /* Describe's */
-  if (op->kind != LPH_OP_SCRIPT || make_place(op)) return true;
-  if (failure_slot(op) != NULL) {
-    lph_error_oom(&op->failure);
-    op->failure.sent = LPH_SENT_YES;
+/* A result of the statement itself, or of a script; false: not kept. */
+static bool receive_main(lph_conn *c, PGresult *res) {
+  switch (PQresultStatus(res)) {
+    case PGRES_TUPLES_OK:
+    case PGRES_COMMAND_OK: observe(c, PQcmdStatus(res)); return keep_answer(c, res);
+    case PGRES_EMPTY_QUERY: return keep_answer(c, res);
+    case PGRES_PIPELINE_ABORTED: return false;
+    default: note_failure(c, res); return false;
   }
+}
+
+static void receive_control(lph_conn *c, const PGresult *res) {
+  ExecStatusType status = PQresultStatus(res);
+  if (status != PGRES_COMMAND_OK) {
+    note_failure(c, res);
+    return;
+  }
+  observe_names(c, PQcmdStatus((PGresult *)res));
+  if (c->op.control == LPH_CONTROL_COMMIT) lph_txn_commit_answered(&c->txn, PQcmdStatus((PGresult *)res));
+}
+
+/* A result of one part of a flight; true: it is the one that is kept. */
+static bool receive_part(lph_conn *c, int part, const PGresult *res) {
+  ExecStatusType status = PQresultStatus(res);
+  bool ok = status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK;
+  if (part == LPH_PART_DESCRIBE && ok) return !c->op.discarding;
+  if (part == LPH_PART_GOODBYE) {
+    lph_goodbye_answer(c, res);
+    return false;
+  }
+  if (part == LPH_PART_PARSE || part == LPH_PART_DESCRIBE) {
+    if (!ok && status != PGRES_PIPELINE_ABORTED) note_failure(c, res);
+    return false;
+  }
+  lph_flight_receive(c, part, res);
+  if (!ok && status != PGRES_PIPELINE_ABORTED) note_failure(c, res);
   return false;
 }
 
-static void keep(lph_conn *c, PGresult *res) {
+/* Which part of a flight the next result is; of a script, whether it is one of the steps ahead of its text. */
+static int part_of(lph_op *op, const PGresult *res) {
+  if (LPH_LIKELY(op->parts.len == 0)) return LPH_PART_MAIN;
+  if (op->piped) return lph_flight_next(op);
+  bool step = op->part < op->parts.len && PQresultStatus(res) == PGRES_COMMAND_OK;
+  return step ? lph_flight_next(op) : LPH_PART_MAIN;
+}
+
+/* Answers false when it was no offer to copy. A server that lies can make one to anything. */
+static bool refused_copy(lph_conn *c, ExecStatusType status) {
+  if (LPH_LIKELY(status != PGRES_COPY_IN && status != PGRES_COPY_OUT && status != PGRES_COPY_BOTH))
+    return false;
+  refuse_copy(c);
+  if (status == PGRES_COPY_OUT) {
+    c->op.copy_out = true;
+  } else {
+    PQputCopyEnd(c->pg, "this verb does not do COPY");
+    c->op.unflushed = true;
+  }
+  return true;
+}
+
+/* One result that PQgetResult gave; takes it over. */
+static void receive(lph_conn *c, PGresult *res) {
   lph_op *op = &c->op;
-  if (!wants(op) || !fits(c, res)) {
+  bool keep = false;
+  if (PQresultStatus(res) == PGRES_PIPELINE_SYNC) {
+    op->syncs_left--;
+  } else if (refused_copy(c, PQresultStatus(res))) {
+    keep = false;
+  } else if (op->kind == LPH_OP_CONTROL && !op->piped) {
+    receive_control(c, res);
+  } else {
+    int part = part_of(op, res);
+    keep = LPH_LIKELY(part == LPH_PART_MAIN) ? receive_main(c, res) : receive_part(c, part, res);
+  }
+  if (!keep) {
     PQclear(res);
   } else if (op->kind == LPH_OP_SCRIPT) {
     op->results[op->result_count++] = res;
@@ -240,39 +218,6 @@ static void keep(lph_conn *c, PGresult *res) {
     PQclear(op->result);
     op->result = res;
   }
-}
-
-/* One result that PQgetResult gave; takes it over. */
-static void receive(lph_conn *c, PGresult *res) {
-  lph_op *op = &c->op;
-  ExecStatusType status = PQresultStatus(res);
-  if (LPH_UNLIKELY(is_goodbye(op, status))) {
-    lph_goodbye_answer(c, res);
-    PQclear(res);
-    return;
-  }
-  switch (status) {
-    case PGRES_TUPLES_OK:
-    case PGRES_COMMAND_OK:
-      if (op->kind != LPH_OP_PREPARE) observe(c, PQcmdStatus(res));
-      keep(c, res);
-      return;
-    case PGRES_EMPTY_QUERY: keep(c, res); return;
-    case PGRES_COPY_IN:
-    case PGRES_COPY_BOTH:
-      refuse_copy(c);
-      PQputCopyEnd(c->pg, "this verb does not do COPY");
-      op->unflushed = true;
-      break;
-    case PGRES_COPY_OUT:
-      refuse_copy(c);
-      op->copy_out = true;
-      break;
-    case PGRES_PIPELINE_SYNC: op->syncs_left--; break;
-    case PGRES_PIPELINE_ABORTED: break;
-    default: note_failure(c, res); break;
-  }
-  PQclear(res);
 }
 
 /* Reads away COPY OUT data nobody asked for. False: more has to arrive first. */
@@ -295,19 +240,38 @@ static lph_want finish(lph_conn *c) {
     return LPH_FAILED;
   }
   c->state = LPH_IDLE;
-  if (PQtransactionStatus(c->pg) == PQTRANS_IDLE) c->stmts.ddl_in_transaction = false;
+  bool outside = PQtransactionStatus(c->pg) == PQTRANS_IDLE;
+  if (outside) c->stmts.ddl_in_transaction = false;
+  if (op->kind == LPH_OP_CONTROL && op->control == LPH_CONTROL_UNDO && !lph_error_is_set(&op->failure))
+    lph_txn_undone(&c->txn);
+  lph_txn_settle(&c->txn, outside);
   if (c->max_result_bytes != 0 && op->memory > c->max_result_bytes && failure_slot(op) != NULL)
     set_too_big(c, &op->failure);
   if (LPH_LIKELY(!lph_error_is_set(&op->failure))) return LPH_DONE;
+  if (op->failure.position > op->ahead_characters) op->failure.position -= op->ahead_characters;
   lph_error_copy(&c->error, &op->failure);
   drop_results(op);
   return op->discarding ? LPH_DONE : LPH_FAILED;
+}
+
+/* All answers were there, COMMIT's among them; only the word that the server is ready is missing. */
+static lph_want end_committed(lph_conn *c) {
+  lph_op ended = c->op;
+  c->op.result = NULL;
+  lph_conn_close(c);
+  c->op.kind = ended.kind;
+  c->op.stmt = ended.stmt;
+  c->op.result = ended.result;
+  return LPH_DONE;
 }
 
 /* The session broke under the operation. What the server said before it went tells more than what
  * libpq noticed afterwards. */
 static lph_want broken(lph_conn *c) {
   lph_error *said = &c->op.failure;
+  bool committed = c->txn.depth > 0 && c->txn.outcome == LPH_TXN_COMMITTED;
+  if (committed && said->sqlstate[0] == '\0' && (c->op.kind == LPH_OP_CONTROL || c->op.result != NULL))
+    return end_committed(c);
   if (said->sqlstate[0] == '\0') return lph_conn_lost(c, LPH_SENT_MAYBE);
   lph_error_copy(&c->error, said);
   c->error.sent = LPH_SENT_MAYBE; /* it may have been too late for the statement, or too early */
@@ -329,7 +293,7 @@ static lph_want collect(lph_conn *c) {
     }
     receive(c, res);
     if (op->piped && op->syncs_left == 0) return finish(c);
-    if (op->unflushed && flush(c) == LPH_FAILED) return LPH_FAILED;
+    if (op->unflushed && lph_op_flush(c) == LPH_FAILED) return LPH_FAILED;
   }
 }
 
@@ -382,7 +346,7 @@ int lph_op_step(lph_conn *c) {
   for (;;) {
     /* Reading first: a server that cannot get rid of its answer does not take our bytes. */
     if (!lph_op_consume(c)) return broken(c);
-    if (c->op.unflushed && flush(c) == LPH_FAILED) return LPH_FAILED;
+    if (c->op.unflushed && lph_op_flush(c) == LPH_FAILED) return LPH_FAILED;
     lph_want want = collect(c);
     lph_conn_drop_notifications(c);
     /* TLS may hold decrypted bytes that no poll will ever report. */

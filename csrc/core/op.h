@@ -3,6 +3,9 @@
  *   PREPARE  Parse, Describe, [DEALLOCATE old]*, Sync in one flight (pipeline mode)
  *   EXECUTE  Bind, Execute, Sync of a described statement; now and then [DEALLOCATE old]*, Sync in front of it
  *   SCRIPT   one simple Query message with any number of statements
+ *   CONTROL  one simple Query message that ends a transaction or a savepoint of ours (txn.h)
+ *
+ * PREPARE and EXECUTE take along what the transaction has to say (flight.h), SCRIPT in front of its text.
  *
  * Each `lph_op_...` start function sends what the socket takes at once and answers what is needed
  * next, like lph_conn_step. On LPH_FAILED see conn.h.
@@ -13,13 +16,28 @@
 
 #include <libpq-fe.h>
 
+#include "base/buf.h"
 #include "base/error.h"
 
 struct lph_conn;
 struct lph_stmt;
 struct lph_params;
 
-typedef enum lph_op_kind { LPH_OP_NONE, LPH_OP_PREPARE, LPH_OP_EXECUTE, LPH_OP_SCRIPT } lph_op_kind;
+typedef enum lph_op_kind {
+  LPH_OP_NONE,
+  LPH_OP_PREPARE,
+  LPH_OP_EXECUTE,
+  LPH_OP_SCRIPT,
+  LPH_OP_CONTROL
+} lph_op_kind;
+
+/* What an LPH_OP_CONTROL does. */
+typedef enum lph_control {
+  LPH_CONTROL_OPEN, /* what the transaction has to say, without a statement */
+  LPH_CONTROL_ID,   /* asks for its id */
+  LPH_CONTROL_UNDO, /* rolls its innermost level back */
+  LPH_CONTROL_COMMIT,
+} lph_control;
 
 typedef struct lph_op {
   lph_op_kind kind;
@@ -27,9 +45,16 @@ typedef struct lph_op {
   bool discarding;       /* nobody wants the answer: read it and throw it away */
   bool copy_out;         /* a refused COPY TO STDOUT whose data has to be read away */
   bool moves_names;      /* the text may change what names mean */
-  bool piped;            /* in pipeline mode */
+  bool piped;            /* in pipeline mode: the answers belong to `parts` */
+  bool out_of_memory;    /* of a start function that failed */
+  bool speaks_of_chain;  /* SCRIPT: see lph_txn_observe */
+  lph_control control;   /* CONTROL */
+  int steps_ahead;       /* SCRIPT: statements of the transaction in front of its text */
+  int ahead_characters;  /* and how long they are */
   int syncs_left;        /* Sync points not yet answered */
-  int answers;           /* PREPARE: replies seen: Parse, Describe, goodbyes */
+  size_t part;           /* the next answer belongs to this one of `parts` */
+  lph_buf parts;         /* one byte each: lph_part */
+  const char *culprit;   /* not the statement failed but this command of its flight */
   size_t received;       /* bytes taken from the socket; since lph_op_discard, if there was one */
   size_t memory;         /* what the results take; both are only counted under max_result_bytes */
   struct lph_stmt *stmt; /* PREPARE, EXECUTE */
@@ -48,8 +73,11 @@ lph_err lph_op_check_params(struct lph_conn *c, const struct lph_params *params)
 int lph_op_prepare(struct lph_conn *c, struct lph_stmt *stmt);
 int lph_op_execute(struct lph_conn *c, struct lph_stmt *stmt, const struct lph_params *params);
 int lph_op_script(struct lph_conn *c, const char *sql);
+/* Of the transaction of this connection. LPH_DONE at once where nothing has to be sent. */
+int lph_op_control(struct lph_conn *c, lph_control what);
 
-int lph_op_step(struct lph_conn *c); /* lph_want; for lph_conn_step */
+int lph_op_step(struct lph_conn *c);  /* lph_want; for lph_conn_step */
+int lph_op_flush(struct lph_conn *c); /* LPH_FAILED or what is needed next */
 
 /* The caller has given up: later steps drop what comes in. LPH_DONE then means "in order again". */
 void lph_op_discard(struct lph_conn *c);

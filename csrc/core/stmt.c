@@ -153,6 +153,7 @@ static void make_prefix(lph_stmts *s) {
   if (getentropy(random, sizeof random) != 0) memset(random, (int)getpid(), sizeof random);
   for (size_t i = 0; i < sizeof random; i++) s->prefix[i] = digits[random[i] % 32];
   s->prefix[0] = 'l';
+  s->helpers = 0;
   s->prefix[sizeof random] = '\0';
 }
 
@@ -370,6 +371,7 @@ void lph_stmts_forget_names(lph_stmts *s) {
   for (lph_lru_entry *e = lph_lru_next(&s->lru, NULL); e != NULL; e = lph_lru_next(&s->lru, e))
     ((lph_stmt *)e)->on_server = ((lph_stmt *)e)->described = false;
   s->goodbye_count = 0;
+  s->helpers = 0;
 }
 
 static bool begins(const char *tag, const char *word) { return strncmp(tag, word, strlen(word)) == 0; }

@@ -69,7 +69,8 @@ typedef struct lph_stmts {
   bool went_around; /* serials have been given out before */
   char prefix[12];
   unsigned next_name;
-  bool unnamed; /* pooler mode */
+  bool unnamed;     /* pooler mode */
+  unsigned helpers; /* bits: which of the short commands of flight.c are prepared in the session */
   lph_format_choice format;
   char (*goodbyes)[LPH_STMT_NAME]; /* to be deallocated */
   int goodbye_count, goodbye_room;

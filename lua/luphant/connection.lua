@@ -17,10 +17,13 @@ local statement = require "luphant.statement"
 local transaction = require "luphant.transaction"
 local types = require "luphant.types"
 
+require "luphant.transaction.resolve" -- gives errors their method
+
 local PENDING = core.PENDING
 
 -- Verb numbers of the core (lconn.h); the row style is added sixteenfold.
 local QUERY, ONE, OPT, VALUE, COLUMN, EXECUTE, VALUES, DESCRIBE = 0, 1, 2, 3, 4, 5, 6, 7
+local RIDES = 256 -- COMMIT goes with it
 local STYLES = request.styles
 
 ---@class luphant.connection
@@ -86,7 +89,7 @@ end
 
 -- A call that did not end in one go. `result, err, more` are what the core answered; see lconn.c.
 function complete(self, code, result, err, more, sql, ...)
-  if err == "request" then return run_request(self, code % 16, sql, ...) end
+  if err == "request" then return run_request(self, code, sql, ...) end
   local box, retried = self.box, false
   while true do
     if result == PENDING and err == "types" then
@@ -96,6 +99,11 @@ function complete(self, code, result, err, more, sql, ...)
       else
         result, err = nil, why
       end
+    elseif result == PENDING and err == "open" then
+      local ok
+      ok, err = transaction.open(self)
+      result = nil
+      if ok then result, err, more = box:rerun(code, sql, ...) end
     elseif result == PENDING and err == "again" then
       result, err, more = box:rerun(code, sql, ...)
     elseif result == PENDING then
@@ -122,6 +130,14 @@ end
 
 connection.complete = complete
 
+--- conn:query with COMMIT in the same flight, for a transaction; a plain call, its outcome is in the core.
+local function query_and_commit(self, sql, ...)
+  local code = QUERY + self.style + RIDES
+  local result, err, more = self.box:run(code, sql, ...)
+  if err == nil and more == nil then return result end
+  return complete(self, code, result, err, more, sql, ...)
+end
+
 --- A verb by its number, for the pool, which has the same verbs.
 ---@param code integer
 ---@param sql string|table
@@ -135,9 +151,9 @@ end
 function connection.style(settings) return STYLES[settings.rows] end
 
 -- conn:query({ "select ...", rows = "array", timeout = 2 }, ...): the options of one call.
-function run_request(self, verb, value, ...)
+function run_request(self, code, value, ...)
   local read = request.read(value)
-  local code = verb + (read.style or self.style)
+  code = code % 16 + (read.style or self.style) + (code >= RIDES and RIDES or 0)
   if read.has_timeout then self.box:set_timeout(read.timeout) end
   local result, err, more = self.box:run(code, read.sql, ...)
   return complete(self, code, result, err, more, read.sql, ...)
@@ -155,6 +171,7 @@ local function define(name, verb)
     if err == nil and more == nil then return result end
     return complete(self, code, result, err, more, sql, ...)
   end
+  transaction.define(name, verb, complete)
   statement.define(name, function(self, ...)
     local conn, sql = self.conn, self.sql
     local code = verb + conn.style
@@ -235,6 +252,10 @@ function methods:script(text)
   if type(text) ~= "string" then args.misuse("SQL text expected, got " .. args.show(text)) end
   local box = self.box
   local result, err, more = box:script(text)
+  if result == PENDING and err == "open" then
+    result, err = transaction.open(self)
+    if result then result, err, more = box:script(text) end
+  end
   if more == "unread" then abandon(self, err) end
   if result == PENDING then
     local ok
@@ -249,6 +270,8 @@ function methods:script(text)
 end
 
 methods.transaction = transaction.run
+methods.begin = transaction.begin
+transaction.serve(deliver_notices, query_and_commit)
 
 ---------------------------------------------------------------------------------------- the session
 

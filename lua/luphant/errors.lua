@@ -38,7 +38,10 @@ local concat = table.concat
 ---@field retryable? boolean
 ---@field traceback? string
 ---@field cause? any            what led to this error
----@field attempts? table[]     { host, address, port, kind, message } for each address that was tried
+---@field attempts? table[]|integer  { host, address, port, kind, message } for each address that was tried; of a
+---transaction with `retry`: how often it was tried
+---@field causes? any[]         what the earlier attempts of a transaction failed with
+---@field xid? string           commit_unknown: the transaction's id
 ---@field backend_pid? integer
 ---@field host? string
 ---@field port? string|integer
@@ -105,6 +108,13 @@ function errors.is(err, ...)
 end
 methods.is = errors.is
 
+--- A method that another room gives to all errors: `fn(err, ...)`.
+---@param name string
+---@param fn function
+function errors.add_method(name, fn)
+  methods[name] = fn
+end
+
 --- The kinds luphant itself makes. Errors of the server carry the condition names of PostgreSQL's
 --- appendix "Error Codes" instead.
 ---@return { kind: string, class: string, retryable: boolean, meaning: string }[]
@@ -144,7 +154,8 @@ function errors.redact(subject, secret)
       local text = rawget(err, field)
       if type(text) == "string" then err[field] = redact.secret(text, secret) end
     end
-    for _, attempt in ipairs(rawget(err, "attempts") or {}) do
+    local attempts = rawget(err, "attempts") -- of a transaction: how many there were
+    for _, attempt in ipairs(type(attempts) == "table" and attempts or {}) do
       if type(attempt.message) == "string" then
         attempt.message = redact.secret(attempt.message, secret)
       end

@@ -67,8 +67,16 @@ return {
     meaning = "An allocation failed in this program or in the server." },
   { kind = "tx_state", class = "transaction", retryable = false,
     meaning = "The transaction was ended, or failed, outside the verbs that `transaction` looks after." },
+  { kind = "tx_closed", class = "transaction", retryable = false,
+    meaning = "The session of the transaction is gone, and the transaction with it. Nothing was sent; "
+      .. "`err.cause` is how the session ended." },
   { kind = "commit_unknown", class = "transaction", retryable = false,
-    meaning = "The connection was lost during COMMIT: the transaction may or may not have been committed." },
+    meaning = "The connection was lost during COMMIT: the transaction may or may not have been "
+      .. "committed. `err:resolve(conn)` asks the server." },
+  { kind = "commit_unresolved", class = "transaction", retryable = false,
+    meaning = "What became of a transaction cannot be told: its id is not known, because nothing was "
+      .. "written in it or COMMIT went with its first statement, or the server has forgotten how it "
+      .. "ended." },
   { kind = "pool_timeout", class = "pool", retryable = true,
     meaning = "No connection became free within acquire_timeout. The message says who holds them and "
       .. "what the last attempt to connect came to; `err.pool` has the figures." },

@@ -62,6 +62,7 @@ settings.connection = {
   -- Surroundings.
   waiter = { type = { "string", "table" } },
   on_notice = { type = "function" },
+  on_hook_error = { type = "function" },  -- (err, where): what a hook raised that nobody can catch any more
   plaintext_password = one_of({ "verified", "allow" }, "verified"),
 }
 

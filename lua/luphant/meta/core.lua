@@ -289,6 +289,44 @@ function conn:tls() end
 ---@return "idle"|"active"|"intrans"|"inerror"|"unknown"
 function conn:transaction_status() end
 
+--- false: one is open already, perhaps begun by hand
+---@param mode integer
+---@return true|false|nil
+---@return nil|luphant.error
+function conn:txn_begin(mode) end
+
+--- nobody is interested in this transaction any more
+function conn:txn_end() end
+
+--- as far as the server has told it, and its process id
+---@return string|nil
+---@return nil|integer
+function conn:txn_id() end
+
+--- one more savepoint
+function conn:txn_nest() end
+
+--- the innermost savepoint has done its work
+function conn:txn_release() end
+
+--- false: COMMIT was not sent
+---@param code integer
+---@param seconds? number
+---@return true|lightuserdata|nil|false
+---@return nil|"r"|"w"|"rw"|luphant.error|string
+function conn:txn_run(code, seconds) end
+
+--- for the length of the transaction, goes with BEGIN
+---@param name string
+---@param text string
+function conn:txn_set(name, text) end
+
+--- how it ended ("open": it has not), does the server have its BEGIN, has
+---@return string
+---@return boolean
+---@return boolean
+function conn:txn_state() end
+
 --- of the statement that waits for types, right after run said so
 ---@return table
 function conn:unknown_types() end

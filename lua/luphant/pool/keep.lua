@@ -39,6 +39,7 @@ local function after_release(pool, session, at)
 end
 
 local function leave_transaction(session)
+  session.box:txn_end() -- also one whose BEGIN was never sent
   local status = session.box:transaction_status()
   if status == "idle" then return true end
   return (session:script "rollback") ~= nil
