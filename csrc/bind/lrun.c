@@ -80,6 +80,14 @@ void lconn_cell(lua_State *L, lconn *b, int box, bool binary, lcell *x) {
   }
 }
 
+static void hint_at_lost_statement(lph_error *e) {
+  lph_error_put(
+    e, LPH_E_HINT,
+    "The prepared statement no longer fits the schema, or a pooler moved this session (behind one, connect "
+    "with pooler = \"transaction\"). It could not be prepared anew inside the failed transaction: roll back "
+    "and run the transaction again.");
+}
+
 /* A cached statement the server has no use for any more, in a state where nothing was lost by it? */
 static bool went_stale(lconn *b) {
   lph_error *e = &b->c.error;
@@ -89,18 +97,16 @@ static bool went_stale(lconn *b) {
   lph_stmts_distrust(&b->c.stmts, stmt, e->sqlstate);
   if (PQtransactionStatus(b->c.pg) == PQTRANS_IDLE) return true;
   if (lph_flight_had_begin(&b->c)) return lph_txn_restart(&b->c.txn), true;
-  lph_error_put(
-    e, LPH_E_HINT,
-    "The prepared statement no longer fits the schema, or a pooler moved this session (behind one, connect "
-    "with pooler = \"transaction\"). It could not be prepared anew inside the failed transaction: roll back "
-    "and run the transaction again.");
+  hint_at_lost_statement(e);
   return false;
 }
 
 /* The session has lost the short statements of flights; with BEGIN among them, nothing ran. */
-static bool has_forgotten(const lconn *b) {
-  return b->c.state == LPH_IDLE && strcmp(b->c.error.sqlstate, "26000") == 0 &&
-         PQtransactionStatus(b->c.pg) == PQTRANS_IDLE;
+static bool has_forgotten(lconn *b) {
+  if (b->c.state != LPH_IDLE || strcmp(b->c.error.sqlstate, "26000") != 0) return false;
+  if (PQtransactionStatus(b->c.pg) == PQTRANS_IDLE) return true;
+  hint_at_lost_statement(&b->c.error);
+  return false;
 }
 
 /* After LPH_FAILED. */

@@ -36,7 +36,13 @@ ordeal.family("behind PgBouncer in transaction mode", { server = start, missing 
     assert(pooler:psql("deallocate all", world.server.database))
     assert.equal(2, a:query_value("select $1::int", 2))
     assert(pooler:psql("deallocate all", world.server.database))
-    local value, err = a:transaction(function(tx) return tx:query_value("select $1::int", 3) end)
+    -- Nothing has run in a transaction when its first statement begins: that one is healed as well.
+    assert.equal(3, a:transaction(function(tx) return tx:query_value("select $1::int", 3) end))
+    local value, err = a:transaction(function(tx)
+      assert(tx:query_value("select $1::int", 3))
+      tx:execute "do $$ begin execute 'deallocate all'; end $$"
+      return tx:query_value("select $1::int", 3)
+    end)
     assert.is_nil(value)
     assert.equal("26000", err.sqlstate)
     assert.matches('pooler = "transaction"', tostring(err), 1, true)
