@@ -74,6 +74,7 @@ static void drop_session(lph_conn *c) {
   PGconn *pg = c->pg;
   c->pg = NULL;
   c->ssl = NULL;
+  lph_sip_close(&c->sip);
   if (pg == NULL) return;
   if (!lph_conn_is_foreign(c)) {
     PQfinish(pg);

@@ -24,6 +24,7 @@
 #include "core/dial.h"
 #include "core/op.h"
 #include "core/params.h"
+#include "core/sip.h"
 #include "core/stmt.h"
 #include "core/txn.h"
 #include "types/type.h"
@@ -59,6 +60,7 @@ typedef struct lph_conn {
   lph_params params;
   lph_typemap *types;
   size_t max_result_bytes; /* 0 = no limit */
+  lph_sip sip;             /* how we read when there is one */
   double last_use;         /* when the last operation began */
   bool let_go;             /* its last cancel request has been sent */
   unsigned marks;          /* what may have been left in the session (marks.h) */

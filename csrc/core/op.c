@@ -7,8 +7,6 @@
  * SPDX-License-Identifier: MIT */
 #include "core/op.h"
 
-#include <sys/ioctl.h>
-
 #include "base/mem.h"
 #include "core/conn.h"
 #include "core/flight.h"
@@ -297,24 +295,11 @@ static lph_want collect(lph_conn *c) {
   }
 }
 
-static size_t waiting_bytes(lph_conn *c) {
-  int n = 0;
-  return ioctl(PQsocket(c->pg), FIONREAD, &n) == 0 && n > 0 ? (size_t)n : 0;
-}
-
-/* libpq takes at least so much of what waits in the socket: it keeps that much room in its buffer. */
-#define LEAST_READ 8192
-
-/* PQconsumeInput, counting under max_result_bytes. libpq gathers the whole answer before it shows any of it; what
- * it took from the socket is the only thing that can be seen meanwhile. Bytes that arrive during
- * the call hide as many that were taken: the count is never too high, and fits() checks exactly. */
 bool lph_op_consume(lph_conn *c) {
   if (LPH_LIKELY(c->max_result_bytes == 0)) return PQconsumeInput(c->pg);
-  size_t before = waiting_bytes(c);
-  bool ok = PQconsumeInput(c->pg);
-  size_t after = ok ? waiting_bytes(c) : 0;
-  size_t least = before < LEAST_READ ? before : LEAST_READ;
-  c->op.received += before > after + least ? before - after : least;
+  size_t taken;
+  bool ok = lph_sip_consume(&c->sip, c->pg, c->ssl, &taken);
+  c->op.received += taken;
   return ok;
 }
 

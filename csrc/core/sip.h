@@ -1,0 +1,30 @@
+/* sip.h - PQconsumeInput that takes a known, small number of bytes.
+ *
+ * libpq gathers a message in memory before it shows any of it. Once it has seen how long the message is, one
+ * PQconsumeInput reads from the socket for as long as there is something to read: while the server keeps up, all of a
+ * row of hundreds of megabytes. Nothing outside can stop it, or see afterwards how much it was.
+ *
+ * So under max_result_bytes we take a mouthful from the socket ourselves and hand it to libpq through a socket pair, of
+ * which one end stands under the descriptor's number for the time of the call (as in feed.h). The count is exact. With
+ * TLS the bytes are those on the wire, which is as good: OpenSSL reads by the same number.
+ *
+ * SPDX-License-Identifier: MIT */
+#ifndef LPH_SIP_H
+#define LPH_SIP_H
+
+#include <libpq-fe.h>
+
+#include "base/base.h"
+
+typedef struct lph_sip {
+  bool open;
+  int real;    /* the connection, under a second number of ours */
+  int pair[2]; /* ours, libpq's */
+} lph_sip;
+
+/* As PQconsumeInput. `*taken` = how many bytes came off the socket. `ssl` may be NULL. */
+bool lph_sip_consume(lph_sip *s, PGconn *pg, void *ssl, size_t *taken);
+/* Before PQfinish: the server sees the end of the stream only when all numbers of it are closed. */
+void lph_sip_close(lph_sip *s);
+
+#endif
