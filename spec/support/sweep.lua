@@ -69,7 +69,8 @@ end
 
 -- Kind and SQLSTATE of an error need no memory; its texts do, and may be missing.
 local function said(err, text)
-  return err.message == "out of memory: there was no room for the message of this error" or err.message:find(text, 1, true) ~= nil
+  return err.message == "out of memory: there was no room for the message of this error"
+    or err.message:find(text, 1, true) ~= nil
 end
 
 -- Forget all statements, so that the run prepares them anew.
