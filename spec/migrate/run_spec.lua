@@ -171,11 +171,34 @@ insert into "semi;colon" values (f());
   it("refuses a file that ends its transaction", function()
     put("0001_a.sql", "-- migrate:up\ncreate table a (n int);\ncommit;\nbegin;\ncreate table b (n int);\n")
     local _, err = up()
-    assert.equal("migration_failed", err.kind)
-    assert.truthy(err.message:find("ends the transaction", 1, true), err.message)
+    assert.equal("migration_invalid", err.kind)
+    assert.truthy(err.message:find("0001_a.sql:3: COMMIT: the runner begins and ends transactions itself", 1, true),
+      err.message)
+    assert.is_false(exists "a")
+    -- Hidden in a function body it is found by what it did.
+    put("0001_a.sql", "-- migrate:up\ncreate procedure p() language plpgsql as $$ begin commit; end $$;\ncall p();\n")
+    assert.equal("migration_failed", select(2, up()).kind)
     assert.same({}, versions())
-    assert.is_false(exists "b")
-    assert.is_true(exists "a") -- the file's own COMMIT stands; the message is all we can do about it
+  end)
+
+  it("refuses what the format knows and it cannot do, before anything runs", function()
+    put("0001_a.sql", "-- migrate:up\ncreate table a (n int);\n")
+    put("0002_b.sql", "-- migrate:up transaction:false\ncreate index concurrently on a (n);\n")
+    put("R__v.sql", "create view v as select 1;\n")
+    put("0003_c.lua", "return { up = function() end }")
+    local _, err = up()
+    assert.equal("migration_invalid", err.kind)
+    assert.equal(3, #err.problems)
+    assert.truthy(err.message:find("0002_b.sql: this runner cannot do transaction:false yet", 1, true), err.message)
+    assert.is_false(exists "a")
+  end)
+
+  it("runs in the order of requirements", function()
+    put("0001_a.sql", "-- migrate:up requires:0002\ninsert into b values (1);\n-- migrate:down\ndelete from b;\n")
+    put("0002_b.sql", "create table b (n int);\n")
+    assert(up())
+    assert.equal(1, value "select count(*) from b")
+    assert.equal("0001", assert(migrate.down(conn, dir))[1].version)
   end)
 
   it("takes migrations back, newest first, with the way back that was recorded", function()

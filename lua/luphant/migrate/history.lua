@@ -4,10 +4,11 @@
 -- schema, so that no search_path can lead elsewhere. Reading never creates anything: whoever may
 -- only SELECT can ask for the status. Nothing here decides what to run.
 --
--- Checksums are SHA-256 of the normalised file text (checksum_kind 1), computed by the server: it
--- has the function, and the text goes there anyway.
+-- Checksums are SHA-256 of the normalised file text (checksum_kind 1).
 --
 -- SPDX-License-Identifier: MIT
+
+local wayback = require "luphant.migrate.wayback"
 
 local M = {}
 
@@ -93,11 +94,10 @@ end
 function M.record(tx, schema, migration)
   return tx:query_value(([[
     insert into %s (version, name, checksum, checksum_kind, down_sql, duration_ms)
-    values ($1, $2, sha256(convert_to($3, 'UTF8')), $4, $5,
+    values ($1, $2, decode($3, 'hex'), $4, $5,
             (extract(epoch from clock_timestamp() - transaction_timestamp()) * 1000)::bigint)
     returning duration_ms]]):format(M.table_name(schema)),
-    migration.version, migration.name, migration.body, CHECKSUM_KIND,
-    migration.down and migration.down.text or nil)
+    migration.version, migration.name, migration.checksum, CHECKSUM_KIND, wayback.write(migration))
 end
 
 --- Takes the row of an undone migration away, in the transaction that undid it.
@@ -107,22 +107,6 @@ function M.forget(tx, schema, version)
   return tx:execute(([[
     delete from %s where tenant = '' and kind = 'versioned' and version = $1]]):format(M.table_name(schema)),
     version)
-end
-
---- Fills in `checksum` (hexadecimal) of every migration of the list, in one round trip.
----@return luphant.migrate.Migration[]? list
----@return table? err
-function M.add_checksums(conn, list)
-  if #list == 0 then return list end
-  local bodies = {}
-  for i, migration in ipairs(list) do bodies[i] = migration.body end
-  local sums, err = conn:query_column([[
-    select encode(sha256(convert_to(f.body, 'UTF8')), 'hex')
-      from unnest($1::text[]) with ordinality as f (body, position)
-     order by f.position]], bodies)
-  if not sums then return nil, err end
-  for i, migration in ipairs(list) do migration.checksum = sums[i] end
-  return list
 end
 
 -- Who has the lock? A sentence for people; the answer may be out of date when it is read.

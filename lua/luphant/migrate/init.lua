@@ -13,6 +13,7 @@ local args = require "luphant.args"
 local errors = require "luphant.errors"
 local history = require "luphant.migrate.history"
 local load = require "luphant.migrate.load"
+local order = require "luphant.migrate.order"
 local plan = require "luphant.migrate.plan"
 
 local M = {}
@@ -38,8 +39,8 @@ local OPTIONS = {
 local COUNT = { type = "number", integer = true, min = 1 }
 
 local function describe(problem)
-  local place = problem.file .. (problem.line and ":" .. problem.line or "")
-  return place .. ": " .. problem.message
+  local place = problem.file and problem.file .. (problem.line and ":" .. problem.line or "") .. ": " or ""
+  return place .. problem.message .. (problem.hint and "; " .. problem.hint or "")
 end
 
 -- One error for a folder in disorder; the message holds the whole list.
@@ -67,7 +68,7 @@ end
 
 -- What went wrong inside a file, with the place in it; the server's error is the cause.
 local function failed(entry, part, section, cause)
-  local file = entry.file or (entry.version .. "_" .. entry.name .. ".sql")
+  local file = order.file_of(entry)
   local line = section and line_of(cause, section)
   local message = ("migrate:%s: %s"):format(part, cause.message)
   return errors.new("migration_failed", describe { file = file, line = line, message = message }, {
@@ -129,27 +130,54 @@ local function apply(conn, entry, options)
   end)
 end
 
--- The way back is the one that was recorded, so it fits what was applied even when the checkout is
--- older or newer. Its line numbers are the file's only as long as the file is the same.
-local function revert(conn, entry, options)
-  local down = { text = entry.applied.down_sql, line = 1 }
-  if entry.state == "applied" then down.line = entry.migration.down.line end
+local function revert(conn, step, options)
   return conn:transaction(function(tx)
-    local ok, err = run_section(tx, entry, "down", down)
+    local ok, err = run_section(tx, step, "down", step.section)
     if not ok then return nil, err end
-    return history.forget(tx, options.schema, entry.version)
+    return history.forget(tx, options.schema, step.version)
   end)
 end
 
-local function compare(conn, dir, options)
+-- What the format knows and this runner does not do.
+local function unsupported(step)
+  local migration = step.migration
+  local section = step.section or (migration and migration.up)
+  if step.kind ~= "versioned" then return step.kind .. " migrations" end
+  if migration and migration.language == "lua" then return "migrations in Lua" end
+  if not step.transaction then return "transaction:false" end
+  if migration and migration.check then return "migrate:check" end
+  if migration and #migration.vars > 0 then return "placeholders" end
+  for _, name in ipairs { "lock_timeout", "statement_timeout", "retry" } do
+    if section.options[name] ~= nil then return "the option " .. name end
+  end
+end
+
+local function check_supported(steps)
+  local problems = {}
+  for _, step in ipairs(steps) do
+    local what = unsupported(step)
+    if what then
+      problems[#problems + 1] = {
+        file = step.file or step.name, message = ("this runner cannot do %s yet"):format(what),
+      }
+    end
+  end
+  if #problems > 0 then return nil, invalid(problems) end
+  return steps
+end
+
+local function read_both(conn, dir, options)
   local list, problems = load.load(dir)
   if not list then return nil, invalid(problems) end
-  local summed, err = history.add_checksums(conn, list)
-  if not summed then return nil, err end
-  local applied
-  applied, err = history.read(conn, options.schema)
+  local applied, err = history.read(conn, options.schema)
   if not applied then return nil, err end
-  return plan.compare(list, applied)
+  return list, applied
+end
+
+-- The steps of a plan, or the error that lists what speaks against it.
+local function planned(found, problems)
+  if not found then return nil, invalid(problems) end
+  return check_supported(found.steps)
 end
 
 -- Runs `fn` while this session holds the lock. An error of `fn` outweighs one of unlocking: then the
@@ -214,7 +242,9 @@ end
 ---@return luphant.migrate.Entry[]? entries
 ---@return table? err
 function M.status(conn, dir, opts)
-  return compare(conn, dir, check_border(conn, dir, opts, "status"))
+  local list, applied = read_both(conn, dir, check_border(conn, dir, opts, "status"))
+  if not list then return nil, applied end
+  return plan.compare(list, applied)
 end
 
 --- Applies what is pending, in order.
@@ -226,17 +256,16 @@ end
 function M.up(conn, dir, opts)
   local options = check_border(conn, dir, opts, "up")
   return locked(conn, options, function()
-    local entries, err = compare(conn, dir, options)
-    if not entries then return nil, err end
-    local problems = plan.objections(entries)
-    if #problems > 0 then return nil, invalid(problems) end
-    local pending = plan.pending(entries)
-    if #pending > 0 then
+    local list, applied = read_both(conn, dir, options)
+    if not list then return nil, applied end
+    local steps, err = planned(plan.make(list, applied))
+    if not steps then return nil, err end
+    if #steps > 0 then
       local ready
       ready, err = history.ensure(conn, options.schema)
       if not ready then return nil, err end
     end
-    return run_all(conn, pending, options, apply, "applied")
+    return run_all(conn, steps, options, apply, "applied")
   end)
 end
 
@@ -252,18 +281,10 @@ function M.down(conn, dir, count, opts)
   local why = count ~= nil and args.problem(count, COUNT)
   if why then error("bad argument #3 to 'down': the count " .. why, 2) end
   return locked(conn, options, function()
-    local entries, err = compare(conn, dir, options)
-    if not entries then return nil, err end
-    local steps, problems = plan.last_applied(entries, count or 1), {}
-    for _, entry in ipairs(steps) do
-      if not entry.applied.down_sql then
-        problems[#problems + 1] = {
-          file = entry.file or entry.name,
-          message = "was applied without a migrate:down section; write a new migration instead",
-        }
-      end
-    end
-    if #problems > 0 then return nil, invalid(problems) end
+    local list, applied = read_both(conn, dir, options)
+    if not list then return nil, applied end
+    local steps, err = planned(plan.revert(list, applied, { count = count }))
+    if not steps then return nil, err end
     return run_all(conn, steps, options, revert, "reverted")
   end)
 end

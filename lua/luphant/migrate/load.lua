@@ -1,143 +1,44 @@
--- luphant.migrate.load - migration files -> a sorted list. Reads a directory, touches no database.
+-- luphant.migrate.load - a folder of migrations -> a list in the order to run. Touches no database.
 --
--- A migration is one file, `<digits>_<name>.sql`, in sections that begin with a marker line:
---
---     -- migrate:up        required: the way forward
---     -- migrate:down      optional: the way back (without it the migration cannot be undone)
---     -- migrate:verify    optional: run after up, in the same transaction; see luphant.migrate
---
--- What stands before the first marker may only be comments. Text is normalised before anything
--- else looks at it (byte order mark dropped, CRLF -> LF), so that a checkout on another system has
--- the same checksum. Problems are collected, never reported one by one: who has to repair a folder
--- wants to see the whole list.
---
--- A marker is known by its line alone; the SQL is not parsed here. A line that looks like a marker
--- inside a string or a function body is therefore taken for one.
+-- Reads names (filename.lua), texts (parse.lua, luafile.lua), pairs up ways there and back, and tells everything that
+-- is wrong with the folder at once.
 --
 -- SPDX-License-Identifier: MIT
 
 local lfs = require "lfs"
+local digest = require "luphant.migrate.digest"
+local encoding = require "luphant.migrate.encoding"
+local filename = require "luphant.migrate.filename"
+local luafile = require "luphant.migrate.luafile"
+local order = require "luphant.migrate.order"
+local parse = require "luphant.migrate.parse"
 
-local M = {}
-
----@class (exact) luphant.migrate.Section
----@field text string the SQL, marker line excluded
----@field line integer line of the file on which `text` begins
+local M = { parse = parse }
 
 ---@class (exact) luphant.migrate.Migration
----@field version string the digits as written
+---@field kind "versioned"|"repeatable"|"baseline"
+---@field version string the digits as written; of a repeatable one its name
 ---@field name string what follows them
+---@field language "sql"|"lua"
 ---@field file string path, as messages name it
+---@field down_file? string the other half of a pair
 ---@field body string the whole normalised text; the checksum is taken of this
----@field up luphant.migrate.Section
+---@field checksum string SHA-256, hexadecimal
+---@field statement_hash string the same without comments and blanks
+---@field requires string[]
+---@field replaces? string[] baselines: the versions it stands for; absent = all up to its own
+---@field phase "expand"|"contract"
+---@field vars string[] names of placeholders
+---@field transaction boolean
+---@field irreversible boolean there is no way back, and that is meant
+---@field options luphant.migrate.SectionOptions those of `up`
+---@field up? luphant.migrate.Section SQL only, as the next three
 ---@field down? luphant.migrate.Section
+---@field check? luphant.migrate.Section
 ---@field verify? luphant.migrate.Section
+---@field script? table<string, function> Lua only
 
----@class (exact) luphant.migrate.Problem
----@field file string
----@field line? integer
----@field message string
-
-local SECTIONS = { up = true, down = true, verify = true }
-
--- Versions compare as numbers but may have any length: without leading zeros, the longer is the
--- greater, and equal lengths compare as text. No float ever sees them.
-local function order_key(version)
-  local digits = version:gsub("^0+", "")
-  return ("%06d%s"):format(#digits, digits)
-end
-M.order_key = order_key
-
-local function is_blank_or_comment(line)
-  return line:find "^%s*$" ~= nil or line:find "^%s*%-%-" ~= nil
-end
-
--- Does a section hold anything to run? Line comments are the only comments looked for: a section
--- of nothing but /* */ is sent and the server finds it empty.
-local function has_statements(text)
-  for line in (text .. "\n"):gmatch "(.-)\n" do
-    if not is_blank_or_comment(line) then return true end
-  end
-  return false
-end
-
-local function normalise(text)
-  return (text:gsub("^\239\187\191", ""):gsub("\r\n", "\n"))
-end
-
--- One marker line -> section name, or nil and the complaint.
-local function read_marker(line)
-  local word, rest = line:match "^%s*%-%-%s*migrate:%s*([%w_]*)%s*(.-)%s*$"
-  if not word then return nil end
-  if not SECTIONS[word] then
-    return nil, ("unknown section %q; there are migrate:up, migrate:down and migrate:verify"):format(word)
-  end
-  if rest ~= "" then
-    return nil, ("migrate:%s takes no options, but %q follows it"):format(word, rest)
-  end
-  return word
-end
-
---- Takes the text of one migration apart.
----@param text string
----@param file string how messages call it
----@return table<string, luphant.migrate.Section> sections, luphant.migrate.Problem[] problems
-function M.parse(text, file)
-  local sections, problems = {}, {}
-  local function complain(line, message)
-    problems[#problems + 1] = { file = file, line = line, message = message }
-  end
-  local nul = text:find("\0", 1, true)
-  if nul then
-    local _, before = text:sub(1, nul):gsub("\n", "")
-    complain(before + 1, "holds a NUL byte; is this a text file in UTF-8?")
-    return sections, problems
-  end
-
-  local current, start, lines, number = nil, nil, {}, 0
-  local function close()
-    if current and not sections[current] then
-      sections[current] = { text = table.concat(lines, "\n"), line = start }
-    end
-  end
-  local stray = false
-  for line in (normalise(text) .. "\n"):gmatch "(.-)\n" do
-    number = number + 1
-    local word, complaint = read_marker(line)
-    if complaint then complain(number, complaint) end
-    if word then
-      close()
-      if sections[word] then complain(number, "a second migrate:" .. word .. " section") end
-      current, start, lines = word, number + 1, {}
-    elseif current then
-      lines[#lines + 1] = line
-    elseif not is_blank_or_comment(line) and not stray then
-      stray = true
-      complain(number, "SQL before the first marker; begin with a line `-- migrate:up`")
-    end
-  end
-  close()
-
-  if not sections.up then
-    complain(nil, "has no `-- migrate:up` section")
-  else
-    for word, section in pairs(sections) do
-      if not has_statements(section.text) then
-        complain(section.line - 1, "migrate:" .. word .. " is empty")
-      end
-    end
-  end
-  return sections, problems
-end
-
--- Why is this no name of a migration? Answers nil for files that are nobody's business.
-local function name_complaint(entry)
-  if entry:find "^%." or entry:find "^README" then return nil end
-  if entry:find "%.sql$" then
-    return "the name must be digits, `_`, then letters, digits, `_` or `-`, then `.sql`, like 0007_add_invoices.sql"
-  end
-  return "is no migration; only `<digits>_<name>.sql`, README files and dot files belong here"
-end
+local REPEATABLE = "repeatable"
 
 local function read_file(path)
   local handle, why = io.open(path, "rb")
@@ -147,63 +48,220 @@ local function read_file(path)
   return text, read_why
 end
 
-local function load_one(dir, entry, problems)
-  local version, name = entry:match "^(%d+)_([%w_%-]+)%.sql$"
-  local path = dir .. "/" .. entry
-  if not version then
-    local complaint = name_complaint(entry)
-    if complaint then problems[#problems + 1] = { file = path, message = complaint } end
-    return nil
+local function add(problems, found)
+  for _, problem in ipairs(found) do problems[#problems + 1] = problem end
+end
+
+-- ---- one file -----------------------------------------------------------------------------------------------
+
+-- What a marker line may not say in a file of this kind.
+local function kind_complaints(migration)
+  local out = {}
+  if migration.kind == "repeatable" then
+    if migration.down then out[#out + 1] = "a repeatable migration has no way back; the older text is run instead" end
+    if migration.phase == "contract" then out[#out + 1] = "a repeatable migration has no phase" end
   end
+  if migration.replaces and migration.kind ~= "baseline" then
+    out[#out + 1] = "replaces belongs to baselines, files named B<version>__<name>"
+  end
+  return out
+end
+
+local function fill_in(migration, options, problems)
+  migration.options = options
+  migration.requires, migration.replaces = options.requires or {}, options.replaces
+  migration.phase, migration.vars = options.phase or "expand", options.vars or {}
+  migration.transaction = options.transaction ~= false
+  local down = migration.down
+  migration.irreversible = options.irreversible or (down and down.options.irreversible) or false
+  if down and #down.statements == 0 then migration.down = nil end
+  for _, message in ipairs(kind_complaints(migration)) do
+    problems[#problems + 1] = { file = migration.file, message = message }
+  end
+end
+
+local function read_lua(migration, problems)
+  local at, fault = encoding.fault(migration.body)
+  if at then
+    problems[#problems + 1] = { file = migration.file, message = fault }
+    return {}
+  end
+  local script, options, found = luafile(migration.body, migration.file)
+  add(problems, found)
+  migration.script = script
+  return options
+end
+
+local function read_sql(migration, part, problems)
+  local sections, found = parse(migration.body, migration.file, part)
+  add(problems, found)
+  for name, section in pairs(sections) do migration[name] = section end
+  return sections.up and sections.up.options or {}
+end
+
+-- The way back of a pair joins the migration its name belongs to.
+local function join_down(migration, half, problems)
+  local sections, found = parse(half.text, half.file, "down")
+  add(problems, found)
+  migration.down, migration.down_file = sections.down, half.file
+  migration.body = migration.body .. "\0" .. encoding.normalise(half.text)
+end
+
+local function build(half, down, problems)
+  local migration = {
+    kind = half.kind, version = half.version, name = half.name, language = half.language, file = half.file,
+    body = encoding.normalise(half.text),
+  }
+  local options
+  if half.language == "lua" then
+    options = read_lua(migration, problems)
+  else
+    options = read_sql(migration, half.part, problems)
+    if down then join_down(migration, down, problems) end
+  end
+  fill_in(migration, options, problems)
+  migration.checksum = digest.checksum(migration.body)
+  migration.statement_hash = digest.statements(migration)
+  return migration
+end
+
+-- ---- the folder ---------------------------------------------------------------------------------------------
+
+local function ignores(patterns, entry)
+  for _, pattern in ipairs(patterns) do
+    if entry:find(pattern) then return true end
+  end
+  return false
+end
+
+local function sorted_entries(dir)
+  local entries = {}
+  for entry in lfs.dir(dir) do
+    if entry ~= "." and entry ~= ".." then entries[#entries + 1] = entry end
+  end
+  table.sort(entries) -- the file system's order is nobody's; messages come in a stable one
+  return entries
+end
+
+local function read_entry(state, dir, entry, is_repeatable)
+  local path = dir .. "/" .. entry
+  if ignores(state.ignore, entry) then return end
+  if lfs.attributes(path, "mode") == "directory" and not entry:find "^%." then
+    if entry == REPEATABLE and not is_repeatable then return path end
+    state.problems[#state.problems + 1] = {
+      file = path, message = "is no migration but a folder; only one called repeatable belongs here",
+    }
+    return
+  end
+  local found, complaint = filename.read(entry, is_repeatable)
+  if complaint then state.problems[#state.problems + 1] = { file = path, message = complaint } end
+  if not found then return end
   local text, why = read_file(path)
   if not text then
-    problems[#problems + 1] = { file = path, message = "cannot be read: " .. why }
-    return nil
+    state.problems[#state.problems + 1] = { file = path, message = "cannot be read: " .. why }
+    return
   end
-  local sections, found = M.parse(text, path)
-  for _, problem in ipairs(found) do problems[#problems + 1] = problem end
-  return {
-    version = version, name = name, file = path, body = normalise(text),
-    up = sections.up, down = sections.down, verify = sections.verify,
-  }
+  found.file, found.text = path, text
+  local list = found.part == "down" and state.downs or state.halves
+  list[#list + 1] = found
+end
+
+local function read_folder(state, dir, is_repeatable)
+  for _, entry in ipairs(sorted_entries(dir)) do
+    local deeper = read_entry(state, dir, entry, is_repeatable)
+    if deeper then read_folder(state, deeper, true) end
+  end
 end
 
 -- Files that claim the same number, each named together with the first that had it.
 local function find_duplicates(list, problems)
-  for i = 2, #list do
-    if order_key(list[i].version) == order_key(list[i - 1].version) then
-      problems[#problems + 1] = {
-        file = list[i].file,
-        message = ("has the same number as %s"):format(list[i - 1].file),
-      }
+  local first = {}
+  for _, item in ipairs(list) do
+    local id = item.kind .. " " .. (order.id_of(item) or order.id(item.version))
+    if first[id] then
+      local what = item.kind == "repeatable" and "name" or "number"
+      problems[#problems + 1] = { file = item.file, message = ("has the same %s as %s"):format(what, first[id].file) }
+    else
+      first[id] = item
     end
   end
 end
 
---- Lists and reads the migrations of a directory, in order.
---- With problems the answer is nil and all of them; an unreadable directory is one, too.
+-- Ways back by the id of their way there.
+local function index_downs(state)
+  local index = {}
+  order.sort(state.downs)
+  find_duplicates(state.downs, state.problems)
+  for _, down in ipairs(state.downs) do
+    local id = order.id_of(down)
+    index[id] = index[id] or down
+  end
+  return index
+end
+
+local function pair_complaint(half, down)
+  if half.part ~= "up" then
+    return ("belongs to %s, which is no .up.sql; one of the two is too many"):format(half.file)
+  elseif half.name ~= down.name then
+    return ("is called otherwise than its way there, %s"):format(half.file)
+  end
+end
+
+local function build_all(state)
+  local downs, list = index_downs(state), {}
+  for _, half in ipairs(state.halves) do
+    local id = half.kind == "versioned" and order.id_of(half)
+    local down = id and downs[id]
+    if down then
+      local complaint = pair_complaint(half, down)
+      if complaint then state.problems[#state.problems + 1] = { file = down.file, message = complaint } end
+      downs[id] = nil
+    end
+    list[#list + 1] = build(half, half.part == "up" and down or nil, state.problems)
+  end
+  for _, down in pairs(downs) do
+    state.problems[#state.problems + 1] = {
+      file = down.file, message = "is a way back without its way there; the .up.sql file is missing",
+    }
+  end
+  return list
+end
+
+local function sort_problems(problems)
+  for i, problem in ipairs(problems) do problem.rank = i end
+  table.sort(problems, function(a, b)
+    if a.file ~= b.file then return a.file < b.file end
+    return a.rank < b.rank
+  end)
+  for _, problem in ipairs(problems) do problem.rank = nil end
+end
+
+---@class (exact) luphant.migrate.LoadOptions
+---@field ignore? string[] globs of names that are nobody's business
+
+--- Lists and reads the migrations of a folder: versioned ones and baselines in the order to run, then repeatable ones.
+--- With problems the answer is nil and all of them; an unreadable folder is one, too.
 ---@param dir string
+---@param options? luphant.migrate.LoadOptions
 ---@return luphant.migrate.Migration[]? list
 ---@return luphant.migrate.Problem[]? problems
-function M.load(dir)
-  local list, problems, entries = {}, {}, {}
+function M.load(dir, options)
   local mode, why = lfs.attributes(dir, "mode")
   if mode ~= "directory" then
     return nil, { { file = dir, message = mode and "is not a directory" or "cannot be opened: " .. why } }
   end
-  for entry in lfs.dir(dir) do entries[#entries + 1] = entry end
-  table.sort(entries) -- the file system's order is nobody's; messages come in a stable one
-  for _, entry in ipairs(entries) do
-    list[#list + 1] = load_one(dir, entry, problems)
-  end
-  table.sort(list, function(a, b)
-    local ka, kb = order_key(a.version), order_key(b.version)
-    if ka ~= kb then return ka < kb end
-    return a.file < b.file
+  local state = { problems = {}, halves = {}, downs = {}, ignore = {} }
+  for i, glob in ipairs(options and options.ignore or {}) do state.ignore[i] = filename.pattern(glob) end
+  read_folder(state, dir)
+  local list = build_all(state)
+  order.sort(list)
+  find_duplicates(list, state.problems)
+  list = order.resolve(list, function(migration, message)
+    state.problems[#state.problems + 1] = { file = migration.file, message = message }
   end)
-  find_duplicates(list, problems)
-  if #problems > 0 then return nil, problems end
-  return list
+  if #state.problems == 0 then return list end
+  sort_problems(state.problems)
+  return nil, state.problems
 end
 
 return M

@@ -34,23 +34,36 @@ end
 ---@field line integer
 ---@field column integer
 
+--- An iterator over the tokens that makes no tables: `for kind, from, to in sqltext.scan(text) do`.
+---@param text string
+---@param options? luphant.sqltext.Options
+---@return fun(): luphant.sqltext.Kind?, integer, integer, string? kind, first byte, last byte, complaint
+function sqltext.scan(text, options)
+  local escapes, placeholders = flags(options)
+  local at, size = 1, #text
+  return function()
+    if at > size then return nil end
+    local from = at
+    local kind, last, complaint = next_token(text, from, escapes, placeholders)
+    at = last + 1
+    return kind, from, last, complaint
+  end
+end
+
 --- All tokens of a text, blanks and comments included: their texts in a row are the text.
 ---@param text string
 ---@param options? luphant.sqltext.Options
 ---@return luphant.sqltext.Token[] tokens
 ---@return luphant.sqltext.Problem? problem when the text ends inside of the last one
 function sqltext.tokens(text, options)
-  local escapes, placeholders = flags(options)
-  local list, at, size = {}, 1, #text
-  local cursor, problem = place.cursor(text, options and options.line), nil
-  while at <= size do
-    local kind, last, complaint = next_token(text, at, escapes, placeholders)
+  local list, problem = {}, nil
+  local cursor = place.cursor(text, options and options.line)
+  for kind, at, last, complaint in sqltext.scan(text, options) do
     local line, column = place.advance(cursor, at)
     list[#list + 1] = { kind = kind, text = sub(text, at, last), from = at, to = last, line = line, column = column }
     if complaint then
       problem = { from = at, line = line, column = column, message = complaint }
     end
-    at = last + 1
   end
   return list, problem
 end
@@ -68,16 +81,13 @@ end
 ---@param options? luphant.sqltext.Options
 ---@return string
 function sqltext.strip(text, options)
-  local escapes, placeholders = flags(options)
-  local out, at, size = {}, 1, #text
-  while at <= size do
-    local kind, last = next_token(text, at, escapes, placeholders)
+  local out = {}
+  for kind, at, last in sqltext.scan(text, options) do
     if kind ~= "comment" then
       out[#out + 1] = sub(text, at, last)
     elseif byte(text, at) == SLASH then
       out[#out + 1] = " "
     end
-    at = last + 1
   end
   return trim(table.concat(out))
 end
@@ -88,12 +98,9 @@ end
 ---@param options? luphant.sqltext.Options
 ---@return string
 function sqltext.bare(text, options)
-  local escapes, placeholders = flags(options)
-  local out, at, size = {}, 1, #text
-  while at <= size do
-    local kind, last = next_token(text, at, escapes, placeholders)
+  local out = {}
+  for kind, at, last in sqltext.scan(text, options) do
     if kind ~= "space" and kind ~= "comment" then out[#out + 1] = sub(text, at, last) end
-    at = last + 1
   end
   return table.concat(out, " ")
 end
@@ -121,17 +128,14 @@ end
 ---@param options? luphant.sqltext.Options
 ---@return string
 function sqltext.normalise(text, options)
-  local escapes, placeholders = flags(options)
-  local out, at, size, spaced = {}, 1, #text, false
-  while at <= size do
-    local kind, last = next_token(text, at, escapes, placeholders)
+  local out, spaced = {}, false
+  for kind, at, last in sqltext.scan(text, options) do
     if kind == "space" or kind == "comment" then
       spaced = true
     else
       append(out, kind, sub(text, at, last), spaced and byte(text, at) ~= COMMA)
       spaced = false
     end
-    at = last + 1
   end
   return table.concat(out)
 end

@@ -1,0 +1,69 @@
+-- luphant.migrate.resume - where a migration that stopped outside of a transaction can go on. Pure.
+--
+-- The history says how many statements were begun and how many ended. One that failed is tried again. One that was
+-- begun when the process died is in doubt: it is run again only when that does no harm (IF [NOT] EXISTS), or when a
+-- person has looked.
+--
+-- SPDX-License-Identifier: MIT
+
+local function says_if(statement)
+  local words = statement.words
+  for i = 1, #words - 1 do
+    if words[i] == "if" and (words[i + 1] == "exists" or (words[i + 1] == "not" and words[i + 2] == "exists")) then
+      return true
+    end
+  end
+  return false
+end
+
+local function in_doubt(entry)
+  local row = entry.applied
+  return entry.state == "interrupted" and (row.statements_started or 0) > (row.statements_done or 0)
+end
+
+local function check_statement(plan, entry, statements, first, complain)
+  local options, statement = plan.options, statements[first]
+  if options.from or options.assume_not_run or not in_doubt(entry) or not statement or says_if(statement) then
+    return true
+  end
+  complain(entry, ("statement %d (line %d) was begun, and nobody knows whether it ended"):format(first, statement.line),
+    ("look; then --from %d runs it again, --from %d goes on behind it"):format(first, first + 1))
+end
+
+local function check_text(plan, entry, complain)
+  if entry.applied.checksum == entry.migration.checksum or plan.options.from then return true end
+  complain(entry, "was edited since it stopped, so statements cannot be counted", "--from says where to go on")
+end
+
+local function check_entry(entry, complain)
+  if entry.state == "missing" then
+    complain(entry, "cannot go on: the file is gone")
+  elseif entry.state ~= "failed" and entry.state ~= "interrupted" then
+    complain(entry, ("is %s, not stopped half-way"):format(entry.state))
+  elseif entry.migration.language ~= "sql" then
+    complain(entry, "is written in Lua, where no statements are counted",
+      "resolve says what is true, down --partial takes it back")
+  else
+    return true
+  end
+end
+
+--- Fills the one step of a plan that goes on.
+---@param plan table as plan.lua begins it
+---@param entry luphant.migrate.Entry
+---@param complain fun(entry: luphant.migrate.Entry?, message: string, hint: string?)
+local function resume(plan, entry, complain)
+  if not check_entry(entry, complain) or not check_text(plan, entry, complain) then return end
+  local statements = entry.migration.up.statements
+  local first = plan.options.from or (entry.applied.statements_done or 0) + 1
+  if first < 1 or first > #statements + 1 then
+    complain(entry, ("has %d statements; --from %d is none of them"):format(#statements, first))
+  elseif check_statement(plan, entry, statements, first, complain) then
+    plan.steps[1] = {
+      action = "resume", kind = entry.kind, version = entry.version, name = entry.name, file = entry.file,
+      migration = entry.migration, applied = entry.applied, transaction = entry.migration.transaction, first = first,
+    }
+  end
+end
+
+return resume
