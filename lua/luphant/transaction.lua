@@ -198,8 +198,8 @@ local function check_ended(conn, outer, ok, ...)
   error((...), 0)
 end
 
-local function check_function(fn)
-  if type(fn) ~= "function" then error("transaction expects a function, got a " .. type(fn), 3) end
+local function check_function(fn, level)
+  if type(fn) ~= "function" then error("transaction expects a function, got a " .. type(fn), (level or 2) + 1) end
 end
 
 local function check_free(conn, level)
@@ -244,9 +244,11 @@ end
 ---release: fun(conn: luphant.connection), now?: fun(): number }  `now`: the clock of `deadline`, default core.now
 ---@param fn fun(tx: luphant.transaction): any ...
 ---@param given? luphant.transaction.options
-function transaction.run_leased(lease, fn, given)
-  check_function(fn)
-  local plan = options.parse(given or {}, 2)
+---@param level? integer  who is to blame for misuse, as in error(); default: the caller
+function transaction.run_leased(lease, fn, given, level)
+  level = (level or 1) + 1
+  check_function(fn, level)
+  local plan = options.parse(given or {}, level)
   set_deadlines(plan)
   local clock = lease.now or now
   local limit = plan.timeout and clock() + plan.timeout

@@ -4,6 +4,7 @@
 
 local args = require "luphant.args"
 local borrow = require "luphant.pool.borrow"
+local deadline = require "luphant.deadline"
 local handle = require "luphant.pool.handle"
 local keep = require "luphant.pool.keep"
 local transaction = require "luphant.transaction"
@@ -70,14 +71,28 @@ function methods:with(fn, options)
   return give_back(lent, pcall(fn, lent))
 end
 
+local function release(lent) lent:release() end
+
+-- Where a transaction gets its connection, and another one when it runs again after losing it.
+local function lease_of(self)
+  if not self.lease then
+    self.lease = {
+      acquire = function(limit) return acquire(self, deadline.sooner(limit, limit_of(self))) end,
+      release = release,
+      now = function() return self.waiter.now() end,
+    }
+  end
+  return self.lease
+end
+
+-- What keeps a call from being a tail call, whose caller's line nobody could tell any more.
+local function through(...) return ... end
+
 --- conn:transaction on a borrowed connection; see docs/guide/transactions.md.
 ---@param fn fun(tx: luphant.transaction): any ...
 ---@param options? table
 function methods:transaction(fn, options)
-  if type(fn) ~= "function" then error("transaction expects a function, got " .. args.show(fn), 2) end
-  local lent, err = acquire(self, limit_of(self))
-  if not lent then return nil, err end
-  return give_back(lent, pcall(transaction.run, lent, fn, options))
+  return through(transaction.run_leased(lease_of(self), fn, options, 2))
 end
 
 --- Connects min_connections now.
