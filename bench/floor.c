@@ -114,6 +114,15 @@ static long inserts(long n) {
   return n;
 }
 
+static long transactions(long n) {
+  for (long i = 1; i <= n; i++) {
+    PQclear(expect(PQexec(conn, "begin"), PGRES_COMMAND_OK));
+    PQclear(expect(ask_key(key_of(i, 10000), 1), PGRES_COMMAND_OK));
+    PQclear(expect(PQexec(conn, "commit"), PGRES_COMMAND_OK));
+  }
+  return n;
+}
+
 /* What a pool does at the very least. */
 static long borrowings(long n) {
   PGconn *idle[4] = {conn};
@@ -129,6 +138,7 @@ static long borrowings(long n) {
 
 static long run(const char *question, long n) {
   if (strcmp(question, "acquire_release") == 0) return borrowings(n);
+  if (strncmp(question, "transaction", 11) == 0) return transactions(n);
   if (strcmp(question, "inserts") == 0) return inserts(n);
   if (strcmp(question, "int4_array") == 0) return by_key(n, 1000, 1);
   if (strcmp(question, "same_text") == 0) return by_key(n, 10000, 0);
@@ -178,7 +188,8 @@ static void check_items(void) {
 }
 
 static void check(const char *question) {
-  if (strcmp(question, "inserts") == 0 || strcmp(question, "acquire_release") == 0) {
+  if (strcmp(question, "inserts") == 0 || strcmp(question, "acquire_release") == 0 ||
+      strncmp(question, "transaction", 11) == 0) {
     puts("-"); /* inserts: the harness looks into the table */
   } else if (strcmp(question, "int4_array") == 0) {
     check_arrays();

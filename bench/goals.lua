@@ -21,6 +21,8 @@ local goals = {
   inserts = both(1.15, 1.10),
   int4_array = both(1.6, 1.6),
 }
+goals.transaction = both(0.45, 0.45, 0.60)
+goals.transaction_three_trips = both(1.10, 1.10)
 -- Not a ratio: microseconds of client CPU.
 goals.acquire_release = { ["luphant-5.4"] = { cpu_us = 0.14 }, ["luphant-jit"] = { cpu_us = 0.035 } }
 goals.rows_named["luphant-jit-untrimmed"] = { cpu = 1.9 }

@@ -24,8 +24,8 @@ end
 local mine = rawget(_G, "jit") and "luphant-jit" or "luphant-5.4"
 
 local QUESTIONS = {
-  "in_coroutine", "inserts", "int4_array", "one_row_prepared", "rows_array", "rows_columns", "rows_named", "same_text",
-  "small_row", "values_iterator",
+  "acquire_release", "in_coroutine", "inserts", "int4_array", "one_row_prepared", "rows_array", "rows_columns",
+  "rows_named", "same_text", "small_row", "transaction", "transaction_three_trips", "values_iterator",
 }
 
 describe("the benchmark #checkout", function()

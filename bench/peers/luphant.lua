@@ -189,6 +189,36 @@ function questions.int4_array(url, sql)
   end
 end
 
+function questions.transaction(url, sql)
+  local conn = assert(luphant.connect(url))
+  local key, id = meter.key, nil
+  local function body(tx) return tx:commit_with(sql, id) end
+  return function(n)
+    for i = 1, n do
+      id = key(i, 10000)
+      local ok, err = conn:transaction(body)
+      if not ok then error(err) end
+    end
+    return n
+  end
+end
+
+function questions.transaction_three_trips(url, sql)
+  local conn = assert(luphant.connect(url))
+  local update = assert(conn:prepare(sql))
+  local key = meter.key
+  local function run(n)
+    for i = 1, n do
+      assert(conn:execute "begin")
+      local count, err = update:execute(key(i, 10000))
+      if not count then error(err) end
+      assert(conn:execute "commit")
+    end
+    return n
+  end
+  return run
+end
+
 function questions.acquire_release(url)
   local db = assert(luphant.open(url, { max_connections = 4 }))
   assert(db:ready())
