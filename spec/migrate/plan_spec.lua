@@ -135,6 +135,7 @@ describe("a target", function()
     { "that lies behind is no target", { "1", "2" }, { "1", "2" }, { to = "1" },
       "! 1 is behind: 2 is applied already" },
     { "may be where one is", { "1", "2" }, { "1" }, { to = "1" }, "" },
+    { "may be a baseline", { "B2", "3" }, {}, { to = "2" }, "B2" },
     { "does not excuse problems beyond it", { "1", "2 sql=vacuum" }, {}, { to = "1" },
       "! 2: VACUUM cannot run in a transaction" },
   }, forward)
@@ -178,6 +179,8 @@ describe("phases", function()
       "! 2: comes behind 1, which belongs to the expand phase and is not applied" },
     { "contract while something behind it is left", { "1", "2 phase=contract", "3" }, { "1" }, { phase = "contract" },
       "2 (3 belongs to the expand phase)" },
+    { "keep repeatable ones for the end of all", { "1 phase=contract", "2", "R__v" }, {}, { phase = "contract" },
+      "1 (2 belongs to the expand phase) (R__v runs when no versioned migration is left)" },
     { "are never out of order", { "1 phase=contract", "2" }, { "2" }, { phase = "contract" }, "1" },
     { "are ordinary in a count", files, {}, { count = 1 },
       "1 (2 waits for the contract phase) (4 requires 2) (R__v runs when no versioned migration is left)" },
@@ -329,6 +332,83 @@ describe("the hash of a plan", function()
     local function back_hash(down) return plan.revert({}, { make.row("1 applied down=" .. down) }).hash end
     assert.equal(back_hash "x", back_hash "x")
     assert.not_equal(back_hash "x", back_hash "y")
+  end)
+end)
+
+-- A folder that grows, run again and again with whatever options, forward and back.
+describe("any history whatever", function()
+  local function dice(seed)
+    local number = seed
+    return function(count)
+      number = (number * 16807) % 2147483647
+      return number % count + 1
+    end
+  end
+
+  local function grow(files, roll, next_version)
+    local text = ("%d down=x"):format(next_version)
+    if next_version > 1 and roll(3) == 1 then text = text .. " requires=" .. roll(next_version - 1) end
+    if roll(4) == 1 then text = text .. " phase=contract" end
+    if roll(6) == 1 then
+      files[#files + 1] = make.file(("R__r%d v%d"):format(next_version, roll(3)))
+    end
+    files[#files + 1] = make.file(text)
+  end
+
+  -- What a runner would do, with the checks it would make.
+  local function run_steps(rows, steps)
+    for _, step in ipairs(steps) do
+      local id = order.id_of(step)
+      if step.action == "revert" then
+        assert(rows[id], "not there to be taken back")
+        rows[id] = nil
+      else
+        assert(step.action == "repeat" or not rows[id], "applied twice")
+        for _, wanted in ipairs(step.migration.requires) do
+          assert(rows[order.id(wanted)], "runs before what it requires")
+        end
+        rows[id] = make.row(label(step), step.migration)
+        rows[id].down_sql = "x"
+      end
+    end
+  end
+
+  local function values(rows)
+    local out = {}
+    for _, row in pairs(rows) do out[#out + 1] = row end
+    return out
+  end
+
+  it("is planned so that each runs once, behind its requirements, and all in the end", function()
+    local roll, plans = dice(99), 0
+    for _ = 1, 60 do
+      local files, rows, count = {}, {}, 0
+      for _ = 1, 12 do
+        for _ = 1, roll(3) do
+          count = count + 1
+          grow(files, roll, count)
+        end
+        local list = order.resolve(files, error)
+        local options = ({ nil, { count = roll(3) }, { phase = "contract" }, { phase = "all" },
+          { to = tostring(roll(count)) } })[roll(5)]
+        local go = roll(4) == 1 and plan.revert or plan.make
+        local found = go(list, values(rows), go == plan.revert and { count = roll(2) } or options)
+        if found then
+          plans = plans + 1
+          assert.equal(found.hash, go(list, values(rows),
+            go == plan.revert and { count = #found.steps } or options).hash)
+          run_steps(rows, found.steps)
+        end
+      end
+      local list = order.resolve(files, error)
+      local rest = assert(plan.make(list, values(rows), { phase = "all", allow_out_of_order = true }))
+      assert.same({}, rest.waiting)
+      run_steps(rows, rest.steps)
+      for _, entry in ipairs(plan.compare(list, values(rows))) do assert.equal("applied", entry.state) end
+      run_steps(rows, assert(plan.revert(list, values(rows), { to = "0" })).steps)
+      for id in pairs(rows) do assert.truthy(id:find "^R__") end
+    end
+    assert.is_true(plans > 200, plans)
   end)
 end)
 

@@ -111,7 +111,10 @@ local function sort_out(plan, candidates)
   local explicit = plan.options.only ~= nil
   for _, entry in ipairs(candidates) do
     local reason, because = not explicit and phase_reason(plan, entry) or nil, nil
-    if reason and entry.migration.phase == "expand" and not entry.deferred then unfinished = unfinished or entry end
+    if reason and entry.migration.phase == "expand" then
+      plan.is_short = true
+      if not entry.deferred then unfinished = unfinished or entry end
+    end
     if not explicit then check_contract(plan, entry, unfinished) end
     if not reason then reason, because = requirement_reason(plan, entry, planned) end
     if not reason then

@@ -60,15 +60,15 @@ local M = { compare = state.compare }
 ---@field catalog_hash? string of the schema as it was when the plan was made
 ---@field lock_is_held? boolean
 
--- The entry that a text names: a version in any spelling, or R__ and a name.
+-- The entry that a text names: a version in any spelling, or R__ and a name. A baseline has the name of its version
+-- where no file and no row of that version is left.
 local function find(plan, text)
   local id = (text:find "^R__" or version.is(text)) and order.id(text)
+  if id and plan.index[id] then return plan.index[id] end
   local known = {}
   for _, entry in ipairs(plan.entries) do
-    if entry.kind ~= "baseline" then
-      if id and order.id_of(entry) == id then return entry end
-      known[#known + 1] = order.label(entry)
-    end
+    if id and entry.kind == "baseline" and version.key(entry.version) == id then return entry end
+    if entry.kind ~= "baseline" then known[#known + 1] = order.label(entry) end
   end
   plan.complain(nil, ("there is no migration %s%s"):format(text, args.did_you_mean(text, known)))
 end
