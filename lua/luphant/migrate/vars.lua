@@ -48,6 +48,7 @@ end
 ---@param complain fun(line: integer?, message: string)
 function M.check(text, sections, complain)
   local known, names = declared(sections)
+  if #names == 0 and not text:find("${", 1, true) then return end
   for kind, from, last in sqltext.scan(text, LEXING) do
     local complaint
     if kind == "placeholder" or (kind == "other" and text:find("^%${", from)) then
