@@ -338,7 +338,8 @@ describe("the reference", function()
       local default = rule.default
       if type(default) == "string" then default = '"' .. default .. '"' end
       if not settings.connection[name] and rows[name] ~= tostring(default == nil and "" or default) then
-        offences[#offences + 1] = ("%s: the default is %s, not %s"):format(name, tostring(default), tostring(rows[name]))
+        offences[#offences + 1] = ("%s: the default is %s, not %s"):format(
+          name, tostring(default), tostring(rows[name]))
       end
     end
     assert_none(offences)

@@ -373,6 +373,23 @@ local function together(test, ticking)
     world.join(parked)
   end)
 
+  test("a connection that listens and idles takes what comes, keeps nothing of it and disturbs nobody",
+    function(open, world)
+      local listener, sender = open(), open()
+      assert(listener:execute "listen contract_channel")
+      local talker = world.spawn(function()
+        for _ = 1, 20 do
+          assert(sender:execute "select pg_notify('contract_channel', repeat('x', 7000)) from generate_series(1, 50)")
+          world.pause(0.005)
+        end
+      end)
+      world.join { talker }
+      assert.equal("LISTEN", assert(listener:script "listen contract_channel")[1].command)
+      assert.equal(42, listener:query_value "select 42")
+      assert.same({ "contract_channel" }, listener:query_column "select pg_listening_channels()")
+      assert(listener:execute "unlisten *")
+    end)
+
   test("a transaction belongs to who has begun it, however callers alternate", function(open, world)
     local tasks = {}
     local setup_conn = open()
