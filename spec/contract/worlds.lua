@@ -83,6 +83,7 @@ add {
       waiter = loop.waiter, functions = loop.waiter,
       run = function(fn) return loop:run(fn) end,
       spawn = function(fn) return loop:spawn(fn) end,
+      kill = function(task) loop:kill(task) end,
     }
   end,
 }

@@ -36,6 +36,7 @@ function scheduler.new()
     self:spawn(function() pcall(fn) end)
     return true
   end
+  function waiter.is_alone(count) return self.left <= count end
   self.waiter = waiter
   return self
 end
@@ -54,7 +55,16 @@ function scheduler:spawn(fn, is_daemon)
   return task
 end
 
+--- Forgets a task that waits: it never goes on.
+function scheduler:kill(task)
+  local request = self.waiting[task]
+  if request and request.token ~= nil then self.parked[request.token] = nil end
+  self.waiting[task], task.done, task.killed = nil, true, true
+  self.left = self.left - 1
+end
+
 local function step(self, task, value)
+  if task.killed then return end
   local ok, request = coroutine.resume(task.thread, value)
   if coroutine.status(task.thread) == "dead" then
     task.done, task.failed, task.result = true, not ok and request or nil, request

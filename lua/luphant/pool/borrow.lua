@@ -10,6 +10,7 @@ local deadline = require "luphant.deadline"
 local errors = require "luphant.errors"
 local grow = require "luphant.pool.grow"
 local handle = require "luphant.pool.handle"
+local keep = require "luphant.pool.keep"
 local report = require "luphant.pool.report"
 
 local borrow = {}
@@ -80,6 +81,7 @@ local function queue_up(pool, limit)
   if not ticket then return nil, report.overflow(pool) end
   local token = { parked = false, since = pool.waiter.now() }
   pool.tokens[ticket], pool.waiting_tasks[ticket] = token, pool.current_task()
+  if pool.has_tasks and not pool.keeper then keep.start(pool) end -- it finds borrowers that end meanwhile
   local ok, served, err = pcall(await, pool, ticket, token, limit)
   local slot = leave(pool, ticket)
   if ok and slot then return slot end -- also when it was served at the last moment

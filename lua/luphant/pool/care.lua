@@ -68,6 +68,7 @@ function methods:on_core_clock(at)
 end
 
 -- A pool that was opened before the event loop ran changes over to it; connections from before are replaced.
+-- (It stays there: outside of its loop nothing of it can wait, which the waiter says.)
 function methods:choose_waiter()
   if wait.running() == self.waiter.name then return end
   local chosen = wait.choose(nil)
@@ -145,10 +146,9 @@ function methods:give_back(slot)
   end
 end
 
--- Somebody waits, or something is missing: the keeper shall not sleep on.
+-- Something is missing that nobody waits for: the keeper shall not sleep on.
 function methods:rouse()
-  if not self.has_tasks then return end
-  if self.keeper then self.waiter.wake(self.keeper) else keep.start(self) end
+  if self.has_tasks and not self.closed then keep.rouse(self) end
 end
 
 -- Ends the session of a slot, whatever it is doing. Somebody else may get a new one.
@@ -163,7 +163,9 @@ function methods:discard(slot)
     if session.waiting or (lent and lent.waiting) then session.box:shutdown() else session.box:close() end
   end
   if self.closed then return self:note_return() end
-  if self.core:waiting() > 0 then grow.more(self) end
+  if self.core:waiting() > 0 then return grow.more(self) end
+  local counts = self.core:counts()
+  if counts.total < counts.min then self:rouse() end
 end
 
 ------------------------------------------------------------------------------------------- taking back

@@ -16,6 +16,7 @@ local keep = {}
 local CLEANING_SECONDS = 5 -- for rollback, reset and the hook together
 local PING_SECONDS = 5
 local SHARED_IDLE = 5 -- seconds without riders after which a shared connection goes back
+local SHORTEST_PAUSE = 0.001
 local TICK = 1 -- seconds between two looks at what is due, where nobody looks in the background
 keep.TICK = TICK
 
@@ -110,12 +111,22 @@ function keep.glance(pool)
   keep.tick(pool)
 end
 
--- When the keeper has something to do; nil: never as things are.
+-- When the keeper looks again; nil: there is nothing to look after. What comes back meanwhile may be due soon.
 local function next_look(pool)
   local at = pool:on_waiters_clock(pool.core:chore_at())
-  local leak = pool:next_leak_look()
-  if at and leak then return math.min(at, leak) end
-  return at or leak
+  if not at and pool.core:counts().total == 0 then return nil end
+  local tick = pool.waiter.now() + TICK
+  return math.min(at or tick, pool:next_leak_look() or tick, tick)
+end
+
+-- Tokens of the keepers that live, by waiter: they are no reason for a loop to go on, not even two of them. (One whose
+-- loop was closed counts until it is collected.)
+local keepers = setmetatable({}, { __mode = "k" })
+
+local function count_keepers(waiter)
+  local count = 0
+  for _ in pairs(keepers[waiter]) do count = count + 1 end
+  return count
 end
 
 local function watch(pool, token)
@@ -125,9 +136,10 @@ local function watch(pool, token)
     local at = next_look(pool)
     if not at then break end
     -- An event loop whose tasks have all ended shall not go on for the sake of idle connections.
-    if waiter.is_alone and waiter.is_alone() then break end
-    at = math.min(at, waiter.now() + TICK) -- what comes back meanwhile may be due sooner
-    if at > waiter.now() then waiter.park(token, at) end
+    if waiter.is_alone and pool.core:waiting() == 0 and waiter.is_alone(count_keepers(waiter)) then break end
+    token.parked = true
+    waiter.park(token, math.max(at, waiter.now() + SHORTEST_PAUSE))
+    token.parked = false
   end
 end
 
@@ -135,14 +147,30 @@ end
 ---@param pool luphant.pool
 function keep.start(pool)
   if pool.keeper then return end
-  local token = {}
-  pool.keeper = token
+  local waiter, token = pool.waiter, { parked = false }
+  keepers[waiter] = keepers[waiter] or setmetatable({}, { __mode = "k" })
+  local function leave()
+    keepers[waiter][token] = nil
+    if pool.keeper == token then pool.keeper = nil end
+  end
+  pool.keeper, keepers[waiter][token] = token, true
   local started = pool:spawn(function()
     local ok, err = pcall(watch, pool, token)
-    pool.keeper = nil
+    leave()
     if not ok then pool.emit("keeper_failed", err) end
   end)
-  if not started then pool.keeper = nil end
+  if not started then leave() end
+end
+
+--- Something is due now: the keeper shall not sleep on.
+---@param pool luphant.pool
+function keep.rouse(pool)
+  local keeper = pool.keeper
+  if keeper and not pool.waiter.wake(keeper) and keeper.parked then
+    -- It has gone with the loop it was parked in.
+    keepers[pool.waiter][keeper], pool.keeper = nil, nil
+  end
+  keep.start(pool)
 end
 
 return keep

@@ -120,6 +120,11 @@ function module.new(core)
     return true
   end
 
+  function waiter.is_alone(count)
+    local loop = running()
+    return loop ~= nil and loop:count() <= count
+  end
+
   return waiter
 end
 

@@ -2,7 +2,7 @@
 --
 -- The core never waits. It says which socket it needs and in which direction; a *waiter* suspends
 -- whoever asked until that is possible. A waiter is a table with a `name` and five functions, called
--- without self, and perhaps a sixth. Times are seconds on the waiter's own clock; a deadline is a point
+-- without self, and perhaps two more. Times are seconds on the waiter's own clock; a deadline is a point
 -- on that clock, nil is "no limit".
 --
 --   now()                       monotonic time; only differences mean anything
@@ -22,6 +22,11 @@
 --   spawn(fn)                   optional: runs fn as another task of the loop, soon, not before the
 --                               caller has given way. An error of fn goes nowhere: callers wrap it.
 --                               Answers true, or nil and a reason. Absent: nobody else ever runs.
+--   is_alone(count)             optional: does the caller's loop have at most `count` tasks, the caller
+--                               among them? A task that only looks after things (a pool's keeper) asks now
+--                               and then whether it alone holds the loop, with the number of such tasks,
+--                               and ends. To say so too early does no harm: it is started again when
+--                               there is work. Absent: such tasks hold the loop until their pool is closed.
 --
 -- A token is any Lua value but nil and NaN; one caller per token. Several callers may wait for one
 -- descriptor. Where others can run, each wait, sleep and park lets them. If the surroundings kill a
@@ -42,8 +47,10 @@ local wait = {}
 ---@field park fun(token: any, deadline: number|nil): boolean|nil, string|nil
 ---@field wake fun(token: any): boolean
 ---@field spawn? fun(fn: fun()): true|nil, string|nil
+---@field is_alone? fun(count: integer): boolean
 
 local FUNCTIONS = { "now", "wait", "sleep", "park", "wake" }
+local OPTIONAL = { "spawn", "is_alone" }
 
 -- Each way of waiting loads only when it is chosen: its loop library need not be installed.
 local MODULES = {
@@ -74,8 +81,10 @@ local function contract_problem(waiter)
       return ("the waiter has no function %s (see luphant.wait for the contract)"):format(name)
     end
   end
-  if waiter.spawn ~= nil and type(waiter.spawn) ~= "function" then
-    return "the waiter's spawn is no function (see luphant.wait for the contract)"
+  for _, name in ipairs(OPTIONAL) do
+    if waiter[name] ~= nil and type(waiter[name]) ~= "function" then
+      return ("the waiter's %s is no function (see luphant.wait for the contract)"):format(name)
+    end
   end
 end
 

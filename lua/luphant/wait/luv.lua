@@ -248,6 +248,18 @@ function module.new(core)
     return true
   end
 
+  -- What holds the loop: active handles that are referenced, those of other people among them; the caller has
+  -- none while it runs. Requests under way (files, names) are not seen, nor who is parked without a deadline.
+  -- A parked keeper could do without its hold on the loop (timer:unref()), but then libuv would end while it has
+  -- something to do, and a pool's connections would stay open behind its back.
+  function waiter.is_alone(count)
+    local others = 0
+    uv.walk(function(handle)
+      if handle:is_active() and handle:has_ref() and not handle:is_closing() then others = others + 1 end
+    end)
+    return others < count
+  end
+
   return waiter
 end
 
