@@ -11,6 +11,7 @@
 -- SPDX-License-Identifier: MIT
 
 local rows = { rows_named = true, rows_array = true, rows_columns = true, values_iterator = true }
+local tasks = { tasks_16 = true, tasks_16_shared = true, tasks_64 = true, tasks_64_shared = true }
 local pythons = { "python3", "/usr/bin/python3" } -- the second has what the distribution installs
 
 return {
@@ -21,6 +22,23 @@ return {
     -- heap is elsewhere, feels it. The floor has this switched off as well.
     key = "luphant-jit-untrimmed", programs = { "luajit" }, script = "peers/luphant.lua", lua = "luajit",
     env = { MALLOC_TRIM_THRESHOLD_ = "268435456" }, questions = rows,
+  },
+  -- Questions about many tasks in real event loops; luphant-5.4 and luphant-jit run in the least a loop can be.
+  {
+    key = "luphant-5.4-cqueues", programs = { "lua5.4" }, script = "peers/luphant.lua", lua = "lua5.4",
+    env = { LUPHANT_BENCH_LOOP = "cqueues" }, questions = tasks,
+  },
+  {
+    key = "luphant-jit-cqueues", programs = { "luajit" }, script = "peers/luphant.lua", lua = "luajit",
+    env = { LUPHANT_BENCH_LOOP = "cqueues" }, questions = tasks,
+  },
+  {
+    key = "luphant-5.4-luv", programs = { "lua5.4" }, script = "peers/luphant.lua", lua = "lua5.4",
+    env = { LUPHANT_BENCH_LOOP = "luv" }, questions = tasks,
+  },
+  {
+    key = "luphant-jit-luv", programs = { "luajit" }, script = "peers/luphant.lua", lua = "luajit",
+    env = { LUPHANT_BENCH_LOOP = "luv" }, questions = tasks,
   },
   { key = "luasql-5.4", programs = { "lua5.4" }, script = "peers/luasql.lua", lua = "lua5.4" },
   { key = "luasql-jit", programs = { "luajit" }, script = "peers/luasql.lua", lua = "luajit" },

@@ -142,6 +142,7 @@ static long run(const char *question, long n) {
   if (strcmp(question, "inserts") == 0) return inserts(n);
   if (strcmp(question, "int4_array") == 0) return by_key(n, 1000, 1);
   if (strcmp(question, "same_text") == 0) return by_key(n, 10000, 0);
+  if (strncmp(question, "tasks_", 6) == 0) return by_key(n, 10000, 1);
   if (strcmp(question, "one_row_prepared") == 0 || strcmp(question, "in_coroutine") == 0 ||
       strcmp(question, "small_row") == 0)
     return by_key(n, 10000, 1);

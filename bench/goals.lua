@@ -20,6 +20,8 @@ local goals = {
   values_iterator = both(1.85, 2.3),
   inserts = both(1.15, 1.10),
   int4_array = both(1.6, 1.6),
+  tasks_16 = both(1.5, 1.3, 1.13),
+  tasks_16_shared = both(0.93, 0.89, 0.75),
 }
 goals.transaction = both(0.45, 0.45, 0.60)
 goals.transaction_three_trips = both(1.10, 1.10)

@@ -206,11 +206,13 @@ local function main(words)
   local machine = place.machine(o.apart)
   local floor, why = place.build_floor()
   if not floor then fail("the floor does not compile: " .. why) end
+  local loops = place.build_loops()
   local here = place.open(machine)
-  local list = field.probe(chosen(contenders, o.contenders), machine, floor)
+  local list = field.probe(chosen(contenders, o.contenders), machine, floor, loops)
   local ok, results, keys = xpcall(run_all, debug.traceback, questions, list, here, o)
   here.close()
   os.remove(floor)
+  place.output("rm -r " .. place.quote(loops))
   if not ok then fail(tostring(results)) end
   if o.json then return write_json(machine, here, list, results) end
   introduce(machine, here, list, o)

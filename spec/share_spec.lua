@@ -460,7 +460,8 @@ describe("shared connections", function()
 
   -- The two halves of "hit": cancelling() says that a request of ours is on its way, the server's own function hits.
   describe("hit by a cancel request", function()
-    local SQL = "insert into share_item (id) select $1::int from pg_sleep(0.3) returning id"
+    local SQL
+    before_each(function() SQL = "insert into share_item (id) select $1::int from pg_sleep(0.3) returning id" end)
 
     local function cancel_during(announced)
       local id, err
@@ -489,6 +490,19 @@ describe("shared connections", function()
     it("that was meant for another, a statement runs again and has its effect once", function()
       assert.equal(7, assert(cancel_during(true)))
       assert.same({ 7 }, db:query_column "select id from share_item")
+    end)
+
+    -- The insert's own result has come by then: only its Sync says that nothing of it is there.
+    it("while it is being committed, a statement runs again and has its effect once", function()
+      assert(db:script [[
+        create function share_slowly() returns trigger language plpgsql as
+          'begin perform pg_sleep(0.3); return null; end';
+        create constraint trigger share_slow after insert on share_item deferrable initially deferred
+          for each row execute function share_slowly()]])
+      SQL = "insert into share_item (id) values ($1::int) returning id"
+      assert.equal(7, assert(cancel_during(true)))
+      assert.same({ 7 }, db:query_column "select id from share_item")
+      assert(db:script "drop trigger share_slow on share_item; drop function share_slowly()")
     end)
 
     it("of an administrator, it fails", function()
@@ -592,7 +606,7 @@ describe("shared connections", function()
     end)
   end)
 
-  it("keep nothing in memory", function()
+  it("keep nothing in memory, and no descriptor", function()
     local function settle(live)
       if is_luajit then require("jit").flush() end
       for _ = 1, 200 do
@@ -615,7 +629,7 @@ describe("shared connections", function()
     end
     work()
     local live = settle(0)
-    work()
+    probe.keeps_descriptors(work)
     assert.is_true(settle(live) <= live)
   end)
 end)

@@ -22,12 +22,17 @@ local function lua_env(lua)
   }
 end
 
-local function environment(contender)
+local function environment(contender, loops)
   local words = { "env -u LUA_PATH_5_4 -u LUA_CPATH_5_4 -u LUA_INIT -u LUA_INIT_5_4" }
   local function add(list)
     for name, value in pairs(list) do words[#words + 1] = name .. "=" .. quote(value) end
   end
-  if contender.lua then add(lua_env(contender.lua)) end
+  if contender.lua then
+    local paths = lua_env(contender.lua)
+    paths.LUA_PATH = "./?/init.lua;" .. paths.LUA_PATH
+    paths.LUA_CPATH = ("%s/%s/?.so;%s"):format(loops, contender.lua, paths.LUA_CPATH)
+    add(paths)
+  end
   add(contender.env or {})
   return table.concat(words, " ")
 end
@@ -44,14 +49,15 @@ end
 ---@param contenders table[]
 ---@param machine table
 ---@param floor string  path of the compiled floor
-function field.probe(contenders, machine, floor)
+---@param loops string  folder of what place.build_loops has made
+function field.probe(contenders, machine, floor, loops)
   local list = { { key = "floor", command = quote(floor) } }
   for _, contender in ipairs(contenders) do
     for _, program in ipairs(contender.programs) do
       if not contender.version and not place.output("command -v " .. program) then
         contender.absent = contender.absent or program .. " is not installed"
       elseif not contender.version then
-        contender.command = ("%s %s bench/%s"):format(environment(contender), program, contender.script)
+        contender.command = ("%s %s bench/%s"):format(environment(contender, loops), program, contender.script)
         local text, status = run(contender.command .. " --probe")
         contender.version = status == 0 and text or nil
         contender.absent = status ~= 0 and text:match "[^\n]*" or nil

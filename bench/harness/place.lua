@@ -95,4 +95,25 @@ function place.build_floor()
   return path
 end
 
+-- Where the headers of each Lua are, as pkg-config knows them.
+local PACKAGES = { ["lua5.4"] = "lua5.4 lua-5.4 lua54", luajit = "luajit luajit2" }
+
+--- Compiles what the benchmark's own event loop needs, for each Lua whose headers are there. Answers the folder to look
+--- in: <folder>/<lua>/bench/loops/bare_core.so
+---@return string
+function place.build_loops()
+  local folder = place.output "mktemp -d"
+  for lua, names in pairs(PACKAGES) do
+    local into = ("%s/%s/bench/loops"):format(folder, lua)
+    for name in names:gmatch "%S+" do
+      local flags = place.output("pkg-config --cflags " .. name)
+      if flags and not place.output("ls " .. into) then
+        place.output(("mkdir -p %s && cc -O2 -shared -fPIC %s -o %s/bare_core.so bench/loops/bare.c"):format(
+          place.quote(into), flags, place.quote(into)))
+      end
+    end
+  end
+  return folder
+end
+
 return place

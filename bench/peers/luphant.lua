@@ -232,4 +232,32 @@ function questions.acquire_release(url)
   end
 end
 
+-- So many tasks over four connections.
+local function tasks(count, share)
+  return function(url, sql)
+    local loops, key = require "bench.loops", meter.key
+    local db
+    loops.run(function()
+      db = assert(luphant.open(url, { waiter = loops.waiter, max_connections = 4, share = share }))
+    end)
+    local function run(n)
+      local units, at = 0, 0
+      loops.all(count, function()
+        while at < n do
+          at = at + 1
+          local row, err = db:query_one(sql, key(at, 10000))
+          if not row then error(err) end
+          units = units + 1
+        end
+      end)
+      return units
+    end
+    return function(n) return loops.run(function() return run(n) end) end,
+      function() return loops.run(account_check(function(id) return db:query_one(sql, id) end)) end
+  end
+end
+
+questions.tasks_16, questions.tasks_16_shared = tasks(16, false), tasks(16, true)
+questions.tasks_64, questions.tasks_64_shared = tasks(64, false), tasks(64, true)
+
 meter.main(function() return ("luphant %s, %s"):format(luphant.version, meter.lua) end, questions)

@@ -67,19 +67,12 @@ local function go_on(self, code, slot, result, err, more, sql, ...)
   return result, err
 end
 
--- Beside statements of other tasks, on a shared connection.
-local function ride(self, code, sql, ...)
-  local result, err = self.shared:run(code, sql, ...)
-  if err == nil then return result end
-  if err.query == nil and type(sql) == "string" then err.query = sql end
-  return result, err
-end
-
 local function define(name, verb)
   methods[name] = function(self, sql, ...)
     local code = verb + self.style
     if self.auto then self:choose_waiter() end
-    if self.shared and not self.closed then return ride(self, code, sql, ...) end
+    -- Beside statements of other tasks; whoever rides has an answer of one value, too.
+    if self.shared and not self.closed then return self.shared:run(code, sql, ...) end
     if not self.direct or self.closed then return go_on(self, code, false, nil, nil, nil, sql, ...) end
     local slot, result, err, more = self.core:run(code, sql, ...)
     if slot == true then return result end
