@@ -4,7 +4,7 @@
 -- and waits for one when all are in use. The floor asks alone, on one connection.
 -- SPDX-License-Identifier: MIT
 return {
-  order = 14,
+  order = 16,
   unit = "query",
   operations = 20000,
   sql = "select balance from luphant_bench.account where id = $1",

@@ -4,7 +4,7 @@
 -- time. The floor makes a round trip for each.
 -- SPDX-License-Identifier: MIT
 return {
-  order = 15,
+  order = 17,
   unit = "query",
   operations = 20000,
   sql = "select balance from luphant_bench.account where id = $1",
