@@ -103,7 +103,8 @@ static bool went_stale(lconn *b) {
 
 /* The session has lost the short statements of flights; with BEGIN among them, nothing ran. */
 static bool has_forgotten(lconn *b) {
-  if (b->c.state != LPH_IDLE || strcmp(b->c.error.sqlstate, "26000") != 0) return false;
+  const char *state = b->c.error.sqlstate;
+  if (b->c.state != LPH_IDLE || (strcmp(state, "26000") != 0 && strcmp(state, "42P05") != 0)) return false;
   if (PQtransactionStatus(b->c.pg) == PQTRANS_IDLE) return true;
   hint_at_lost_statement(&b->c.error);
   return false;
@@ -263,7 +264,7 @@ static int prepare(lua_State *L, lconn *b, lph_stmt *stmt, lph_want *ended) {
 static bool may_have_changed(lconn *b, lph_stmt *stmt) {
   const lph_error *e = &b->c.error;
   if (stmt->fresh || e->param < 1 || e->param > stmt->param_count) return false;
-  if (PQtransactionStatus(b->c.pg) != PQTRANS_IDLE) return false;
+  if (b->c.txn.depth > 0 || PQtransactionStatus(b->c.pg) != PQTRANS_IDLE) return false;
   if (stmt->param_oids[e->param - 1] >= LPH_FIRST_USER_OID) lph_typemap_doubt(b->c.types);
   stmt->described = false;
   return true;

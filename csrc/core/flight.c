@@ -120,22 +120,31 @@ static const char *part_name(const lph_conn *c, int part) {
   }
 }
 
+static bool is_helper(int part) { return part >= LPH_PART_HELPER && part < LPH_PART_STEP; }
+
+/* A session that has lost the helpers, or still has one we thought was gone, is taken as it is from now on. */
+static void learn_from_failure(lph_conn *c, int part, const PGresult *res) {
+  const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+  if (state != NULL && strcmp(state, "26000") == 0) c->stmts.helpers = 0;
+  if (state != NULL && strcmp(state, "42P05") == 0 && is_helper(part))
+    c->stmts.helpers |= 1u << (part - LPH_PART_HELPER);
+}
+
 void lph_flight_receive(lph_conn *c, int part, const PGresult *res) {
   ExecStatusType status = PQresultStatus(res);
-  bool done = status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK;
   if (status == PGRES_FATAL_ERROR && c->op.culprit == NULL && !lph_error_is_set(&c->op.failure)) {
     c->op.culprit = part_name(c, part);
-    c->stmts.helpers = 0; /* should the reason be that it is gone */
+    learn_from_failure(c, part, res);
   }
-  if (!done) return;
+  if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK) return;
   if (part == LPH_PART_ID) {
     bool has = PQntuples(res) == 1 && PQnfields(res) == 1 && !PQgetisnull(res, 0, 0);
     lph_txn_set_id(&c->txn, has ? PQgetvalue(res, 0, 0) : NULL);
   } else if (part == LPH_PART_COMMIT) {
     lph_txn_commit_answered(&c->txn, PQcmdStatus((PGresult *)res));
-  } else if (part >= LPH_PART_STEP) {
-    lph_txn_did(&c->txn, (lph_txn_step)(part - LPH_PART_STEP));
-  } else {
+  } else if (is_helper(part)) {
     c->stmts.helpers |= 1u << (part - LPH_PART_HELPER);
+  } else {
+    lph_txn_did(&c->txn, (lph_txn_step)(part - LPH_PART_STEP));
   }
 }

@@ -90,7 +90,7 @@ end
 -- A call that did not end in one go. `result, err, more` are what the core answered; see lconn.c.
 function complete(self, code, result, err, more, sql, ...)
   if err == "request" then return run_request(self, code, sql, ...) end
-  local box, retried = self.box, false
+  local box, retries = self.box, 0
   while true do
     if result == PENDING and err == "types" then
       local ok, why = types.load(box, self.types, function(...) return run_inner(self, ...) end)
@@ -111,8 +111,8 @@ function complete(self, code, result, err, more, sql, ...)
       ok, err, more = finish(self, err)
       result = nil
       if ok then result, err, more = box:take() end
-    elseif more == "stale" and not retried then
-      retried = true
+    elseif more == "stale" and retries < 2 then -- twice: BEGIN was gone as well as the statement
+      retries = retries + 1
       result, err, more = box:rerun(code, sql, ...)
     else
       if more == "unread" and box:state() == "busy" then abandon(self, err) end

@@ -184,7 +184,7 @@ ordeal.family("COMMIT", {}, function(test)
 
   ------------------------------------------------------------------------- in each other's way
 
-  test.together("F27 transfers that collide are run again until all are done, and no money is made or lost", function(world)
+  test.together("F27 transfers that collide are run again until all are done, and no money is lost", function(world)
     assert(world.observer:script [[drop table if exists purse;
       create table purse (id int primary key, amount int not null);
       insert into purse select n, 100 from generate_series(1, 4) n]])

@@ -61,9 +61,14 @@ end
 
 ---------------------------------------------------------------------------------------- levels
 
+-- A lent connection that was given back belongs to somebody else, and so does what its box says.
+local function is_ours(tx) return tx.conn.box == tx.box end
+ending.is_ours = is_ours
+
 local function is_open(tx)
+  if not is_ours(tx) then return false end
   local state = tx.box:state()
-  return tx.conn.box == tx.box and (state == "idle" or state == "busy")
+  return state == "idle" or state == "busy"
 end
 ending.is_open = is_open
 
@@ -76,6 +81,8 @@ local function leave(tx, state, failure)
     parent.blocked = nil
     return
   end
+  if not is_ours(tx) then return end
+  if tx.hooks then tx.last_id = tx.box:txn_id() end -- they may ask
   tx.box:txn_end()
   if tx.has_ceiling then tx.box:set_ceiling(tx.ceiling_before) end
 end
@@ -151,7 +158,8 @@ end
 ---@param reason any
 ---@param traceback? string
 function ending.roll_back(tx, reason, traceback)
-  local outcome, _, has_strayed = tx.box:txn_state()
+  local outcome, _, has_strayed = "rolled back", nil, nil
+  if is_ours(tx) then outcome, _, has_strayed = tx.box:txn_state() end
   if not tx.parent and (outcome == "committed" or outcome == "unknown") then
     conclude(tx, reason) -- COMMIT went with a statement that raised (a codec did)
     return
@@ -206,9 +214,11 @@ end
 
 --- A savepoint that did its work: the server hears of it with the next statement.
 function ending.release(tx)
-  local _, _, has_strayed = tx.box:txn_state()
-  local why = tx.first_error or has_strayed and strayed()
-    or (not is_open(tx) or tx.box:transaction_status() == "inerror") and ending.failure_of(tx) or nil
+  local why = tx.first_error or not is_open(tx) and ending.failure_of(tx) or nil
+  if not why then
+    local _, _, has_strayed = tx.box:txn_state()
+    why = has_strayed and strayed() or tx.box:transaction_status() == "inerror" and ending.failure_of(tx) or nil
+  end
   if why then
     ending.roll_back(tx, why)
     tx.failure = why

@@ -19,10 +19,10 @@ local KEYS = "expects an integer, two integers { a, b }, or a string"
 local function arguments_of(key)
   if type(key) == "string" then return "pg_catalog.hashtextextended($1::text, 0)", { key } end
   if type(key) == "table" then
-    if not (compat.is_integral(key[1]) and compat.is_integral(key[2])) then error("advisory_lock " .. KEYS, 4) end
+    if not (compat.is_integral(key[1]) and compat.is_integral(key[2])) then args.misuse("advisory_lock " .. KEYS) end
     return "$1::int4, $2::int4", { key[1], key[2] }
   end
-  if not compat.is_integral(key) then error(("advisory_lock %s, got %s"):format(KEYS, args.show(key)), 4) end
+  if not compat.is_integral(key) then args.misuse(("advisory_lock %s, got %s"):format(KEYS, args.show(key))) end
   return "$1::int8", { key }
 end
 
@@ -44,8 +44,9 @@ end
 
 ---@param tx luphant.transaction
 function lock.take(tx, key, given)
-  local options = args.check(given or {}, OPTIONS, "advisory_lock option", 3)
-  if options.try and options.timeout then error("try does not wait: it takes no timeout", 3) end
+  local options, why = args.validate(given or {}, OPTIONS, "advisory_lock option")
+  if not options then args.misuse(why) end
+  if options.try and options.timeout then args.misuse "try does not wait: it takes no timeout" end
   local arguments, values = arguments_of(key)
   local call = ("pg_catalog.pg_%sadvisory_xact_lock%s(%s)"):format(options.try and "try_" or "",
     options.shared and "_shared" or "", arguments)

@@ -10,7 +10,7 @@ local hooks = require "luphant.transaction.hooks"
 local lock = require "luphant.transaction.lock"
 
 local methods = {}
-local levels = { methods = methods }
+local members = { methods = methods }
 
 -------------------------------------------------------------------------------------- the verbs
 
@@ -20,17 +20,17 @@ local BLOCKED = {
 }
 
 -- A tx that has ended, or whose savepoint is being used instead, runs nothing.
-function levels.check_usable(self, level)
+function members.check_usable(self, level)
   if self.blocked then error(BLOCKED[self.blocked], (level or 1) + 1) end
 end
 
-local check_usable = levels.check_usable
+local check_usable = members.check_usable
 
 --- A verb of the connection: `run(conn, sql, ...)`.
 ---@param name string
 ---@param code integer  of the core
 ---@param complete function
-function levels.define(name, code, complete)
+function members.define(name, code, complete)
   methods[name] = function(self, sql, ...)
     if self.blocked then check_usable(self, 2) end
     local conn = self.conn
@@ -52,7 +52,7 @@ end
 ------------------------------------------------------------------------------------ how it ends
 
 --- The innermost levels first, whoever left them open.
-function levels.abandon(self, reason)
+function members.abandon(self, reason)
   while self.conn.tx and self.conn.tx ~= self do ending.roll_back(self.conn.tx, reason) end
   ending.roll_back(self, reason)
 end
@@ -136,12 +136,14 @@ function methods:is_open()
 end
 
 --- The transaction's id on the server, as digits: asks for it where it is not known. nil without an error when it has
---- none, because nothing was written yet.
+--- none, because nothing was written yet. Answers while the transaction is open, and in its hooks.
 ---@return string|nil
 ---@return luphant.error|nil
 function methods:id()
+  if self.state then return self.root.last_id end
+  if not ending.is_ours(self) then return nil end
   local id = self.box:txn_id()
-  if id or self.state then return id end
+  if id then return id end
   check_usable(self, 2)
   local _, begun = self.box:txn_state()
   if not begun then return nil end
@@ -189,4 +191,4 @@ function methods:advisory_lock(key, given)
   return lock.take(self, key, given)
 end
 
-return levels
+return members
