@@ -98,4 +98,10 @@ return {
     meaning = "A migration or its verification failed and was rolled back; `err.cause` says why." },
   { kind = "migration_locked", class = "timeout", retryable = true,
     meaning = "Another runner held the lock of the migrations for too long." },
+  { kind = "schema_invalid", class = "usage", retryable = false,
+    meaning = "The text is no snapshot of a schema, or one of a format this version does not read." },
+  { kind = "schema_changed", class = "query", retryable = true,
+    meaning = "Another session changed the schema while it was read, each time it was tried." },
+  { kind = "schema_unsupported", class = "usage", retryable = false,
+    meaning = "The server is too old for a snapshot of its schema." },
 }

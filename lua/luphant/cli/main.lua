@@ -15,7 +15,7 @@ local main = {}
 
 main.OK, main.PROBLEMS, main.USAGE, main.NO_CONNECTION = 0, 1, 2, 3
 
-local COMMANDS = { "doctor", "migrate" }
+local COMMANDS = { "doctor", "migrate", "schema" }
 
 ---@class luphant.cli.env
 ---@field out file*

@@ -119,9 +119,23 @@ local function has_field(list, what)
   return false
 end
 
--- Is the change already told by that of another object?
+-- Where a table got or lost a parent, its members did; where a column became or ceased to be an identity, there is or
+-- was a sequence.
+local function is_consequence(change, owner, own)
+  if change.what == "inherited" or change.what == "parent" then
+    return has_field(owner, "partition_of") or has_field(owner, "inherits")
+  end
+  if not change.what:find "^sequence%." then return false end
+  for _, other in ipairs(own) do
+    if other.what == "identity" and (other.from == nil or other.to == nil) then return true end
+  end
+  return false
+end
+
+-- Is the change already told by that of another field or object?
 local function is_told(item, change, changes)
   local owner = item.owner and changes[item.owner]
+  if is_consequence(change, owner, changes[item.key]) then return true end
   if has_field(owner, "added") or has_field(owner, "removed") then return true end
   if item.implied and has_field(owner, item.implied) then return true end
   for _, key in ipairs(item.follows or {}) do

@@ -70,6 +70,10 @@ local PARTS = { "columns", "attributes", "constraints", "indexes", "statistics",
 
 -- The key says these.
 local NAMES = { name = true, schema = true }
+local IN_KEY = {
+  default_privileges = { role = true, objects = true }, user_mappings = { user = true, server = true },
+  operator_families = { method = true }, operator_classes = { method = true },
+}
 
 local function is_list(value) return value[1] ~= nil end
 
@@ -98,10 +102,9 @@ local function title(spec, member_key, owner_id)
   return member_key .. " on " .. owner_id
 end
 
--- What a member is inherited from, as keys.
+-- What a member may be inherited from, as keys; a column of the parent's name is always the parent's, too.
 local function followed(part, member_key, member, owner)
   if part == "columns" or part == "constraints" then
-    if not member.inherited then return nil end
     local keys = {}
     local wanted = part == "constraints" and member.parent or member_key
     for _, parent in ipairs(owner.partition_of and { owner.partition_of } or owner.inherits or {}) do
@@ -157,7 +160,7 @@ local function object_item(name, id, object)
     rank = rank_of(name, id, 0, ""),
   }
   add_fields(item.fields, "", object, function(field)
-    return NAMES[field] or MEMBERS[field] ~= nil or (field == "kind" and name == "sequences")
+    return NAMES[field] or MEMBERS[field] ~= nil or (IN_KEY[name] and IN_KEY[name][field]) or false
   end)
   if object.attributes then item.fields["attribute order"] = names_of(object.attributes) end
   if name == "tables" and object.columns then item.order = names_of(object.columns) end

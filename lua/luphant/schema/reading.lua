@@ -16,6 +16,7 @@
 -- SPDX-License-Identifier: MIT
 
 local compat = require "luphant.compat"
+local errors = require "luphant.errors"
 local normal = require "luphant.schema.normal"
 
 ---@class luphant.schema.reading
@@ -148,6 +149,15 @@ function methods:object(row) -- luacheck: ignore self
   end
   if row._grants then add_grants(object, row._grants) end
   return object
+end
+
+--- pg_get_viewdef and its kin look at the catalog of now, not of the transaction's beginning: of what another session
+--- has dropped meanwhile they answer NULL, and what was read does not belong together.
+---@param is_there boolean
+---@param name string
+function reading.check_there(is_there, name)
+  if is_there then return end
+  error(errors.new("schema_changed", ("the schema was changed while it was read: %s is gone"):format(name)), 0)
 end
 
 --- Puts an object into a family of the snapshot.

@@ -34,7 +34,7 @@ local READERS = {
   require "luphant.schema.read.foreign",
   require "luphant.schema.read.event_triggers",
   require "luphant.schema.read.replication",
-  require "luphant.schema.read.defaults",
+  (require "luphant.schema.read.defaults"), -- one value: newer Luas tell the file, too
 }
 
 local SETTINGS = [[
@@ -48,10 +48,8 @@ set local bytea_output = 'hex';
 set local lc_monetary = 'C';
 set local xmlbinary = 'base64']]
 
--- pg_get_viewdef and its kin look at the catalog of now, not of the transaction's beginning: an object that went away
--- meanwhile makes them fail. What another session did cannot happen twice in a row for ever.
+-- What another session changed in the middle of it (see reading.check_there) is read again.
 local MOST_ATTEMPTS = 5
-local GONE = { XX000 = true, ["42P01"] = true, ["42703"] = true, ["42704"] = true, ["42883"] = true }
 
 -- "shop_*" -> "shop\_%"
 local function like(pattern)
@@ -82,7 +80,7 @@ local function read(q, scope)
   check(q:script(SETTINGS))
   local version = check(q:query_value "select current_setting('server_version_num')::int4")
   if version < 110000 then
-    error(errors.new("feature_not_supported", "a snapshot of the schema needs PostgreSQL 11 or newer"), 0)
+    error(errors.new("schema_unsupported", "a snapshot of the schema needs PostgreSQL 11 or newer"), 0)
   end
   local state = reading.new {
     q = q, version = version, with = scope, is_whole = scope.schemas == nil,
@@ -120,7 +118,8 @@ return function(q, scope)
   local snapshot, err
   for _ = 1, is_savepoint and 1 or MOST_ATTEMPTS do
     snapshot, err = attempt(q, scope, is_savepoint)
-    if snapshot or not GONE[err.sqlstate or ""] then break end
+    -- Some functions answer NULL for what is gone, some look it up in a cache and fail.
+    if snapshot or not (err.kind == "schema_changed" or err.sqlstate == "XX000") then break end
   end
   return snapshot, err
 end

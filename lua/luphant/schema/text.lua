@@ -63,7 +63,9 @@ local function add_lines(out, indent, parts)
       out[#out + 1] = indent .. line
     else
       if part[1] then out[#out + 1] = indent .. part[1] .. ":" end
-      for piece in (part[2] .. "\n"):gmatch "(.-)\r?\n" do out[#out + 1] = indent .. "  | " .. piece end
+      for piece in (part[2] .. "\n"):gmatch "(.-)\r?\n" do
+        out[#out + 1] = indent .. (piece == "" and "  |" or "  | " .. piece)
+      end
     end
   end
 end
@@ -113,9 +115,11 @@ function text.of(snapshot)
   return table.concat(out, "\n") .. (#out > 0 and "\n" or "")
 end
 
+-- Elements of a list, lines of a text.
 local function lines_of(value)
   local list = {}
   if value == nil then return list end
+  if type(value) == "table" then return value end
   for line in ((inline(value) or value) .. "\n"):gmatch "(.-)\r?\n" do list[#list + 1] = line end
   return list
 end

@@ -31,6 +31,9 @@ return function(reading)
   }
   for _, row in ipairs(reading:rows(SQL, words)) do
     reader.spell(row, "provider", PROVIDERS)
+    if row.provider == "icu" and not row.locale then -- where servers before 15 keep it
+      row.locale, row.collate, row.ctype = row.collate, nil, nil
+    end
     reading:put("collations", row)
   end
 end

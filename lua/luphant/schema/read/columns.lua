@@ -1,5 +1,8 @@
 -- schema/read/columns.lua - columns of tables and views, attributes of composite types.
 --
+-- The option pg_attver is the server's own mark on a column (servers of late minor versions set it by themselves,
+-- pg_dump hides it): different in each database, so it is left out.
+--
 -- SPDX-License-Identifier: MIT
 
 local reader = require "luphant.schema.reading"
@@ -9,10 +12,12 @@ select a.attrelid::int8 as _relation, a.attnum::int4 as _number, a.attname::text
        format_type(a.atttypid, a.atttypmod) as type, a.attnotnull as not_null,
        case when {generated} = '' then pg_get_expr(d.adbin, d.adrelid) end as default,
        case when {generated} <> '' then pg_get_expr(d.adbin, d.adrelid) end as generated,
-       {generated} as _generated, a.attidentity::text as identity,
+       d.oid is not null as _has_expression, {generated} as _generated, a.attidentity::text as identity,
        case when a.attcollation not in (0, t.typcollation) then format('%I.%I', cn.nspname, co.collname) end as collation,
        case when a.attstorage <> t.typstorage then a.attstorage::text end as storage, {compression} as compression,
-       nullif(a.attstattarget::int4, -1) as statistics, a.attoptions as options, a.attfdwoptions as server_options,
+       nullif(a.attstattarget::int4, -1) as statistics,
+       array(select o from unnest(a.attoptions) o where o not like 'pg\_attver=%') as options,
+       a.attfdwoptions as server_options,
        not a.attislocal as inherited, {remark} as comment, {grants c a.attacl c.relowner}
   from pg_catalog.pg_attribute a
   join pg_catalog.pg_class c on c.oid = a.attrelid
@@ -40,6 +45,7 @@ return function(reading)
   for _, row in ipairs(reading:rows(SQL, words(reading))) do
     local relation = reading.relations[row._relation]
     if relation then
+      reader.check_there(not row._has_expression or (row.default or row.generated) ~= nil, row.name)
       reader.spell(row, "identity", IDENTITY)
       reader.spell(row, "storage", STORAGE)
       reader.spell(row, "compression", COMPRESSION)

@@ -45,6 +45,7 @@ local TYPES = {
 
 return function(reading)
   for _, row in ipairs(reading:rows(SQL)) do
+    reader.check_there(row.definition ~= nil, row.name)
     reader.spell(row, "type", TYPES)
     reader.sort(row.index_options)
     row.inherited = row._of_table and not row._is_local

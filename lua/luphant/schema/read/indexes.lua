@@ -2,6 +2,8 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local reader = require "luphant.schema.reading"
+
 local SQL = [[
 select x.indrelid::int8 as _relation, format('%I.%I', n.nspname, i.relname) as _id, n.nspname::text as schema,
        i.relname::text as name, pg_get_indexdef(x.indexrelid) as definition, x.indisunique as unique,
@@ -30,6 +32,7 @@ select x.indrelid::int8 as _relation, format('%I.%I', n.nspname, i.relname) as _
 
 return function(reading)
   for _, row in ipairs(reading:rows(SQL)) do
+    reader.check_there(row.definition ~= nil, row._id)
     reading:attach(reading.relations[row._relation], "indexes", row._id, row)
   end
 end

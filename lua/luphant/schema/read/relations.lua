@@ -65,11 +65,12 @@ local function refine(row)
   row.options = options_of(row)
   reader.sort(row.server_options)
   if row.replica_identity == "i" then
-    row.replica_identity = "index " .. tostring(row._replica_index)
+    -- Without the index, rows are told apart by nothing.
+    row.replica_identity = row._replica_index and "index " .. row._replica_index or "nothing"
   else
     reader.spell(row, "replica_identity", REPLICA_IDENTITY)
   end
-  if row.kind == "v" then row.replica_identity = nil end -- "n" says nothing about what has no rows
+  if row.kind == "v" or row.kind == "f" then row.replica_identity = nil end -- "n" is what they all have
   if row.bound then
     row.partition_of, row.inherits = row.inherits[1], nil
   end
@@ -80,6 +81,7 @@ end
 return function(reading)
   for _, row in ipairs(reading:rows(SQL, words(reading))) do
     local is_view = row.kind == "v" or row.kind == "m"
+    reader.check_there(not is_view or row.definition ~= nil, row._id)
     refine(row)
     reading.relations[row._oid] = reading:put(is_view and "views" or "tables", row)
   end

@@ -16,6 +16,7 @@ local ENABLED = { O = false, D = "disabled", R = "replica", A = "always" }
 
 return function(reading)
   for _, row in ipairs(reading:rows(SQL)) do
+    reader.check_there(row.definition ~= nil, row.name)
     reader.spell(row, "enabled", ENABLED)
     reading:attach(reading.relations[row._relation], "rules", row.name, row)
   end

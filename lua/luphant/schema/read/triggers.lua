@@ -25,6 +25,7 @@ local ENABLED = { O = false, D = "disabled", R = "replica", A = "always" }
 return function(reading)
   local words = { parent = reading:since(13) and "nullif(t.tgparentid, 0)" or OLD_PARENT }
   for _, row in ipairs(reading:rows(SQL, words)) do
+    reader.check_there(row.definition ~= nil, row.name)
     reader.spell(row, "enabled", ENABLED)
     reading:attach(reading.relations[row._relation], "triggers", row.name, row)
   end
