@@ -1,12 +1,12 @@
--- Changes to the database of everything.lua, each with what a diff must say about it: { sql, lines }, or
--- { since = major version, sql, lines }.
+-- Changes to the database of everything.lua, each with what a diff must say about it: { sql, lines }; `since` and
+-- `last` where the statement, or how the server spells its expressions, belongs to some major versions.
 --
 -- SPDX-License-Identifier: MIT
 
 return {
   { "create schema more authorization luphant_keeper",
     { "+ schema more" } },
-  { 'drop schema "Odd schema." cascade',
+  { 'drop schema "Odd schema." cascade', since = 15,
     {
       '- schema "Odd schema."',
       '- table "Odd schema.".inside',
@@ -33,7 +33,7 @@ return {
   { "create extension hstore schema shop",
     { "+ extension hstore" } },
   -- types
-  { "alter type shop.state add value 'packed' before 'paid'",
+  { "alter type shop.state add value 'packed' before 'paid'", since = 12,
     {
       "~ enum shop.state: labels: [new, paid, \"it's \\\"odd\\\"\"] -> [new, packed, paid, \"it's \\\"odd\\\"\"]",
     } },
@@ -141,11 +141,11 @@ return {
     { "~ table shop.customers: revoked.postgres: (none) -> [delete]" } },
   { "grant select on shop.nothing to postgres",
     {} },
-  { "alter table shop.heir no inherit shop.base",
+  { "alter table shop.heir no inherit shop.base", last = 17,
     { "~ table shop.heir: inherits: [shop.base] -> (none)" } },
   { "alter table shop.of_type not of",
     { "~ table shop.of_type: of_type: shop.address -> (none)" } },
-  { "alter table shop.events detach partition shop.events_2020",
+  { "alter table shop.events detach partition shop.events_2020", last = 17,
     {
       "~ table shop.events_2020: bound: FOR VALUES FROM ('2020-01-01') TO ('2021-01-01') -> (none)",
       "~ table shop.events_2020: partition_of: shop.events -> (none)",
@@ -173,7 +173,7 @@ return {
       "~ column shop.customers.kind: default: 'person'::character varying -> 'firm'::character varying",
       "~ column shop.customers.kind: not_null: (none) -> true",
     } },
-  { 'alter table shop.customers alter tags type text[] collate "POSIX"',
+  { 'alter table shop.customers alter tags type text[] collate "POSIX"', since = 14,
     {
       '~ column shop.customers.tags: collation: (none) -> pg_catalog."POSIX"',
       "~ column shop.customers.tags: compression: pglz -> (none)",
@@ -204,8 +204,8 @@ return {
     { "+ column shop.events.more" } },
   { "alter table shop.computed alter b drop expression", since = 13,
     { "~ column shop.computed.b: generated: (a * 2) -> (none)" } },
-  { "alter table shop.customers alter tags set compression lz4", since = 14,
-    { "~ column shop.customers.tags: compression: pglz -> lz4" } },
+  { "alter table shop.customers alter tags set compression default", since = 14,
+    { "~ column shop.customers.tags: compression: pglz -> (none)" } },
   { "alter table shop.parts add column a int, add column b int",
     { "+ column shop.parts.a", "+ column shop.parts.b" } },
   -- constraints
@@ -230,7 +230,8 @@ return {
     {
       "~ constraint orders_customer_fkey on shop.orders: definition",
       "    - FOREIGN KEY (customer) REFERENCES shop.customers(id) ON UPDATE RESTRICT ON DELETE CASCADE DEFERRABLE",
-      "    + FOREIGN KEY (customer) REFERENCES shop.customers(id) ON UPDATE RESTRICT ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED",
+      "    + FOREIGN KEY (customer) REFERENCES shop.customers(id) ON UPDATE RESTRICT ON DELETE CASCADE "
+        .. "DEFERRABLE INITIALLY DEFERRED",
     } },
   { "alter table shop.parts add primary key (n)",
     { "~ column shop.parts.n: not_null: (none) -> true", "+ constraint parts_pkey on shop.parts" } },
@@ -321,7 +322,7 @@ return {
       "    +   WHERE (c.state = 'new'::shop.state);",
     } },
   { "create or replace view shop.checked with (check_option = local) as select id, email, name from "
-    .. "shop.customers where id > 5",
+    .. "shop.customers where id > 5", last = 15,
     {
       "~ view shop.checked: definition",
       "    -     customers.email",
@@ -342,7 +343,7 @@ return {
     { "~ materialized view shop.sums: options: [fillfactor=60] -> [fillfactor=61]" } },
   { "refresh materialized view shop.unfilled",
     {} },
-  { "drop view shop.counting; create materialized view shop.counting as select 1 as n",
+  { "drop view shop.counting; create materialized view shop.counting as select 1 as n", last = 15,
     {
       "~ materialized view shop.counting: definition",
       "    -  WITH RECURSIVE counting(n) AS (",
@@ -421,7 +422,8 @@ return {
   -- operators and the rest
   { "alter operator shop.=== (shop.address, shop.address) set (join = none)",
     {
-      "~ operator shop.===(shop.address, shop.address): join: eqjoinsel(internal,oid,internal,smallint,internal) -> (none)",
+      "~ operator shop.===(shop.address, shop.address): join: eqjoinsel(internal,oid,internal,smallint,internal) "
+        .. "-> (none)",
     } },
   { "drop operator shop.=== (shop.address, shop.address)",
     { "- operator shop.===(shop.address, shop.address)" } },

@@ -130,10 +130,12 @@ end
 function M.from_json(document)
   args.argument(document, "string", 1, "from_json")
   local snapshot, why = json.decode(document)
-  if snapshot and snapshot.format ~= family.FORMAT then
-    snapshot, why = nil, ("its format is %s, this luphant reads %d"):format(args.show(snapshot.format), family.FORMAT)
+  if snapshot then
+    why = snapshot.format ~= family.FORMAT
+        and ("its format is %s, this luphant reads %d"):format(args.show(snapshot.format), family.FORMAT)
+      or type(snapshot.scope) ~= "table" and "it does not say what it covers"
+    if not why then return snapshot end
   end
-  if snapshot then return snapshot end
   return nil, errors.new("schema_invalid", "this is not a snapshot of luphant.schema: " .. why)
 end
 

@@ -74,7 +74,8 @@ end
 local makers = {}
 
 function makers.scope(_, alias)
-  return ("%s.nspname::text like any ($1::text[]) and not (%s.nspname::text like any ($2::text[]))"):format(alias, alias)
+  local name = alias .. ".nspname::text"
+  return ("%s like any ($1::text[]) and not (%s like any ($2::text[]))"):format(name, name)
 end
 
 function makers.own(_, class, oid) return BELONGS:format(class, oid, "'e'") end

@@ -13,7 +13,8 @@ select a.attrelid::int8 as _relation, a.attnum::int4 as _number, a.attname::text
        case when {generated} = '' then pg_get_expr(d.adbin, d.adrelid) end as default,
        case when {generated} <> '' then pg_get_expr(d.adbin, d.adrelid) end as generated,
        d.oid is not null as _has_expression, {generated} as _generated, a.attidentity::text as identity,
-       case when a.attcollation not in (0, t.typcollation) then format('%I.%I', cn.nspname, co.collname) end as collation,
+       case when a.attcollation not in (0, t.typcollation) then
+         format('%I.%I', cn.nspname, co.collname) end as collation,
        case when a.attstorage <> t.typstorage then a.attstorage::text end as storage, {compression} as compression,
        nullif(a.attstattarget::int4, -1) as statistics,
        array(select o from unnest(a.attoptions) o where o not like 'pg\_attver=%') as options,

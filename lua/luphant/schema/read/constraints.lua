@@ -19,7 +19,8 @@ select c.conrelid::int8 as _relation, c.contypid::int8 as _type, c.conname::text
        array(select a.attname::text from unnest(c.confkey) with ordinality k (number, place)
                join pg_catalog.pg_attribute a on a.attrelid = c.confrelid and a.attnum = k.number
               order by k.place) as foreign_columns,
-       i.reloptions as index_options, s.spcname::text as index_tablespace, coalesce(x.indisclustered, false) as clustered,
+       i.reloptions as index_options, s.spcname::text as index_tablespace,
+       coalesce(x.indisclustered, false) as clustered,
        coalesce(not x.indisvalid, false) as invalid,
        (select p.conname::text from pg_catalog.pg_constraint p where p.oid = c.conparentid) as parent,
        {comment c.oid pg_constraint}

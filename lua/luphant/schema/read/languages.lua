@@ -9,7 +9,8 @@ local FIRST_OF_USERS = "16384"
 
 local LANGUAGES = [[
 select quote_ident(l.lanname) as _id, l.lanname::text as name, l.lanpltrusted as trusted,
-       nullif(l.lanplcallfoid::regprocedure::text, '-') as handler, nullif(l.laninline::regprocedure::text, '-') as inline,
+       nullif(l.lanplcallfoid::regprocedure::text, '-') as handler,
+       nullif(l.laninline::regprocedure::text, '-') as inline,
        nullif(l.lanvalidator::regprocedure::text, '-') as validator,
        {owner l.lanowner}, {comment l.oid pg_language}, {grants l l.lanacl l.lanowner}
   from pg_catalog.pg_language l

@@ -5,12 +5,14 @@
 local reader = require "luphant.schema.reading"
 
 local OPERATORS = [[
-select format('%I.%s(%s, %s)', n.nspname, o.oprname, case when o.oprleft = 0 then 'none' else format_type(o.oprleft, null) end,
+select format('%I.%s(%s, %s)', n.nspname, o.oprname,
+         case when o.oprleft = 0 then 'none' else format_type(o.oprleft, null) end,
          case when o.oprright = 0 then 'none' else format_type(o.oprright, null) end) as _id,
        n.nspname::text as schema, o.oprname::text as name, format_type(o.oprresult, null) as returns,
        o.oprcode::oid::regprocedure::text as function,
        nullif(o.oprcom::regoperator::text, '0') as commutator, nullif(o.oprnegate::regoperator::text, '0') as negator,
-       nullif(o.oprrest::oid::regprocedure::text, '-') as restrict, nullif(o.oprjoin::oid::regprocedure::text, '-') as join,
+       nullif(o.oprrest::oid::regprocedure::text, '-') as restrict,
+       nullif(o.oprjoin::oid::regprocedure::text, '-') as join,
        o.oprcanhash as hashes, o.oprcanmerge as merges, {owner o.oprowner}, {comment o.oid pg_operator}
   from pg_catalog.pg_operator o
   join pg_catalog.pg_namespace n on n.oid = o.oprnamespace

@@ -29,7 +29,8 @@ select t.oid::int8 as _oid, t.typrelid::int8 as _relation, format('%I.%I', n.nsp
 local RANGES = [[
 select r.rngtypid::int8 as _type, format_type(r.rngsubtype, null) as subtype,
        case when not o.opcdefault then format('%I.%I', opn.nspname, o.opcname) end as operator_class,
-       case when r.rngcollation not in (0, s.typcollation) then format('%I.%I', cn.nspname, co.collname) end as collation,
+       case when r.rngcollation not in (0, s.typcollation) then
+         format('%I.%I', cn.nspname, co.collname) end as collation,
        nullif(r.rngcanonical::oid::regprocedure::text, '-') as canonical,
        nullif(r.rngsubdiff::oid::regprocedure::text, '-') as difference, {multirange} as multirange
   from pg_catalog.pg_range r
@@ -43,12 +44,14 @@ select r.rngtypid::int8 as _type, format_type(r.rngsubtype, null) as subtype,
  where {scope n}]]
 
 local BASES = [[
-select t.oid::int8 as _type, t.typinput::oid::regprocedure::text as input, t.typoutput::oid::regprocedure::text as output,
+select t.oid::int8 as _type, t.typinput::oid::regprocedure::text as input,
+       t.typoutput::oid::regprocedure::text as output,
        nullif(t.typreceive::oid::regprocedure::text, '-') as receive,
        nullif(t.typsend::oid::regprocedure::text, '-') as send,
        nullif(t.typmodin::oid::regprocedure::text, '-') as modifier_in,
        nullif(t.typmodout::oid::regprocedure::text, '-') as modifier_out,
-       nullif(t.typanalyze::oid::regprocedure::text, '-') as analyze, {subscript} as subscript, t.typlen::int4 as length,
+       nullif(t.typanalyze::oid::regprocedure::text, '-') as analyze, {subscript} as subscript,
+       t.typlen::int4 as length,
        t.typbyval as by_value, t.typalign::text as alignment, t.typstorage::text as storage,
        t.typcategory::text as category, t.typispreferred as preferred, t.typdelim::text as delimiter,
        case when t.typelem <> 0 then format_type(t.typelem, null) end as element, t.typcollation <> 0 as collatable
