@@ -240,6 +240,7 @@ local REFERENCE = {
   ["statement.md"] = { ["statement:"] = upvalue(statement.new, "metatable").__index },
   ["errors.md"] = { ["errors."] = errors, ["err:"] = upvalue(errors.metatable.__index, "methods") },
   ["wait.md"] = { ["wait."] = require "luphant.wait" },
+  ["schema.md"] = { ["schema."] = require "luphant.schema" },
   ["migrate.md"] = { ["migrate."] = require "luphant.migrate" },
   ["testing-server.md"] = { ["server."] = server, [":"] = upvalue(server.start, "Server") },
   ["testing-proxy.md"] = { ["proxy."] = proxy, ["proxy:"] = upvalue(proxy.start, "proxy") },

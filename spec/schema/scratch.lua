@@ -33,7 +33,7 @@ function scratch.drop(admin, database)
     assert(conn:execute("drop subscription " .. name))
   end
   conn:close()
-  assert(admin:execute("drop database " .. database))
+  assert(admin:execute("drop database " .. database .. (admin:server_version() >= 130000 and " with (force)" or "")))
 end
 
 --- An empty database; also one that stood there before is gone.

@@ -203,31 +203,61 @@ describe("a snapshot of everything", function()
     db:close()
   end)
 
-  it("is read again when an object went away meanwhile", function()
-    local other = assert(luphant.connect(scratch.url(DATABASE)))
-    local attempts = 0
-    -- A connection in whose first attempt, once the transaction sees the catalog, a view is dropped elsewhere.
-    local meddled = {
-      close = true,
+  local SHORT_LIVED = "create view shop.short_lived as select 1 as one"
+
+  -- `q`, in whose first transaction a view is dropped elsewhere just before the views are read.
+  local function meddled(q, other, attempts)
+    return {
+      close = q.close,
       transaction = function(_, fn, options)
-        attempts = attempts + 1
-        return conn:transaction(function(tx)
-          local wrapped = setmetatable({}, { __index = function(_, verb)
+        attempts.count = attempts.count + 1
+        return q:transaction(function(tx)
+          return fn(setmetatable({}, { __index = function(_, verb)
             return function(_, sql, ...)
-              if attempts == 1 and sql:find("pg_get_viewdef", 1, true) then
+              if attempts.count == 1 and sql:find("pg_get_viewdef", 1, true) then
                 assert(other:execute "drop view shop.short_lived")
               end
               return tx[verb](tx, sql, ...)
             end
-          end })
-          return fn(wrapped)
+          end }))
         end, options)
       end,
     }
-    assert(other:execute "create view shop.short_lived as select 1 as one")
-    assert.same({}, schema.diff(snapshot, assert(schema.snapshot(meddled))))
-    assert.equal(2, attempts)
+  end
+
+  it("is read again when an object went away meanwhile", function()
+    local other, attempts = assert(luphant.connect(scratch.url(DATABASE))), { count = 0 }
+    assert(other:execute(SHORT_LIVED))
+    assert.same({}, schema.diff(snapshot, assert(schema.snapshot(meddled(conn, other, attempts)))))
+    assert.equal(2, attempts.count)
     other:close()
+  end)
+
+  it("inside a transaction that cannot see the change fails, and leaves the transaction usable", function()
+    local other, attempts = assert(luphant.connect(scratch.url(DATABASE))), { count = 0 }
+    assert(other:execute(SHORT_LIVED))
+    assert(conn:transaction(function(tx)
+      assert(tx:query_value "select 1")
+      local nothing, err = schema.snapshot(meddled(tx, other, attempts))
+      assert.is_nil(nothing)
+      assert.equal("schema_changed", err.kind)
+      assert.is_true(err.retryable)
+      return tx:query_value "select 1"
+    end, { isolation = "repeatable read" }))
+    assert.equal(1, attempts.count)
+    other:close()
+  end)
+
+  it("of a server older than 11 is refused", function()
+    local old = {
+      close = true,
+      transaction = function(_, fn)
+        return fn { script = function() return {} end, query_value = function() return 100023 end }
+      end,
+    }
+    local nothing, err = schema.snapshot(old)
+    assert.is_nil(nothing)
+    assert.equal("schema_unsupported", err.kind)
   end)
 
   it("says what went wrong", function()
@@ -262,8 +292,9 @@ describe("a snapshot of 500 tables", function()
         for i in %d..%d loop
           execute format($f$
             create table t%%1$s (
-              id bigint generated always as identity primary key, a int not null default 5, b text, c varchar(20) check (c in ('x', 'y')), d timestamptz default now(), e numeric(12,2), f jsonb, g uuid, h int,
-              parent bigint references t%%1$s);
+              id bigint generated always as identity primary key, a int not null default 5, b text,
+              c varchar(20) check (c in ('x', 'y')), d timestamptz default now(), e numeric(12,2), f jsonb, g uuid,
+              h int, parent bigint references t%%1$s);
             create index on t%%1$s (a, b) where h > 0;
             comment on table t%%1$s is 'Number %%1$s';
             comment on column t%%1$s.b is 'A column';

@@ -108,6 +108,13 @@ local function attempt(q, scope, is_savepoint)
   return nil, err
 end
 
+-- Some functions of the server answer NULL for what is gone (reading.check_there), some look it up in a cache and fail
+-- with what is an internal error elsewhere.
+local function told(err)
+  if err.sqlstate ~= "XX000" then return err end
+  return errors.new("schema_changed", "the schema was changed while it was read: " .. err.message, { cause = err })
+end
+
 --- Reads a database. `scope` has been checked: schemas, except, owners, grants, comments.
 ---@param q table  a connection, a pool or a transaction
 ---@param scope table
@@ -118,8 +125,8 @@ return function(q, scope)
   local snapshot, err
   for _ = 1, is_savepoint and 1 or MOST_ATTEMPTS do
     snapshot, err = attempt(q, scope, is_savepoint)
-    -- Some functions answer NULL for what is gone, some look it up in a cache and fail.
-    if snapshot or not (err.kind == "schema_changed" or err.sqlstate == "XX000") then break end
+    err = err and told(err)
+    if snapshot or err.kind ~= "schema_changed" then break end
   end
   return snapshot, err
 end

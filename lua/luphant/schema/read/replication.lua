@@ -54,8 +54,8 @@ end
 
 local function subscriptions(reading)
   local remark = ""
-  -- Before 12 a row's number was a column of its own that nobody but superusers could read here.
-  if reading.with.comments and reading:since(12) then
+  -- Before 14 nobody but superusers could read the column oid here.
+  if reading.with.comments and reading:since(14) then
     remark = ", obj_description(s.oid, 'pg_subscription') as comment"
   end
   for _, row in ipairs(reading:rows(SUBSCRIPTIONS, { remark = remark })) do

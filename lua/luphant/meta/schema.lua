@@ -1,0 +1,216 @@
+---@meta _
+-- What a snapshot of luphant.schema looks like, for editors; docs/api/schema.md says it for people. A field that is
+-- absent means no, none, or PostgreSQL's own default. Expressions and names are as the server writes them with an empty
+-- search_path: with their schema. Not loaded by anything.
+--
+-- SPDX-License-Identifier: MIT
+
+---@alias luphant.schema.Grants table<string, string[]> grantee -> privileges, "select with grant option"
+
+---@class luphant.schema.Scope
+---@field schemas? string[]
+---@field except? string[]
+---@field owners boolean
+---@field grants boolean
+---@field comments boolean
+
+---@class luphant.schema.Snapshot
+---@field format integer 1
+---@field server_version integer 150018 for 15.18
+---@field scope luphant.schema.Scope what was asked for
+---@field schemas table<string, luphant.schema.Object>
+---@field extensions table<string, luphant.schema.Extension>
+---@field languages table<string, luphant.schema.Object>
+---@field access_methods table<string, luphant.schema.Object>
+---@field types table<string, luphant.schema.Type>
+---@field collations table<string, luphant.schema.Object>
+---@field functions table<string, luphant.schema.Function> "shop.add(integer, text)"
+---@field operators table<string, luphant.schema.Object>
+---@field operator_families table<string, luphant.schema.Object>
+---@field operator_classes table<string, luphant.schema.Object>
+---@field casts table<string, luphant.schema.Object>
+---@field transforms table<string, luphant.schema.Object>
+---@field conversions table<string, luphant.schema.Object>
+---@field text_search_parsers table<string, luphant.schema.Object>
+---@field text_search_templates table<string, luphant.schema.Object>
+---@field text_search_dictionaries table<string, luphant.schema.Object>
+---@field text_search_configurations table<string, luphant.schema.Object>
+---@field foreign_data_wrappers table<string, luphant.schema.Object>
+---@field servers table<string, luphant.schema.Object>
+---@field user_mappings table<string, luphant.schema.Object>
+---@field sequences table<string, luphant.schema.Sequence>
+---@field tables table<string, luphant.schema.Table>
+---@field views table<string, luphant.schema.View>
+---@field event_triggers table<string, luphant.schema.Object>
+---@field publications table<string, luphant.schema.Object>
+---@field subscriptions table<string, luphant.schema.Object>
+---@field default_privileges table<string, luphant.schema.Object>
+---@field settings table<string, { settings: string[] }>
+
+---@class luphant.schema.Object
+---@field name? string
+---@field schema? string
+---@field owner? string
+---@field comment? string
+---@field grants? luphant.schema.Grants  beyond what an object has by default
+---@field revoked? luphant.schema.Grants what was taken from the default
+
+---@class luphant.schema.Extension : luphant.schema.Object
+---@field version string
+---@field members string[] "function shop.each(shop.hstore)"; they stand nowhere else
+
+---@class luphant.schema.Table : luphant.schema.Object
+---@field kind "table"|"partitioned table"|"foreign table"
+---@field columns? luphant.schema.Column[] in their order
+---@field constraints? table<string, luphant.schema.Constraint>
+---@field indexes? table<string, luphant.schema.Index> by name with schema; without those of constraints
+---@field triggers? table<string, luphant.schema.Defined>
+---@field rules? table<string, luphant.schema.Defined>
+---@field policies? table<string, luphant.schema.Policy>
+---@field statistics? table<string, luphant.schema.Statistics> by name with schema
+---@field persistence? "unlogged"
+---@field access_method? string other than heap
+---@field tablespace? string
+---@field options? string[] "fillfactor=70", "toast.autovacuum_enabled=off"
+---@field replica_identity? string "full", "nothing", "index NAME"
+---@field row_security? true
+---@field force_row_security? true
+---@field partition_key? string "RANGE (at)"
+---@field partition_of? string
+---@field bound? string "FOR VALUES IN ('a')"
+---@field detach_pending? true
+---@field inherits? string[]
+---@field of_type? string
+---@field server? string
+---@field server_options? string[]
+
+---@class luphant.schema.View : luphant.schema.Object
+---@field kind "view"|"materialized view"
+---@field definition string
+---@field columns luphant.schema.Column[]
+---@field options? string[]
+---@field access_method? string
+---@field tablespace? string
+---@field indexes? table<string, luphant.schema.Index>
+---@field triggers? table<string, luphant.schema.Defined>
+---@field rules? table<string, luphant.schema.Defined>
+---@field statistics? table<string, luphant.schema.Statistics>
+
+---@class luphant.schema.Column
+---@field name string
+---@field type string "character varying(10)"
+---@field not_null? true
+---@field default? string
+---@field generated? string
+---@field virtual? true
+---@field identity? "always"|"by default"
+---@field sequence? luphant.schema.Sequence of the identity
+---@field collation? string other than the type's
+---@field storage? string other than the type's
+---@field compression? string
+---@field statistics? integer
+---@field options? string[]
+---@field server_options? string[]
+---@field inherited? true
+---@field comment? string
+---@field grants? luphant.schema.Grants
+---@field revoked? luphant.schema.Grants
+
+---@class luphant.schema.Constraint
+---@field name string
+---@field type "check"|"exclusion"|"foreign key"|"not null"|"primary key"|"unique"
+---@field definition string
+---@field columns? string[]
+---@field foreign_table? string
+---@field foreign_columns? string[]
+---@field inherited? true
+---@field parent? string of the constraint of the partitioned table
+---@field index_options? string[]
+---@field index_tablespace? string
+---@field clustered? true
+---@field invalid? true
+---@field comment? string
+
+---@class luphant.schema.Index
+---@field name string
+---@field schema string
+---@field definition string
+---@field method string "btree"
+---@field unique? true
+---@field columns string[] columns and expressions
+---@field include? string[]
+---@field where? string
+---@field parent? string of the index of the partitioned table, with its schema
+---@field clustered? true
+---@field invalid? true
+---@field tablespace? string
+---@field statistics? string[] "2: 200"
+---@field comment? string
+
+-- A trigger or a rule.
+---@class luphant.schema.Defined
+---@field name string
+---@field definition string
+---@field enabled? "always"|"disabled"|"replica"
+---@field comment? string
+
+---@class luphant.schema.Policy
+---@field name string
+---@field command "all"|"select"|"insert"|"update"|"delete"
+---@field restrictive? true
+---@field roles string[]
+---@field using? string
+---@field check? string
+---@field comment? string
+
+---@class luphant.schema.Statistics
+---@field name string
+---@field schema string
+---@field definition string
+---@field target? integer
+---@field owner? string
+---@field comment? string
+
+---@class luphant.schema.Sequence : luphant.schema.Object
+---@field type? string absent for those of identity columns
+---@field start? string where not the least value (the largest one, going down)
+---@field increment? string where not 1
+---@field minimum? string
+---@field maximum? string
+---@field cache? string
+---@field cycle? true
+---@field persistence? "unlogged"
+---@field owned_by? string "shop.orders.id"
+
+---@class luphant.schema.Function : luphant.schema.Object
+---@field kind "function"|"procedure"|"window function"|"aggregate"
+---@field arguments? string "a integer, b integer DEFAULT 5"
+---@field returns? string
+---@field language? string
+---@field body? string
+---@field sql_body? string of a function in SQL's own style
+---@field library? string
+---@field volatility? "stable"|"immutable"
+---@field strict? true
+---@field security_definer? true
+---@field leakproof? true
+---@field parallel? "restricted"|"safe"
+---@field cost? string
+---@field rows? string
+---@field support? string
+---@field settings? string[]
+---@field transforms? string[]
+---@field transition? string aggregates: this and `state_type`, `final`, `combine`, `initial_value` ...
+
+---@class luphant.schema.Type : luphant.schema.Object
+---@field kind "enum"|"domain"|"composite type"|"range"|"base type"|"shell type"
+---@field labels? string[] of an enum, in order
+---@field attributes? luphant.schema.Column[] of a composite type, in order
+---@field type? string what a domain is made of
+---@field not_null? true
+---@field default? string
+---@field collation? string
+---@field constraints? table<string, luphant.schema.Constraint>
+---@field subtype? string of a range
+---@field multirange? string
+---@field input? string base types: this and `output`, `length`, `alignment` ...
