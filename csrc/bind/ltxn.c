@@ -95,8 +95,8 @@ static const char *obstacle(const lconn *b) {
   return t->wants_id && t->unasked ? "id" : NULL;
 }
 
-/* Runs what belongs to the transaction itself: 0 opens it, 1 asks for its id, 2 undoes the innermost level, 3 commits.
- * Undoing has a time limit of its own, whatever the deadline is.
+/* Runs what belongs to the transaction itself: 0 opens it, 1 asks for its id, 2 undoes the innermost level, 3 commits,
+ * 4 rolls all of it back. Undoing has a time limit of its own, whatever the deadline is.
  * conn:txn_run(code [, seconds]) -> true | PENDING, want | nil, err | false, text; false: COMMIT was not sent */
 int ltxn_run(lua_State *L) {
   lconn *b = inside(L);
@@ -106,7 +106,7 @@ int ltxn_run(lua_State *L) {
     lua_pushstring(L, obstacle(b));
     return 2;
   }
-  if (what == LPH_CONTROL_UNDO) {
+  if (what == LPH_CONTROL_UNDO || what == LPH_CONTROL_ROLLBACK) {
     if (!lrun_is_free(b)) return lerror_push(L, &b->c.error, 0);
     b->deadline = lph_deadline(luaL_optnumber(L, 3, -1));
   } else if (!lrun_begin_call(b)) {

@@ -172,7 +172,8 @@ int lph_op_control(lph_conn *c, lph_control what) {
   char room[LPH_TXN_TEXT];
   const char *text = "commit";
   if (lph_conn_check_idle(c) != LPH_OK) return LPH_FAILED;
-  if (what == LPH_CONTROL_UNDO) {
+  if (what == LPH_CONTROL_UNDO || what == LPH_CONTROL_ROLLBACK) {
+    while (what == LPH_CONTROL_ROLLBACK && t->depth > 1) lph_txn_release(t);
     text = lph_txn_undo_text(t, room);
     if (text != NULL && t->depth == 1 && PQtransactionStatus(c->pg) == PQTRANS_IDLE) text = NULL;
     if (text == NULL) return lph_txn_undone(t), LPH_DONE;

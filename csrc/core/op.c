@@ -240,8 +240,9 @@ static lph_want finish(lph_conn *c) {
   c->state = LPH_IDLE;
   bool outside = PQtransactionStatus(c->pg) == PQTRANS_IDLE;
   if (outside) c->stmts.ddl_in_transaction = false;
-  if (op->kind == LPH_OP_CONTROL && op->control == LPH_CONTROL_UNDO && !lph_error_is_set(&op->failure))
-    lph_txn_undone(&c->txn);
+  bool undid = op->kind == LPH_OP_CONTROL &&
+               (op->control == LPH_CONTROL_UNDO || op->control == LPH_CONTROL_ROLLBACK);
+  if (undid && !lph_error_is_set(&op->failure)) lph_txn_undone(&c->txn);
   lph_txn_settle(&c->txn, outside);
   if (c->max_result_bytes != 0 && op->memory > c->max_result_bytes && failure_slot(op) != NULL)
     set_too_big(c, &op->failure);

@@ -37,6 +37,7 @@ typedef enum lph_control {
   LPH_CONTROL_ID,   /* asks for its id */
   LPH_CONTROL_UNDO, /* rolls its innermost level back */
   LPH_CONTROL_COMMIT,
+  LPH_CONTROL_ROLLBACK, /* all of its levels */
 } lph_control;
 
 typedef struct lph_op {

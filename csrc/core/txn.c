@@ -155,6 +155,7 @@ void lph_txn_restart(lph_txn *t) {
 }
 
 const char *lph_txn_undo_text(const lph_txn *t, char room[LPH_TXN_TEXT]) {
+  if (t->depth == 0) return NULL;
   if (t->restarts && t->depth == 1) return "rollback";
   if (t->keep < t->depth) return NULL;         /* the server has not heard of it, or of nothing at all */
   if (t->strayed && t->depth > 1) return NULL; /* its savepoints went with the transaction they were in */
@@ -165,6 +166,7 @@ const char *lph_txn_undo_text(const lph_txn *t, char room[LPH_TXN_TEXT]) {
 }
 
 void lph_txn_undone(lph_txn *t) {
+  if (t->depth == 0) return;
   if (t->keep >= t->depth) t->on_server = t->keep = t->depth - 1;
   if (--t->depth == 0 && t->outcome == LPH_TXN_OPEN) t->outcome = LPH_TXN_ROLLED_BACK;
 }

@@ -124,7 +124,7 @@ function transaction.begin(conn, given)
   if plan.retry then error("retry needs a function to run again: conn:transaction(fn, { retry = ... })", 2) end
   check_free(conn, 2)
   if given then set_deadlines(plan) end
-  return levels.start(conn, plan, 1)
+  return levels.check_ended(conn, nil, pcall(levels.start, conn, plan, 1))
 end
 
 -- A savepoint in a transaction that has failed would only be told so.

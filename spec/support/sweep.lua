@@ -407,6 +407,30 @@ scenario {
 }
 
 scenario {
+  name = "transaction in flights",
+  setup = connected(),
+  run = function(things)
+    return things.conn:transaction(function(tx)
+      tx:after_commit(function() things.committed = true end)
+      local n, err = tx:execute("insert into noise values (2, $1)", "x")
+      if not n then return nil, err end
+      n, err = tx:transaction(function(inner) return inner:script "insert into noise values (3)" end)
+      if not n then return nil, err end
+      return tx:commit_with "delete from noise returning id"
+    end, { set = { ["app.sweep"] = "1" }, timeout = 60, retry = 2, tags = { of = "sweep" } })
+  end,
+  expect = function(rows, things)
+    equal(2, #rows)
+    equal(true, things.committed)
+  end,
+  -- Whatever happened, all of it did or nothing.
+  after = function(things)
+    things.committed = nil
+    if things.conn.box:state() == "idle" then equal(0, things.conn:query_value "select count(*)::int from noise") end
+  end,
+}
+
+scenario {
   name = "deadline",
   setup = connected(),
   slow = true,

@@ -11,7 +11,7 @@ local errors = require "luphant.errors"
 local hooks = require "luphant.transaction.hooks"
 
 local PENDING = core.PENDING
-local OPEN, ID, UNDO, COMMIT = 0, 1, 2, 3 -- txn_run of the core
+local OPEN, ID, UNDO, COMMIT, ROLLBACK = 0, 1, 2, 3, 4 -- txn_run of the core
 
 -- deliver_notices(conn) and query_and_commit(conn, sql, ...) are connection.lua's.
 local ending = {}
@@ -82,9 +82,9 @@ local function leave(tx, state, failure)
     return
   end
   if not is_ours(tx) then return end
-  if tx.hooks then tx.last_id = tx.box:txn_id() end -- they may ask
   tx.box:txn_end()
   if tx.has_ceiling then tx.box:set_ceiling(tx.ceiling_before) end
+  if tx.hooks then tx.last_id = tx.box:txn_id() end -- they may ask
 end
 
 -- Every level above fails with this one.
@@ -115,7 +115,7 @@ local function undo(tx)
   local conn, box = tx.conn, tx.box
   if not is_open(tx) then return end
   local is_limited = tx.root.has_ceiling or conn.settings.timeout
-  if not run(conn, box, UNDO, is_limited and conn.settings.cancel_grace or nil) then box:close() end
+  if not run(conn, box, tx.parent and UNDO or ROLLBACK, is_limited and conn.settings.cancel_grace or nil) then box:close() end
 end
 
 local UNRESOLVABLE = "its id is not known: nothing was written in it, or COMMIT went with its first statement"

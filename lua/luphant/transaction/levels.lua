@@ -63,18 +63,19 @@ local BY_HAND = "a transaction was begun on this connection by hand: end it befo
 ---@param causes? any[]   what the attempts before it failed with
 function levels.start(conn, plan, number, causes)
   local box = conn.box
+  local self = setmetatable({ conn = conn, box = box, plan = plan, number = number, started = now() }, metatable)
+  self.root, self.causes = self, causes
+  conn.tx = self -- before the core begins: what raises from here on is noticed by check_ended
   local ok, err = box:txn_begin(plan.mode)
   if not ok then
+    conn.tx = nil
     if ok == false then args.misuse(BY_HAND) end
     return nil, err
   end
-  local self = setmetatable({ conn = conn, box = box, plan = plan, number = number, started = now() }, metatable)
-  self.root, self.causes = self, causes
   if plan.settings then
     for _, each in ipairs(plan.settings) do box:txn_set(each[1], each[2]) end
   end
   if plan.deadline then arm(self, conn, plan) end
-  conn.tx = self
   return self
 end
 
@@ -85,8 +86,8 @@ function levels.nest(parent)
     conn = parent.conn, box = parent.box, plan = parent.plan, number = parent.number, started = now(), parent = parent,
     root = parent.root,
   }, metatable)
-  parent.box:txn_nest()
   parent.blocked, parent.conn.tx = "child", inner
+  parent.box:txn_nest()
   return inner
 end
 
