@@ -1,8 +1,8 @@
 -- Transactions that end otherwise than their function thinks. spec/transaction_spec.lua has every shape of it; here the
 -- faults of the table are tried under each way of waiting.
 --
--- To see it fail: let transaction.lua forget the first error, or take COMMIT's answer without looking at the state of
--- the session before it and at the command tag after it.
+-- To see it fail: let transaction.lua forget the first error (F30), or transaction/retry.lua try again for ever or not
+-- at all (F27).
 --
 -- SPDX-License-Identifier: MIT
 
@@ -77,5 +77,40 @@ ordeal.family("a transaction", {}, function(test)
       return "done"
     end))
     assert.equal(2, conn:query_value "select count(*)::int from parent")
+  end)
+
+  test("F27 a transaction that fails each time is tried as often as agreed, and within its time", function(world)
+    local conn = world.connect()
+    local function fail(tx)
+      return tx:script "do $$ begin raise exception 'again' using errcode = '40001'; end $$"
+    end
+    for _, retry in ipairs { 3, 1 } do
+      local runs = 0
+      local value, err = conn:transaction(function(tx)
+        runs = runs + 1
+        return fail(tx)
+      end, { retry = retry })
+      assert.same({ nil, "serialization_failure", "40001", true }, { value, err.kind, err.sqlstate, err.retryable })
+      assert.same({ retry + 1, retry + 1 }, { runs, err.attempts })
+      assert.equal("idle", conn:transaction_status())
+    end
+    local took, value, err = probe.timed(conn.transaction, conn, fail, { retry = { max = 1000, timeout = 0.3 } })
+    assert.same({ nil, "40001" }, { value, err.sqlstate })
+    assert.is_true(took < 0.55 * probe.slow and err.attempts < 1000)
+    probe.usable(conn)
+  end)
+
+  test("F30 hooks are told of the end that there was", function(world)
+    local conn = with_table(world)
+    local told = {}
+    local value, err = conn:transaction(function(tx)
+      tx:after_commit(function() told[#told + 1] = "commit" end)
+      tx:after_rollback(function() told[#told + 1] = "rollback" end)
+      assert(tx:execute "insert into child values (9)")
+      return "done"
+    end)
+    assert.same({ nil, "foreign_key_violation" }, { value, err.kind })
+    assert.same({ "rollback" }, told)
+    probe.usable(conn)
   end)
 end)
