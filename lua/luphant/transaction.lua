@@ -83,8 +83,16 @@ local function release(plan, ok, ...)
   return ...
 end
 
+-- No closure over the plan: a pool keeps the functions on the way to a borrowing, to tell where it was, and with them
+-- the connection and the coroutine that holds it, which then could never be found abandoned.
+local function acquire(plan)
+  local conn, err = plan.lease.acquire(plan.limit)
+  plan.conn = conn
+  return conn, err
+end
+
 local function run_on_lease(plan, fn)
-  local conn, err = plan.acquire()
+  local conn, err = acquire(plan)
   if not conn then return nil, err end
   return levels.attempt(conn, fn, plan, 1)
 end
@@ -101,13 +109,8 @@ function transaction.run_leased(lease, fn, given, level)
   local plan = options.parse(given or {}, level)
   set_deadlines(plan)
   local clock = lease.now or now
-  local limit = plan.timeout and clock() + plan.timeout
-  plan.lease = lease
-  function plan.acquire()
-    local conn, err = lease.acquire(limit)
-    plan.conn = conn
-    return conn, err
-  end
+  plan.limit = plan.timeout and clock() + plan.timeout
+  plan.lease, plan.acquire = lease, acquire
   return release(plan, pcall(run_on_lease, plan, fn))
 end
 

@@ -79,6 +79,8 @@ end
 ---@field name? string
 ---@field tags? table
 ---@field lease? table
+---@field limit? number  until when a connection is waited for, on the lease's clock
+---@field acquire? fun(plan: luphant.transaction.plan): luphant.connection|nil, luphant.error|nil
 ---@field deadline? number  of the whole block, on core.now()'s clock
 
 ---@type luphant.transaction.plan

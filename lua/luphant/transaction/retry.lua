@@ -62,7 +62,7 @@ local function connection_for(tx)
   plan.lease.release(conn)
   plan.conn = nil
   local err
-  conn, err = plan.acquire()
+  conn, err = plan:acquire()
   return conn, err
 end
 
