@@ -25,7 +25,7 @@ static lph_txn_mode mode_of(int code) {
 }
 
 /* BEGIN goes with the first statement.
- * conn:txn_begin(mode) -> true | false | nil, err; false: one is open already, perhaps begun by hand */
+ * conn:txn_begin(mode) -> true, at | false | nil, err; false: one is open already, perhaps begun by hand */
 int ltxn_begin(lua_State *L) {
   lconn *b = inside(L);
   lph_txn_mode mode = mode_of((int)luaL_checkinteger(L, 2));
@@ -33,7 +33,8 @@ int ltxn_begin(lua_State *L) {
   bool idle = PQtransactionStatus(b->c.pg) == PQTRANS_IDLE;
   lua_pushboolean(L, idle && lph_txn_begin(&b->c.txn, &mode) == LPH_OK);
   b->c.txn.backend_pid = PQbackendPID(b->c.pg);
-  return 1;
+  lua_pushnumber(L, b->c.last_use); /* of this moment: lph_conn_look has just set it */
+  return 2;
 }
 
 /* conn:txn_set(name, text); for the length of the transaction, goes with BEGIN */
@@ -61,6 +62,16 @@ int ltxn_release(lua_State *L) {
 int ltxn_end(lua_State *L) {
   lph_txn_end(&check(L)->c.txn);
   return 0;
+}
+
+/* The short way out of the usual end.
+ * conn:txn_committed() -> boolean; true: the server has answered COMMIT, and the transaction has ended here, too */
+int ltxn_committed(lua_State *L) {
+  lph_txn *t = &check(L)->c.txn;
+  bool committed = t->depth > 0 && t->outcome == LPH_TXN_COMMITTED;
+  if (committed) lph_txn_end(t);
+  lua_pushboolean(L, committed);
+  return 1;
 }
 
 /* conn:txn_state() -> text, boolean, boolean; how it ended ("open": it has not), does the server have its BEGIN, has

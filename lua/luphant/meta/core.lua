@@ -292,8 +292,12 @@ function conn:transaction_status() end
 --- false: one is open already, perhaps begun by hand
 ---@param mode integer
 ---@return true|false|nil
----@return nil|luphant.error
+---@return number|nil|luphant.error
 function conn:txn_begin(mode) end
+
+--- true: the server has answered COMMIT, and the transaction has ended here, too
+---@return boolean
+function conn:txn_committed() end
 
 --- nobody is interested in this transaction any more
 function conn:txn_end() end

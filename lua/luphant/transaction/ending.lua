@@ -74,7 +74,8 @@ ending.is_open = is_open
 
 -- Takes the level off. `failure`: why it did not commit, for a function that does not know yet.
 local function leave(tx, state, failure)
-  tx.state, tx.failure, tx.blocked = state, failure, "ended"
+  tx.state, tx.blocked = state, "ended"
+  if failure ~= nil then tx.failure = failure end
   local conn, parent = tx.conn, tx.parent
   if conn.tx == tx then conn.tx = parent end
   if parent then
@@ -133,13 +134,13 @@ end
 --- After COMMIT was tried: what the core knows about it now. Answers true, or nil and the error, or false when
 --- COMMIT did not leave. `err`: what the attempt was answered.
 local function conclude(tx, err)
-  local outcome = tx.box:txn_state()
-  if outcome == "open" then return false, err end
-  if outcome == "committed" then
+  if tx.box:txn_committed() then
     leave(tx, "committed")
-    hooks.after(tx, "after_commit")
+    if tx.hooks then hooks.after(tx, "after_commit") end
     return true
   end
+  local outcome = tx.box:txn_state()
+  if outcome == "open" then return false, err end
   if outcome == "unknown" then
     err = commit_unknown(tx, err)
     leave(tx, "unknown", err)
@@ -191,6 +192,8 @@ end
 -- May the level be committed? nil, or why not.
 local function obstacle(tx)
   if tx.first_error then return tx.first_error end
+  if not is_ours(tx) then return ending.failure_of(tx) end
+  if not tx.hooks then return nil end
   if not is_open(tx) then return ending.failure_of(tx) end
   local why = hooks.before_commit(tx)
   if why ~= nil then return why end

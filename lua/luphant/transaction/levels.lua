@@ -63,15 +63,16 @@ local BY_HAND = "a transaction was begun on this connection by hand: end it befo
 ---@param causes? any[]   what the attempts before it failed with
 function levels.start(conn, plan, number, causes)
   local box = conn.box
-  local self = setmetatable({ conn = conn, box = box, plan = plan, number = number, started = now() }, metatable)
+  local self = setmetatable({ conn = conn, box = box, plan = plan, number = number, started = 0 }, metatable)
   self.root, self.causes = self, causes
   conn.tx = self -- before the core begins: what raises from here on is noticed by check_ended
-  local ok, err = box:txn_begin(plan.mode)
+  local ok, at = box:txn_begin(plan.mode)
   if not ok then
     conn.tx = nil
     if ok == false then args.misuse(BY_HAND) end
-    return nil, err
+    return nil, at
   end
+  self.started = at
   if plan.settings then
     for _, each in ipairs(plan.settings) do box:txn_set(each[1], each[2]) end
   end
