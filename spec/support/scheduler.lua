@@ -11,8 +11,11 @@ local socket = require "socket"
 local scheduler = {}
 scheduler.__index = scheduler
 
-function scheduler.new()
-  local self = setmetatable({ ready = {}, waiting = {}, parked = {} }, scheduler)
+--- `options.random(n)`: in which order those run who could go on, instead of first come, first served;
+--- `options.after_step()`: looks at things each time a task has given way.
+---@param options? { random?: (fun(n: integer): integer), after_step?: fun() }
+function scheduler.new(options)
+  local self = setmetatable({ ready = {}, waiting = {}, parked = {}, options = options or {} }, scheduler)
   local waiter = { name = "scheduler", now = core.now }
   function waiter.wait(fd, events, deadline)
     return coroutine.yield { fd = fd, events = events, deadline = deadline }
@@ -61,6 +64,13 @@ function scheduler:kill(task)
   if request and request.token ~= nil then self.parked[request.token] = nil end
   self.waiting[task], task.done, task.killed = nil, true, true
   self.left = self.left - 1
+end
+
+local function shuffle(list, random)
+  for i = #list, 2, -1 do
+    local k = random(i)
+    list[i], list[k] = list[k], list[i]
+  end
 end
 
 local function step(self, task, value)
@@ -119,8 +129,10 @@ function scheduler:run(fn)
   while self.left > 0 and not self.failure do
     local batch = self.ready
     self.ready = {}
+    if self.options.random then shuffle(batch, self.options.random) end
     for _, entry in ipairs(batch) do
       if not self.failure then step(self, entry.task, entry.value) end
+      if self.options.after_step and not self.failure then self.options.after_step() end
     end
     if self.left > 0 and not self.failure then wake_ready(self) end
     if core.now() > limit then self.failure = { "the scheduler's tasks do not end", debug.traceback(main.thread) } end
