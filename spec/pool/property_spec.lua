@@ -4,8 +4,8 @@
 -- What the tasks do and in which order those run who could go on comes from a seed; a failure names it, and
 -- LUPHANT_SEED=<seed> plays it again. (The server's answers come when they come, so the play differs in detail.)
 --
--- To see it fail: in lua/luphant/pool let reset.session undo nothing, or let methods:hand_over believe that every waiter
--- is still there.
+-- To see it fail: in lua/luphant/pool let reset.session undo nothing, or let methods:hand_over believe that every
+-- waiter is still there.
 --
 -- SPDX-License-Identifier: MIT
 

@@ -132,7 +132,7 @@ end
 -- A borrower is through with a lent slot.
 function methods:give_back(slot)
   self:forget_borrower(slot)
-  if self.direct then
+  if not self.tidies then
     local what = self.core:give(slot)
     if what ~= nil then self:settle(slot, what) end
   else

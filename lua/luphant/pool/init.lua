@@ -78,8 +78,10 @@ local function new(plan)
   self.emit = care.emitter(settings)
   self.current_task = care.current_task
   self.new_sharing, self.riders = sharing.new, sharing.RIDERS
+  -- Whether there is something to do for every connection that comes back.
+  self.tidies = settings.after_release ~= nil or settings.reset == "always"
   -- The shortest way is open while no hook wants to see each borrowing.
-  self.direct = not (settings.before_acquire or settings.after_release) and settings.reset ~= "always"
+  self.direct = not settings.before_acquire and not self.tidies
   self:settle_in()
   return self
 end

@@ -13,11 +13,17 @@ local lending, methods = {}, {}
 
 local ACQUIRE = { timeout = { type = "number", above = 0, none = true } }
 
--- Until when a borrower waits.
+-- Until when a borrower waits; `timeout`: false = as long as it takes, nil = as usual.
 local function limit_of(self, timeout)
   if self.auto then self:choose_waiter() end -- before its clock is asked
   if timeout == nil then timeout = self.settings.acquire_timeout end
   return timeout and self.waiter.now() + timeout or nil
+end
+
+local function timeout_of(options, level)
+  if options == nil then return nil end
+  local given = args.check(options, ACQUIRE, "acquire option", level + 1)
+  return options.timeout and given.timeout
 end
 
 local function lend(self, slot)
@@ -41,13 +47,12 @@ local function acquire(self, limit)
 end
 
 --- Borrows a connection: give it back with conn:release() (or let `<close>` do it).
----@param options? { timeout?: number }  seconds to wait for one; default acquire_timeout
+---@param options? { timeout?: number|false }  seconds to wait for one; default acquire_timeout
 ---@return luphant.connection|nil conn
 ---@return luphant.error|nil err  kinds: pool_timeout, pool_exhausted, pool_self_deadlock, pool_overflow, pool_closed,
 ---and those of connecting when that cannot succeed
 function methods:acquire(options)
-  local timeout
-  if options ~= nil then timeout = args.check(options, ACQUIRE, "acquire option", 2).timeout end
+  local timeout = timeout_of(options, 2)
   local lent, err = acquire(self, limit_of(self, timeout)) -- no tail call: the caller's place is remembered
   return lent, err
 end
@@ -61,11 +66,10 @@ end
 --- Calls fn with a borrowed connection and gives it back, whatever happens. Answers what fn returns; an error is
 --- raised again.
 ---@param fn fun(conn: luphant.connection): any ...
----@param options? { timeout?: number }
+---@param options? { timeout?: number|false }
 function methods:with(fn, options)
   if type(fn) ~= "function" then error("with expects a function, got " .. args.show(fn), 2) end
-  local timeout
-  if options ~= nil then timeout = args.check(options, ACQUIRE, "acquire option", 2).timeout end
+  local timeout = timeout_of(options, 2)
   local lent, err = acquire(self, limit_of(self, timeout))
   if not lent then return nil, err end
   return give_back(lent, pcall(fn, lent))
