@@ -152,11 +152,12 @@ function borrow.slot(pool, limit, slot, due)
     end
     if slot then
       pool.owners[slot] = pool.current_task()
+      local session = pool.sessions[slot]
       local sound = is_sound(pool, slot, due, limit)
       local welcome, cause = false, nil
       if sound then welcome, cause = is_welcome(pool, slot, limit) end
       if welcome then return slot end
-      pool:discard(slot)
+      pool:discard(slot, session)
       slot, due = nil, nil
       if is_past(pool, limit) then return nil, report.timed_out(pool) end
       if sound then refusals = refusals + 1 end

@@ -151,9 +151,12 @@ function methods:rouse()
   if self.has_tasks and not self.closed then keep.rouse(self) end
 end
 
--- Ends the session of a slot, whatever it is doing. Somebody else may get a new one.
-function methods:discard(slot)
-  local session, lent = self.sessions[slot], self.handles[slot]
+-- Ends the session of a slot, whatever it is doing. Somebody else may get a new one. With `session`: unless it has
+-- gone already, while a hook or an answer was waited for, and the slot may be another's.
+function methods:discard(slot, session)
+  if session and self.sessions[slot] ~= session then return end
+  local lent = self.handles[slot]
+  session = self.sessions[slot]
   self.sessions[slot] = nil
   self:forget_borrower(slot)
   if lent then handle.reclaim(lent) end
@@ -253,13 +256,16 @@ local function is_ours(source) return source:find("[/\\]luphant[/\\]%w+[/\\]?%w*
 
 local MOST_LEVELS = 40
 
--- A verb notes nothing when it begins; its task can be asked where it is.
+-- A verb notes nothing when it begins; its task can be asked where it is. The innermost lines are the loop's, then come
+-- ours, then those of who called.
 local function site_of_verb(task)
-  local is_alive = type(task) == "thread" and status(task) ~= "dead"
+  local is_alive, inside = type(task) == "thread" and status(task) ~= "dead", false
   for level = 0, is_alive and MOST_LEVELS or -1 do
     local info = debug.getinfo(task, level, "Sl")
     if not info then break end
-    if info.currentline > 0 and not is_ours(info.short_src) then
+    if is_ours(info.short_src) then
+      inside = true
+    elseif inside and info.currentline > 0 then
       return ("a query verb of the pool at %s:%d"):format(info.short_src, info.currentline)
     end
   end

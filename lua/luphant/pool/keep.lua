@@ -66,9 +66,10 @@ end
 ---@param reset fun(pool: luphant.pool, session: luphant.connection, always: boolean): boolean
 function keep.clean(pool, slot, reset)
   local session = pool.sessions[slot]
+  if not session then return end -- closed before its turn came
   local ok, clean = pcall(put_in_order, pool, session, reset)
   if not ok then pool.emit("cleaning_failed", clean) end
-  if not (ok and clean) then return pool:discard(slot) end
+  if not (ok and clean) or pool.sessions[slot] ~= session then return pool:discard(slot, session) end
   local what = pool.core:give(slot)
   if what == "clean" then return pool:discard(slot) end -- not again
   pool:settle(slot, what)
@@ -76,10 +77,11 @@ end
 
 local function ping(pool, slot)
   local session = pool.sessions[slot]
+  if not session then return end
   session.box:set_ceiling(pool:on_core_clock(pool.waiter.now() + PING_SECONDS))
   local ok, alive = pcall(session.script, session, "")
   session.box:set_ceiling(nil)
-  if not ok or not alive then return pool:discard(slot) end
+  if not (ok and alive) or pool.sessions[slot] ~= session then return pool:discard(slot, session) end
   pool:settle(slot, pool.core:give(slot))
 end
 
