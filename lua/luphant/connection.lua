@@ -130,14 +130,6 @@ end
 
 connection.complete = complete
 
---- conn:query with COMMIT in the same flight, for a transaction; a plain call, its outcome is in the core.
-local function query_and_commit(self, sql, ...)
-  local code = QUERY + self.style + RIDES
-  local result, err, more = self.box:run(code, sql, ...)
-  if err == nil and more == nil then return result end
-  return complete(self, code, result, err, more, sql, ...)
-end
-
 --- A verb by its number, for the pool, which has the same verbs.
 ---@param code integer
 ---@param sql string|table
@@ -271,7 +263,7 @@ end
 
 methods.transaction = transaction.run
 methods.begin = transaction.begin
-transaction.serve(deliver_notices, query_and_commit)
+transaction.serve(deliver_notices, complete, QUERY + RIDES)
 
 ---------------------------------------------------------------------------------------- the session
 

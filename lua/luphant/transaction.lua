@@ -70,7 +70,7 @@ end
 function transaction.run(conn, fn, given)
   check_function(fn)
   local plan = options.parse(given, 2)
-  check_free(conn, 2)
+  if conn.tx then check_free(conn, 2) end
   if given then set_deadlines(plan) end
   return levels.check_ended(conn, nil, pcall(levels.attempt, conn, fn, plan, 1))
 end
@@ -171,9 +171,10 @@ transaction.define = members.define
 
 --- What connection.lua does for us.
 ---@param deliver_notices fun(conn: luphant.connection)
----@param query_and_commit fun(conn: luphant.connection, sql: string|table, ...): table[]|nil, luphant.error|nil
-function transaction.serve(deliver_notices, query_and_commit)
-  ending.deliver_notices, ending.query_and_commit = deliver_notices, query_and_commit
+---@param complete function  brings a call that did not end in one go to its end
+---@param query_code integer  conn:query with COMMIT in the same flight, as a verb's number
+function transaction.serve(deliver_notices, complete, query_code)
+  ending.deliver_notices, ending.complete, ending.query_code = deliver_notices, complete, query_code
 end
 
 --- Sends a BEGIN that waits for its first statement.

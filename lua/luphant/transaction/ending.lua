@@ -13,7 +13,7 @@ local hooks = require "luphant.transaction.hooks"
 local PENDING = core.PENDING
 local OPEN, ID, UNDO, COMMIT, ROLLBACK = 0, 1, 2, 3, 4 -- txn_run of the core
 
--- deliver_notices(conn) and query_and_commit(conn, sql, ...) are connection.lua's.
+-- deliver_notices(conn), complete(...) and query_code are connection.lua's.
 local ending = {}
 
 -- An error that leaves the step loop (a waiter's, or no memory) leaves an operation nobody will end.
@@ -116,7 +116,8 @@ local function undo(tx)
   local conn, box = tx.conn, tx.box
   if not is_open(tx) then return end
   local is_limited = tx.root.has_ceiling or conn.settings.timeout
-  if not run(conn, box, tx.parent and UNDO or ROLLBACK, is_limited and conn.settings.cancel_grace or nil) then box:close() end
+  local limit = is_limited and conn.settings.cancel_grace or nil
+  if not run(conn, box, tx.parent and UNDO or ROLLBACK, limit) then box:close() end
 end
 
 local UNRESOLVABLE = "its id is not known: nothing was written in it, or COMMIT went with its first statement"
@@ -234,22 +235,8 @@ function ending.release(tx)
   return true
 end
 
---- The last statement, and COMMIT in the same flight. Rows as from conn:query, or nil and an error; the transaction
---- has ended when the statement worked.
-function ending.commit_with(tx, sql, ...)
-  local why = obstacle(tx)
-  if why ~= nil then
-    doom(tx, errors.is_error(why) and why or errors.new("tx_state", "a before_commit hook refused", { cause = why }))
-    return nil, why
-  end
-  close_resources(tx)
-  local conn = tx.conn
-  local rows, err
-  if tx.plan.must_resolve and tx.box:txn_id() == nil then
-    rows, err = conn:query(sql, ...)
-  else
-    rows, err = ending.query_and_commit(conn, sql, ...)
-  end
+-- After the last statement: what became of it and of COMMIT. Rows, or nil and an error.
+local function after_last(tx, rows, err)
   local done, reason = conclude(tx, err)
   if done then return rows, err end
   if done == nil then return nil, reason end
@@ -258,6 +245,38 @@ function ending.commit_with(tx, sql, ...)
   if done then return rows end
   if done == false then doom(tx, reason) end
   return nil, reason
+end
+
+local function run_last(conn, sql, ...)
+  local code = ending.query_code + conn.style
+  local rows, err, more = conn.box:run(code, sql, ...)
+  if err == nil and more == nil then return rows end
+  return ending.complete(conn, code, rows, err, more, sql, ...)
+end
+
+-- Where something is to be done first, or COMMIT must not ride.
+local function commit_with_care(tx, sql, ...)
+  local why = obstacle(tx)
+  if why ~= nil then
+    doom(tx, errors.is_error(why) and why or errors.new("tx_state", "a before_commit hook refused", { cause = why }))
+    return nil, why
+  end
+  close_resources(tx)
+  if tx.plan.must_resolve and tx.box:txn_id() == nil then return after_last(tx, tx.conn:query(sql, ...)) end
+  return after_last(tx, run_last(tx.conn, sql, ...))
+end
+
+--- The last statement, and COMMIT in the same flight. Rows as from conn:query, or nil and an error; the transaction
+--- has ended when the statement worked. The usual case hands its arguments on only once.
+function ending.commit_with(tx, sql, ...)
+  local conn = tx.conn
+  if tx.hooks or tx.first_error or tx.open_resources or tx.plan.must_resolve or conn.box ~= tx.box then
+    return commit_with_care(tx, sql, ...)
+  end
+  local code = ending.query_code + conn.style
+  local rows, err, more = conn.box:run(code, sql, ...)
+  if err ~= nil or more ~= nil then return after_last(tx, ending.complete(conn, code, rows, err, more, sql, ...)) end
+  return after_last(tx, rows)
 end
 
 return ending
