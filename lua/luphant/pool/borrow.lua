@@ -16,6 +16,7 @@ local report = require "luphant.pool.report"
 local borrow = {}
 
 local CHECK_SECONDS = 5
+local LOOK_SECONDS = 0.02 -- between two looks for borrowers that ended; in between, whoever waits looks a little later
 
 -- Each waiter gets an error object of its own to write on.
 local function copy_of(err)
@@ -35,14 +36,29 @@ local function find_lost(pool)
   return pool:reclaim_abandoned(true)
 end
 
+-- What belonged to tasks that ended comes back. A busy pool is not searched for each waiter.
+local function look_for_ended(pool)
+  local now = pool.waiter.now()
+  if now < pool.next_look then return false end
+  pool.next_look = now + LOOK_SECONDS
+  return pool:reclaim_abandoned(true)
+end
+
 -- Parks until something changes, or the pause after a failed attempt ends (`again`). nil, err: waiting has no point.
 local function rest(pool, token, limit, again)
   local waiter = pool.waiter
   local at = deadline.sooner(limit, pool:on_waiters_clock(again))
+  -- The first time somebody may have looked for ended borrowers a moment ago; then it is for us to look again.
+  local look = not token.looked and pool.next_look or nil
+  token.looked = true
   token.parked = true
-  local woken, alone = waiter.park(token, at)
+  local woken, alone = waiter.park(token, deadline.sooner(at, look))
   token.parked = false
-  if woken or not alone then return true end
+  if woken then return true end
+  if not alone then
+    if look then look_for_ended(pool) end
+    return true
+  end
   if again then
     waiter.sleep(at)
   elseif not find_lost(pool) then
@@ -51,9 +67,13 @@ local function rest(pool, token, limit, again)
   return true
 end
 
+-- The program stood still for so long that our place in the queue was given up.
+local PASSED_OVER = {}
+
 local function await(pool, ticket, token, limit)
   local core = pool.core
   while true do
+    if pool.tokens[ticket] ~= token then return nil, PASSED_OVER end
     if core:served(ticket) then return true end
     local failure = token.failure or known_refusal(pool)
     if failure then return nil, copy_of(failure) end
@@ -69,12 +89,15 @@ local function await(pool, ticket, token, limit)
   end
 end
 
-local function leave(pool, ticket)
+local function leave(pool, ticket, token)
+  if pool.tokens[ticket] ~= token then return nil end
   pool.tokens[ticket], pool.waiting_tasks[ticket] = nil, nil
   return pool.core:leave(ticket)
 end
 
-local function queue_up(pool, limit)
+local queue_up
+
+function queue_up(pool, limit)
   local deadlock = report.self_deadlock(pool)
   if deadlock and not find_lost(pool) then return nil, deadlock end
   local ticket = pool.core:enqueue()
@@ -83,7 +106,8 @@ local function queue_up(pool, limit)
   pool.tokens[ticket], pool.waiting_tasks[ticket] = token, pool.current_task()
   if pool.has_tasks and not pool.keeper then keep.start(pool) end -- it finds borrowers that end meanwhile
   local ok, served, err = pcall(await, pool, ticket, token, limit)
-  local slot = leave(pool, ticket)
+  local slot = leave(pool, ticket, token)
+  if err == PASSED_OVER then return queue_up(pool, limit) end
   if ok and slot then return slot end -- also when it was served at the last moment
   if slot then pool:give_back(slot) end
   if not ok then error(served, 0) end
@@ -124,7 +148,7 @@ end
 -- Nothing is idle: what is lent to nobody who needs it comes back. Answers whether there was any.
 local function free_some(pool)
   if pool.shared and pool.shared:shrink() > 0 then return true end
-  return pool:reclaim_abandoned(true)
+  return look_for_ended(pool)
 end
 
 --- A connected slot for the caller, who gives it back or discards it.

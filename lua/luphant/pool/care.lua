@@ -17,6 +17,8 @@ local running, status = coroutine.running, coroutine.status
 
 local SHARED_LOOK = 0.02 -- while draining: how often shared connections are asked for
 
+local FETCH_SECONDS = 0.1 -- how long a slot waits for a waiter who may be on his way
+
 local MAIN = {} -- LuaJIT's main program is no coroutine; it never ends before the pool does
 
 --- Who is running now, as something that can be compared and dies with it.
@@ -81,20 +83,25 @@ end
 
 -- Where tasks can be started a keeper looks after the pool, else whoever gives back looks now and then.
 function methods:settle_in()
+  self.next_look = 0 -- on another waiter's clock from now on
   self.has_tasks = self.waiter.spawn ~= nil
   self.core:glance(not self.has_tasks and keep.TICK or nil)
   if self.shared then self.shared:close() end
   self.shared = self.new_sharing(self)
 end
 
--- Lets the one who parked with this ticket go on. False: there is nobody any more.
+-- Lets the one who parked with this ticket go on. false: there is nobody any more. "perhaps": nobody is parked, either
+-- because his time was up and he is about to look, or because his surroundings have dropped him.
 function methods:wake(ticket)
   local token = self.tokens[ticket]
   if not token then return false end
   if not token.parked then return true end -- awake already, or about to look
-  if not self.waiter.wake(token) then return false end
-  token.parked = false
-  return true
+  if self.waiter.wake(token) then
+    token.parked = false
+    return true
+  end
+  local task = self.waiting_tasks[ticket]
+  return task ~= nil and (task == MAIN or status(task) ~= "dead") and "perhaps"
 end
 
 ------------------------------------------------------------------------------------------- coming back
@@ -108,7 +115,18 @@ end
 function methods:hand_over(ticket, slot)
   self:forget_borrower(slot)
   self.owners[slot] = self.waiting_tasks[ticket]
-  if self:wake(ticket) then return end
+  local answer = self:wake(ticket)
+  if answer == false then return self:pass_on(ticket, slot) end
+  if answer == true then return end
+  local token = self.tokens[ticket]
+  self:spawn(function()
+    self.waiter.sleep(self.waiter.now() + FETCH_SECONDS)
+    if self.tokens[ticket] == token and self.core:served(ticket) == slot then self:pass_on(ticket, slot) end
+  end)
+end
+
+-- The one with this ticket does not come: the slot goes to the next.
+function methods:pass_on(ticket, slot)
   self.tokens[ticket], self.waiting_tasks[ticket] = nil, nil
   self.core:leave(ticket)
   self:settle(slot, self.core:give(slot))
@@ -179,6 +197,14 @@ function methods:owner_of(slot)
   local lent = self.handles[slot]
   if lent then return lent.owner end
   return self.owners[slot]
+end
+
+-- Has this task borrowed a connection by hand? (One that runs a verb of the pool asks for no other meanwhile.)
+function methods:is_holder(task)
+  for _, lent in pairs(self.handles) do
+    if lent.owner == task then return true end
+  end
+  return false
 end
 
 -- Does somebody hold it who could forget it? Not a verb of the pool, nor the riders of a shared connection.

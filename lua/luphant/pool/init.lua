@@ -73,7 +73,7 @@ local function new(plan)
     core = core.pool(limits(settings), seed()), plan = plan, settings = settings, waiter = plan.waiter,
     auto = settings.waiter == nil, style = connection.style(settings),
     sessions = {}, handles = weak_values(), owners = weak_values(), tokens = {}, waiting_tasks = weak_values(),
-    told = {}, timeouts = 0, leaks = 0, reclaimed = 0, closed = false,
+    told = {}, timeouts = 0, leaks = 0, next_look = 0, reclaimed = 0, closed = false,
   }, metatable)
   self.emit = care.emitter(settings)
   self.current_task = care.current_task

@@ -57,6 +57,7 @@ end
 
 local function own_slots(pool)
   local me, list = pool.current_task(), {}
+  if not pool:is_holder(me) then return list end
   for slot = 1, pool.core:size() do
     if pool.core:slot(slot) == "used" and pool:owner_of(slot) == me then list[#list + 1] = slot end
   end
