@@ -405,10 +405,10 @@ static int lpool_restart(lua_State *L) {
 /* ---- where a connection was borrowed ---------------------------------------------------------------------------- */
 
 #define SITE_FIRST 2 /* 0 is this function, 1 the pool's method */
-#define SITE_LEVELS 6
+#define SITE_LEVELS 5
 
-/* Notes who borrows: functions and lines, in a table that is used again for the slot's next borrower. What a
- * traceback costs is only paid when somebody asks.
+/* Notes who borrows: files and lines, in a table that is used again for the slot's next borrower. Never the functions
+ * themselves: one that refers to the task that borrows would keep it from being collected.
  * pool:remember(slot) */
 static int lpool_remember(lua_State *L) {
   lpool *b = check_open(L);
@@ -424,11 +424,9 @@ static int lpool_remember(lua_State *L) {
     lua_rawseti(L, -3, -slot);
   }
   for (int level = SITE_FIRST; n < SITE_LEVELS && lua_getstack(L, level, &frame); level++) {
-    lua_getinfo(L, "fl", &frame);
-    if (frame.currentline <= 0) {
-      lua_pop(L, 1); /* C */
-      continue;
-    }
+    lua_getinfo(L, "Sl", &frame);
+    if (frame.currentline <= 0) continue; /* C */
+    lua_pushstring(L, frame.short_src);
     lua_rawseti(L, -2, 2 * n + 1);
     lua_pushinteger(L, frame.currentline);
     lua_rawseti(L, -2, 2 * ++n);
@@ -450,7 +448,7 @@ static int lpool_forget(lua_State *L) {
   return 0;
 }
 
-/* pool:site(slot) -> { function, line, ... } | nil */
+/* pool:site(slot) -> { source, line, ... } | nil */
 static int lpool_site(lua_State *L) {
   lpool *b = check_open(L);
   int slot = check_slot(L, b);

@@ -303,10 +303,10 @@ function methods:site(slot)
   local lent, task = self.handles[slot], self.owners[slot]
   if lent and lent.owner == self.riders then return "statements of many tasks (share)" end
   if task ~= nil and not lent then return site_of_verb(task) end
-  local frames, words = self.core:site(slot), {}
-  for i = 1, frames and #frames or 0, 2 do
-    local source = debug.getinfo(frames[i], "S").short_src
-    if not is_ours(source) then words[#words + 1] = ("%s:%d"):format(source, frames[i + 1]) end
+  local frames, words, i = self.core:site(slot) or {}, {}, 1
+  while frames[i + 1] do
+    if not is_ours(frames[i]) then words[#words + 1] = ("%s:%d"):format(frames[i], frames[i + 1]) end
+    i = i + 2
   end
   return #words > 0 and table.concat(words, " < ") or site_of_verb(nil)
 end
