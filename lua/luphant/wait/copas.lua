@@ -214,11 +214,12 @@ function module.new(core)
     return true
   end
 
-  -- copas 1.x never ends by itself; from version 3 on it counts.
+  -- copas 1.x never ends by itself; later versions count who holds the loop. The caller is in none of the lists, but
+  -- copas' own task for timeouts is always among the sleepers.
   if copas.status then
     function waiter.is_alone(count)
-      local s = copas.status() -- the caller is in none of the lists
-      return (s.read or 0) + (s.write or 0) + (s.active or 0) + (s.timer or 0) < count
+      local s = copas.status()
+      return s.read + s.write + s.active + s.timer <= count
     end
   elseif copas.finished then
     function waiter.is_alone(count) return count == 1 and copas.finished() end
