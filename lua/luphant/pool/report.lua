@@ -78,11 +78,11 @@ function report.timed_out(pool, token)
   elseif pool.last_error then
     err = pool_error(pool, "pool_timeout", "no connection in time: the last attempt to connect failed",
       "See the cause.")
-    err.cause = pool.last_error
   else
     err = pool_error(pool, "pool_timeout", "no connection became free in time",
       "Hold connections for a shorter time, allow more (max_connections), or wait longer (acquire_timeout).")
   end
+  err.cause = pool.last_error
   if token then err.waited = pool.waiter.now() - token.since end
   pool.timeouts = pool.timeouts + 1
   return err
