@@ -137,6 +137,18 @@ describe("an error of waiting in vain", function()
     end)
   end)
 
+  it("has that cause also for a task that holds one itself", function()
+    pools.run({ max_connections = 2, acquire_timeout = 0.2, through = "gate" }, function(db, world)
+      local mine = assert(db:acquire())
+      world.gate:refuse()
+      local _, err = db:acquire()
+      assert.same({ "pool_timeout", "refused" }, { err.kind, err.cause.kind })
+      assert.matches("this task holds connection 1", err.message, 1, true)
+      mine:release()
+      world.gate:accept()
+    end)
+  end)
+
   it("shows at most five holders", function()
     pools.run({ max_connections = 8, acquire_timeout = 0.1 }, function(db, world)
       local held = {}
