@@ -16,7 +16,8 @@
 --     world.join(tasks)    until they are done
 --     world.kill(task)     ends a suspended task from outside; nil where the surroundings cannot
 --
--- `worlds.loops` are those of real event loops, `worlds.others` all where others can run.
+-- `worlds.loops` are those of real event loops, `worlds.others` all where others can run; `worlds.named` has each by
+-- its name, also where LUPHANT_TEST_WORLDS leaves it out of the suites.
 --
 -- SPDX-License-Identifier: MIT
 
@@ -25,7 +26,7 @@ local poll = require "luphant.wait.poll"
 local scheduler = require "spec.support.scheduler"
 local wait = require "luphant.wait"
 
-local worlds = { all = {}, others = {}, loops = {} }
+local worlds = { named = {}, all = {}, others = {}, loops = {} }
 
 local LIMIT = 60 * (tonumber(os.getenv("LUPHANT_TEST_SLOW_FACTOR") or "") or 1)
 
@@ -34,6 +35,7 @@ local LIMIT = 60 * (tonumber(os.getenv("LUPHANT_TEST_SLOW_FACTOR") or "") or 1)
 local chosen = os.getenv "LUPHANT_TEST_WORLDS"
 
 local function add(setting)
+  worlds.named[setting.name] = setting
   if chosen and not ("," .. chosen .. ","):find("," .. setting.name .. ",", 1, true) then return end
   worlds.all[#worlds.all + 1] = setting
   if setting.has_others then worlds.others[#worlds.others + 1] = setting end

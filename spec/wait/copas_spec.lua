@@ -2,8 +2,7 @@ local probe = require "spec.support.probe"
 local wait = require "luphant.wait"
 local worlds = require "spec.contract.worlds"
 
-local setting
-for _, each in ipairs(worlds.all) do setting = each.name == "copas" and each or setting end
+local setting = worlds.named.copas
 
 describe("the copas waiter", function()
   if setting.missing then

@@ -1,8 +1,7 @@
 local wait = require "luphant.wait"
 local worlds = require "spec.contract.worlds"
 
-local setting
-for _, each in ipairs(worlds.all) do setting = each.name == "cqueues" and each or setting end
+local setting = worlds.named.cqueues
 
 describe("the cqueues waiter", function()
   if setting.missing then

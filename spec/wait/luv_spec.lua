@@ -3,8 +3,7 @@ local socket = require "socket"
 local wait = require "luphant.wait"
 local worlds = require "spec.contract.worlds"
 
-local setting
-for _, each in ipairs(worlds.all) do setting = each.name == "luv" and each or setting end
+local setting = worlds.named.luv
 
 describe("the luv waiter", function()
   if setting.missing then
