@@ -88,7 +88,7 @@ local function play(seed)
   end
 
   local LEFT = { "begin", "set work_mem = '2MB'", "begin; select 1 / 0", "create temp table mine ()", "listen mine",
-    "begin; set local work_mem = '2MB'", "select pg_advisory_lock(1)", "select 1" }
+    "begin; set local work_mem = '2MB'", "select pg_advisory_lock(770001)", "select 1" }
 
   local actions = {
     function(me) -- a verb; it may have to wait too long
