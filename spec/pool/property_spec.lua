@@ -61,7 +61,8 @@ local function play(seed)
     local took = waiter.now() - from
     check(took <= timeout + 1 * probe.slow, "waited %.3f s of %.3f s", took, timeout)
     if not conn then
-      check(err.kind == "pool_timeout" or err.kind == "pool_overflow", "%s", err)
+      check(err.kind == "pool_overflow" or me.has_forgotten and err.kind == "pool_self_deadlock"
+        or err.kind == "pool_timeout", "%s", err)
       return nil
     end
     local pid = conn:backend_pid()
@@ -89,11 +90,17 @@ local function play(seed)
   local LEFT = { "begin", "set work_mem = '2MB'", "begin; select 1 / 0", "create temp table mine ()", "listen mine",
     "begin; set local work_mem = '2MB'", "select pg_advisory_lock(770001)", "select 1" }
 
+  -- Nobody gave one back in time. A task that has forgotten one may also hear that it still holds it: what it let go
+  -- of can stay on its stack until the collector is certain.
+  local function is_busy(err, me)
+    return luphant.is(err, "pool_timeout") or me.has_forgotten and luphant.is(err, "pool_self_deadlock") or false
+  end
+
   local actions = {
     function(me) -- a verb; it may have to wait too long
       local token = me.id * 1000 + random(999)
       local value, err = db:query_value("select $1::int", token)
-      check(value == token or luphant.is(err, "pool_timeout"), "asked %d, got %s (%s)", token, value, err)
+      check(value == token or is_busy(err, me), "asked %d, got %s (%s)", token, value, err)
     end,
     function(me)
       local conn, pid = take(me, random(300) / 1000)
@@ -121,14 +128,14 @@ local function play(seed)
         if how == 2 then return nil, "no" end
         return me.id
       end)
-      if luphant.is(err, "pool_timeout") then return end
+      if is_busy(err, me) then return end
       check(how == 1 and not ok or how == 2 and err == "no" or answer == me.id, "transaction: %s %s", answer, err)
     end,
     function(me) -- forgets it
       local conn, pid = take(me, 1)
       if not conn then return end
       if random(2) == 1 then conn:execute "begin" end
-      holders[pid] = nil
+      holders[pid], me.has_forgotten = nil, true
       lost = lost + 1
     end,
     function(me) -- its server process dies
@@ -146,9 +153,9 @@ local function play(seed)
       holders[pid] = nil
       conn:close()
     end,
-    function() -- a statement that is cancelled
+    function(me) -- a statement that is cancelled
       local _, err = db:query { "select pg_sleep(5)", timeout = random(20) / 1000 }
-      check(luphant.is(err, "query_timeout", "pool_timeout"), "%s", err)
+      check(luphant.is(err, "query_timeout") or is_busy(err, me), "%s", err)
     end,
     function() -- somebody who is waiting for whatever it may be goes no further
       local victim = tasks[random(#tasks)]
@@ -224,11 +231,11 @@ local function play(seed)
 end
 
 describe("a pool, whatever happens to it, #checkout", function()
-  -- Its C half plays under sanitizers (spec/c/test_pool_property.c). Here every step then takes so long that tasks
-  -- mostly wait, and one run in fourteen ends with an open fault: a statement that is cancelled in a crowd is told as
-  -- "protocol: the server gave no answer" (LUPHANT_SEED=591718 with LuaJIT was one).
+  -- Its C half plays under sanitizers (spec/c/test_pool_property.c). There this one has met a fault that is still open,
+  -- once: a statement that was cancelled in the crowd was told as "protocol: the server gave no answer" (LuaJIT,
+  -- LUPHANT_SEED=591718; some forty other rounds under sanitizers did not meet it).
   if os.getenv "ASAN_OPTIONS" then
-    pending("in a crowd that is slowed down by a sanitizer one run in fourteen meets an open fault, see the spec")
+    pending("an open fault, met once in the crowd under a sanitizer, would fail runs at random; see the spec")
     return
   end
   local given = tonumber(os.getenv "LUPHANT_SEED" or "")
