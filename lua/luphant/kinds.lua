@@ -98,6 +98,18 @@ return {
     meaning = "A migration or its verification failed and was rolled back; `err.cause` says why." },
   { kind = "migration_locked", class = "timeout", retryable = true,
     meaning = "Another runner held the lock of the migrations for too long." },
+  { kind = "migration_lock_lost", class = "connection", retryable = true,
+    meaning = "The session that runs migrations does not hold their lock any more; nothing more was run." },
+  { kind = "migration_pooler", class = "usage", retryable = false,
+    meaning = "A pooler that changes server sessions stands in between. Give migrations the server's own "
+      .. "address." },
+  { kind = "migration_interrupted", class = "transaction", retryable = true,
+    meaning = "Somebody asked the run to stop; what was applied before stays." },
+  { kind = "migration_behind", class = "usage", retryable = false,
+    meaning = "The database lacks migrations that this program needs; `err.pending` lists them." },
+  { kind = "migration_moved", class = "usage", retryable = false,
+    meaning = "What would run is not what was reviewed: files or history have changed since the plan was "
+      .. "made." },
   { kind = "schema_invalid", class = "usage", retryable = false,
     meaning = "The text is no snapshot of a schema, or one of a format this version does not read." },
   { kind = "schema_changed", class = "query", retryable = true,

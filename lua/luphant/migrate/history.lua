@@ -1,153 +1,218 @@
--- luphant.migrate.history - the table that remembers what was applied, and the lock around it.
+-- luphant.migrate.history - the rows of the tracking tables: read as the planner wants, written as the runner goes.
 --
--- The table is `<schema>.migrations`, by default in the schema `luphant`, and always named with its
--- schema, so that no search_path can lead elsewhere. Reading never creates anything: whoever may
--- only SELECT can ask for the status. Nothing here decides what to run.
---
--- Checksums are SHA-256 of the normalised file text (checksum_kind 1).
+-- The row of a migration is written in the transaction that ran it. Only where there is no such transaction it is
+-- written around each statement, so that what was begun and what ended is known after any death of the process.
+-- Every change of a row has an event beside it, in the same transaction. Nothing here decides what to run.
 --
 -- SPDX-License-Identifier: MIT
 
-local wayback = require "luphant.migrate.wayback"
+local core = require "luphant.core"
+local errors = require "luphant.errors"
+local tables = require "luphant.migrate.tables"
 
 local M = {}
 
 local CHECKSUM_KIND = 1 -- SHA-256 over the normalised text of the whole file
 
--- First half of the advisory lock's key, the same for every luphant ("lph" in ASCII); the second
--- half is a hash of the table's name, so that two histories in one database do not wait for each
--- other. Keys of advisory locks belong to one database anyway.
-local LOCK_CLASS = 0x6c7068
+-- Times as text of one form, which sorts.
+local COLUMNS = [[
+  m.version, m.kind, m.name, m.state, encode(m.checksum, 'hex') as checksum,
+  encode(m.statement_hash, 'hex') as statement_hash, m.earlier, m.direction,
+  m.statements_total, m.statements_started, m.statements_done,
+  m.error_sqlstate, m.error_message, m.error_statement, m.down_sql, m.out_of_order, m.run_id,
+  to_char(m.applied_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as applied_at,
+  m.duration_ms, m.applied_by, m.tool_version, m.app_version]]
 
-local TABLE = [[
-create table if not exists %s (
-  tenant        text        not null default '',
-  version       text        not null,
-  kind          text        not null default 'versioned',
-  name          text        not null,
-  state         text        not null default 'applied',
-  checksum      bytea       not null,
-  checksum_kind smallint    not null,
-  down_sql      text,
-  applied_at    timestamptz not null default now(),
-  duration_ms   bigint      not null,
-  applied_by    text        not null default current_user,
-  constraint migrations_pkey primary key (tenant, version, kind)
-)]]
-
-local COMMENT = "comment on table %s is 'Which migrations are applied here. Written by luphant migrate.'"
-
---- A name as an SQL identifier.
----@param name string
----@return string
-function M.quote(name)
-  return '"' .. name:gsub('"', '""') .. '"'
-end
-
---- The history table of a schema, quoted.
----@param schema string
----@return string
-function M.table_name(schema)
-  return M.quote(schema) .. ".migrations"
-end
-
--- `create schema if not exists` wants the right to create schemas even when there is nothing to
--- create, so existence is asked for first. The caller holds the lock.
-function M.ensure(conn, schema)
-  local there, err = conn:query_value("select to_regclass($1) is not null", M.table_name(schema))
-  if there or err then return there, err end
-  return conn:transaction(function(tx)
-    local known, why = tx:query_value("select to_regnamespace($1) is not null", M.quote(schema))
-    if why then return nil, why end
-    if not known then
-      local made
-      made, why = tx:execute("create schema " .. M.quote(schema))
-      if not made then return nil, why end
-    end
-    for _, sql in ipairs { TABLE, COMMENT } do
-      local made
-      made, why = tx:execute(sql:format(M.table_name(schema)))
-      if not made then return nil, why end
-    end
-    return true
-  end)
-end
-
---- What is applied, by version. An absent table is an empty history.
+--- All rows of a history, those that were taken back included. An absent table is an empty history. Creates nothing.
+---@param q table
+---@param place luphant.migrate.Place
 ---@return luphant.migrate.Applied[]? rows
----@return table? err
-function M.read(conn, schema)
-  local there, err = conn:query_value("select to_regclass($1) is not null", M.table_name(schema))
+---@return luphant.error? err
+function M.read(q, place)
+  local format, err = tables.format(q, place)
   if err then return nil, err end
-  if not there then return {} end
-  return conn:query(([[
-    select version, name, encode(checksum, 'hex') as checksum, down_sql, applied_at, duration_ms
-      from %s
-     where tenant = '' and kind = 'versioned' and state = 'applied'
-     order by version]]):format(M.table_name(schema)))
+  if not format then return {} end
+  local ok
+  ok, err = tables.check_format(format, place)
+  if not ok then return nil, err end
+  if format < tables.FORMAT then return M.read_old(q, place) end
+  return q:query(("select %s from %s m where m.tenant = $1 order by m.version"):format(COLUMNS, place.migrations),
+    place.tenant)
 end
 
---- Writes the row of a migration that has just run, in the transaction that ran it; the duration
---- is the age of that transaction.
----@return integer? duration_ms
----@return table? err
-function M.record(tx, schema, migration)
-  return tx:query_value(([[
-    insert into %s (version, name, checksum, checksum_kind, down_sql, duration_ms)
-    values ($1, $2, decode($3, 'hex'), $4, $5,
-            (extract(epoch from clock_timestamp() - transaction_timestamp()) * 1000)::bigint)
-    returning duration_ms]]):format(M.table_name(schema)),
-    migration.version, migration.name, migration.checksum, CHECKSUM_KIND, wayback.write(migration))
+-- Tables without a format have only what the first runner wrote; whoever writes next brings them up to date.
+function M.read_old(q, place)
+  return q:query(([[
+    select version, kind, name, state, encode(checksum, 'hex') as checksum, down_sql,
+           to_char(applied_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as applied_at,
+           duration_ms, applied_by
+      from %s where tenant = $1 order by version]]):format(place.migrations), place.tenant)
 end
 
---- Takes the row of an undone migration away, in the transaction that undid it.
----@return integer? affected
----@return table? err
-function M.forget(tx, schema, version)
-  return tx:execute(([[
-    delete from %s where tenant = '' and kind = 'versioned' and version = $1]]):format(M.table_name(schema)),
-    version)
+-- ---- events -------------------------------------------------------------------------------------------------
+
+---@class (exact) luphant.migrate.Deed something done to a migration, for the table of events
+---@field action string
+---@field kind? string
+---@field version? string
+---@field name? string
+---@field run_id? string
+---@field reason? string
+---@field detail? table
+
+--- Adds an event.
+---@param q table
+---@param place luphant.migrate.Place
+---@param deed luphant.migrate.Deed
+---@return integer?
+---@return luphant.error?
+function M.tell(q, place, deed)
+  return q:execute(([[
+    insert into %s (run_id, tenant, kind, version, name, action, reason, detail)
+    values ($1, $2, $3, $4, $5, $6, $7, $8::text::jsonb)]]):format(place.events),
+    deed.run_id, place.tenant, deed.kind, deed.version, deed.name, deed.action, deed.reason,
+    deed.detail and assert(core.json_encode(deed.detail)) or nil)
 end
 
--- Who has the lock? A sentence for people; the answer may be out of date when it is read.
-local function describe_holder(conn, schema)
-  local row = conn:query_opt([[
-    select a.pid, a.application_name, a.client_addr::text as address
-      from pg_locks l join pg_stat_activity a on a.pid = l.pid
-     where l.locktype = 'advisory' and l.granted and l.objsubid = 2
-       and l.database = (select oid from pg_database where datname = current_database())
-       and l.classid::bigint = $1 and l.objid = hashtext($2)::bit(32)::bigint
-     limit 1]], LOCK_CLASS, M.table_name(schema))
-  if not row then return "its holder could not be found" end
-  local name = row.application_name ~= "" and (' "%s"'):format(row.application_name) or ""
-  return ("held by server process %d%s%s"):format(row.pid, name, row.address and " from " .. row.address or "")
+--- Was this done in this run? After a connection was lost in COMMIT: the event was in the transaction.
+---@param q table
+---@param place luphant.migrate.Place
+---@param deed luphant.migrate.Deed
+---@return boolean?
+---@return luphant.error?
+function M.was_done(q, place, deed)
+  return q:query_value(([[
+    select exists(select from %s
+     where run_id = $1 and tenant = $2 and kind = $3 and version = $4 and action = $5)]]):format(place.events),
+    deed.run_id, place.tenant, deed.kind, deed.version, deed.action)
 end
 
---- Takes the session lock, asking again and again until `patience` seconds are over.
---- Never the blocking pg_advisory_lock: waiting inside it deadlocks with a migration that runs
---- CREATE INDEX CONCURRENTLY, which waits for every transaction older than itself, ours included.
---- The pauses happen in the server, one short statement each, so that any waiter will do.
----@return true? held
----@return table|string? err a sentence naming the holder when patience ran out
-function M.lock(conn, schema, patience)
-  local waited, pause = 0, 0.05
-  while true do
-    local held, err = conn:query_value("select pg_try_advisory_lock($1, hashtext($2))",
-      LOCK_CLASS, M.table_name(schema))
-    if held or err then return held, err end
-    if waited >= patience then return nil, describe_holder(conn, schema) end
-    pause = math.min(pause * 1.5, 1, patience - waited)
-    local slept, why = conn:execute("select pg_sleep($1)", pause)
-    if not slept then return nil, why end
-    waited = waited + pause
-  end
+--- The events, the latest first.
+---@param q table
+---@param place luphant.migrate.Place
+---@param version? string
+---@param limit? integer
+---@return table[]?
+---@return luphant.error?
+function M.events(q, place, version, limit)
+  local format, err = tables.format(q, place)
+  if err then return nil, err end
+  if not format or format < 1 then return {} end
+  return q:query(([[
+    select id, to_char(at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as at, run_id, kind,
+           version, name, action, reason, actor, host, pid, lsn::text as lsn, detail
+      from %s e where tenant = $1 and ($2::text is null or version = $2)
+     order by e.id desc limit $3]]):format(place.events), place.tenant, version, limit)
 end
 
---- Gives the lock back.
----@return true? released
----@return table? err
-function M.unlock(conn, schema)
-  return conn:query_value("select pg_advisory_unlock($1, hashtext($2))", LOCK_CLASS, M.table_name(schema))
+-- ---- rows ---------------------------------------------------------------------------------------------------
+
+local UPSERT = [[
+insert into %s as m (tenant, version, kind, name, state, checksum, checksum_kind, statement_hash, direction,
+  statements_total, statements_started, statements_done, down_sql, out_of_order, vars, run_id, duration_ms,
+  tool_version, app_version)
+values ($1, $2, $3, $4, $5, decode($6, 'hex'), $7, decode($8, 'hex'), $9, $10, $11, $12, $13, $14,
+  $15::text::jsonb, $16, $17, $18, $19)
+on conflict (tenant, version, kind) do update set
+  name = excluded.name, state = excluded.state, checksum = excluded.checksum,
+  checksum_kind = excluded.checksum_kind, statement_hash = excluded.statement_hash, direction = excluded.direction,
+  earlier = case when m.kind = 'repeatable' and m.checksum <> excluded.checksum
+                 then array_append(array_remove(m.earlier, encode(m.checksum, 'hex')), encode(m.checksum, 'hex'))
+                 else m.earlier end,
+  statements_total = excluded.statements_total, statements_started = excluded.statements_started,
+  statements_done = excluded.statements_done, error_sqlstate = null, error_message = null, error_statement = null,
+  down_sql = excluded.down_sql, out_of_order = excluded.out_of_order, vars = excluded.vars,
+  run_id = excluded.run_id, applied_at = clock_timestamp(), duration_ms = excluded.duration_ms,
+  applied_by = session_user, tool_version = excluded.tool_version, app_version = excluded.app_version]]
+
+---@class (exact) luphant.migrate.Record what is written about a migration
+---@field state string
+---@field kind string
+---@field version string
+---@field name string
+---@field checksum? string hexadecimal
+---@field statement_hash? string
+---@field direction? string
+---@field total? integer
+---@field started? integer
+---@field done? integer
+---@field down_sql? string
+---@field out_of_order? boolean
+---@field vars? table<string, string>
+---@field run_id? string
+---@field duration_ms? integer
+---@field tool_version? string
+---@field app_version? string
+
+--- Writes the row of a migration, whatever was there before.
+---@param q table
+---@param place luphant.migrate.Place
+---@param record luphant.migrate.Record
+---@return integer?
+---@return luphant.error?
+function M.write(q, place, record)
+  return q:execute(UPSERT:format(place.migrations), place.tenant, record.version, record.kind, record.name,
+    record.state, record.checksum or "", CHECKSUM_KIND, record.statement_hash, record.direction or "up", record.total,
+    record.started, record.done, record.down_sql, record.out_of_order or false,
+    record.vars and next(record.vars) and assert(core.json_encode(record.vars)) or nil, record.run_id,
+    record.duration_ms or 0, record.tool_version, record.app_version)
+end
+
+local function changed(count, err, item)
+  if count == 1 then return true end
+  if err then return nil, err end
+  return nil, errors.new("migration_lock_lost",
+    ("the row of %s is gone from the history, or somebody else writes it"):format(item.version))
+end
+
+--- Sets the state of a row that is there.
+---@param q table
+---@param place luphant.migrate.Place
+---@param item { kind: string, version: string }
+---@param state string
+---@param run_id? string
+---@return true?
+---@return luphant.error?
+function M.set_state(q, place, item, state, run_id)
+  local count, err = q:execute(([[
+    update %s set state = $4, run_id = coalesce($5, run_id), applied_at = clock_timestamp(), direction = 'up',
+           error_sqlstate = null, error_message = null, error_statement = null
+     where tenant = $1 and kind = $2 and version = $3]]):format(place.migrations),
+    place.tenant, item.kind, item.version, state, run_id)
+  return changed(count, err, item)
+end
+
+--- How far a migration without a transaction has come: so many statements done, the next one begun.
+---@param q table
+---@param place luphant.migrate.Place
+---@param item { kind: string, version: string }
+---@param run_id string of the run that does it: nobody else may
+---@param done integer
+---@param started integer
+---@return true?
+---@return luphant.error?
+function M.progress(q, place, item, run_id, done, started)
+  local count, err = q:execute(([[
+    update %s set statements_done = $4, statements_started = $5
+     where tenant = $1 and kind = $2 and version = $3 and run_id = $6 and state = 'running']])
+    :format(place.migrations), place.tenant, item.kind, item.version, done, started, run_id)
+  return changed(count, err, item)
+end
+
+--- A migration without a transaction has stopped.
+---@param q table
+---@param place luphant.migrate.Place
+---@param item { kind: string, version: string }
+---@param err luphant.error
+---@param statement? string
+---@return true?
+---@return luphant.error?
+function M.fail(q, place, item, err, statement)
+  local count, why = q:execute(([[
+    update %s set state = 'failed', error_sqlstate = $4, error_message = $5, error_statement = $6
+     where tenant = $1 and kind = $2 and version = $3]]):format(place.migrations),
+    place.tenant, item.kind, item.version, err.sqlstate, err.message, statement)
+  return changed(count, why, item)
 end
 
 return M

@@ -1,0 +1,96 @@
+-- luphant.migrate.border - what callers give, checked: one table of rules for all functions of luphant.migrate.
+--
+-- SPDX-License-Identifier: MIT
+
+local args = require "luphant.args"
+local compat = require "luphant.compat"
+local tables = require "luphant.migrate.tables"
+
+local M = {}
+
+local MOST = 2147483 -- seconds: milliseconds in an int4 on the other side
+
+local function seconds(default) return { type = "number", min = 0, max = MOST, default = default } end
+
+local function texts_problem(given)
+  for _, text in ipairs(given) do
+    if type(text) ~= "string" then return "must be a list of strings, but holds " .. args.show(text) end
+  end
+end
+
+local function values_problem(given)
+  for name, value in pairs(given) do
+    if type(name) ~= "string" or type(value) ~= "string" then
+      return "must have names of placeholders as keys and strings as values"
+    end
+  end
+end
+
+local TEXTS = { type = "table", check = texts_problem }
+local TEXT, FLAG, FUNCTION = { type = "string" }, { type = "boolean" }, { type = "function" }
+local WHOLE = { type = "number", integer = true, min = 1 }
+
+-- ---- for all ------------------------------------------------------------------------------------------------
+
+local COMMON = {
+  schema = { type = "string", default = "luphant" }, tenant = { type = "string", default = "" }, ignore = TEXTS,
+}
+
+-- What a run is: its session, its patience, its listeners.
+local RUN = {
+  url = TEXT, search_path = TEXT, lock_wait = seconds(60), lock_timeout = seconds(2), statement_timeout = seconds(),
+  lock_retry_for = seconds(300), idle_timeout = seconds(60), values = { type = "table", check = values_problem },
+  on_event = FUNCTION, should_stop = FUNCTION, hide_queries = FLAG, app_version = TEXT, reason = TEXT,
+}
+
+-- What is to run.
+local UP = {
+  count = WHOLE, to = TEXT, only = TEXTS, phase = { one_of = { "expand", "contract", "all" } }, plan_hash = TEXT,
+  allow_out_of_order = FLAG, ignore_missing = FLAG, rerun = TEXTS,
+}
+local DOWN = { count = WHOLE, to = TEXT, run = { type = { "string", "boolean" } }, partial = FLAG, plan_hash = TEXT }
+local RESUME = { from = WHOLE, assume_not_run = FLAG, plan_hash = TEXT }
+local STARTUP = {
+  dir = TEXT, on_startup = { one_of = { "check", "apply", "wait", "off" }, default = "check" }, wait_for = seconds(300),
+}
+local EVENTS = { version = TEXT, limit = WHOLE }
+
+local function together(...)
+  local out = {}
+  for _, rules in ipairs { ... } do
+    for name, rule in pairs(rules) do out[name] = rule end
+  end
+  return out
+end
+
+local RULES = {
+  up = together(COMMON, RUN, UP), down = together(COMMON, RUN, DOWN), resume = together(COMMON, RUN, RESUME),
+  redo = together(COMMON, RUN), amend = together(COMMON, RUN), status = together(COMMON, RUN, UP),
+  plan = together(COMMON, RUN, UP, DOWN), run = together(COMMON, RUN, UP, STARTUP),
+  history = together(COMMON, EVENTS), load = { ignore = TEXTS },
+}
+
+local function nothing() end
+
+--- Checks the options of a function.
+---@param name string which of the rules
+---@param given table?
+---@param level integer who is to blame, as in error()
+---@return table
+function M.options(name, given, level)
+  local options = args.check(given, RULES[name], "option", level + 1)
+  if options.schema then options.place = tables.place(options.schema, options.tenant) end
+  options.values = compat.copy(options.values)
+  options.emit = options.on_event or nothing
+  return options
+end
+
+--- Checks what a function of luphant.migrate runs on.
+---@param target any
+---@param name string of the function
+---@param level integer
+function M.target(target, name, level)
+  args.argument(target, { "table", "string" }, 1, name, level + 1)
+end
+
+return M

@@ -1,0 +1,189 @@
+-- luphant.migrate.run - a plan is carried out: one session, the lock, step after step, and a summary.
+--
+-- The plan is made twice: once without the lock, so that who has nothing to do waits for nobody, and again under it,
+-- when nobody else can change the history any more.
+--
+-- SPDX-License-Identifier: MIT
+
+local errors = require "luphant.errors"
+local execute = require "luphant.migrate.execute"
+local failure = require "luphant.migrate.failure"
+local history = require "luphant.migrate.history"
+local load = require "luphant.migrate.load"
+local lock = require "luphant.migrate.lock"
+local session = require "luphant.migrate.session"
+local stepwise = require "luphant.migrate.stepwise"
+local tables = require "luphant.migrate.tables"
+local transact = require "luphant.migrate.transact"
+
+local M = {}
+
+-- What is told when a step is done.
+local WORDS = {
+  apply = "applied", ["repeat"] = "applied", baseline = "applied", resume = "applied", revert = "reverted",
+  forget = "reverted",
+}
+
+-- ---- planning -----------------------------------------------------------------------------------------------
+
+--- The plan for what is in the database now.
+---@param q table
+---@param list luphant.migrate.Migration[]
+---@param options table
+---@param make fun(list: table, rows: table, options: table): luphant.migrate.Plan?, luphant.migrate.Problem[]?
+---@return luphant.migrate.Plan?
+---@return luphant.error?
+function M.plan(q, list, options, make)
+  local rows, err = history.read(q, options.place)
+  if not rows then return nil, err end
+  local found, problems = make(list, rows, options)
+  if not found then return nil, failure.invalid(problems) end
+  return found
+end
+
+---@param dir string
+---@param options table
+---@return luphant.migrate.Migration[]?
+---@return luphant.error?
+function M.load(dir, options)
+  local list, problems = load.load(dir, { ignore = options.ignore })
+  if not list then return nil, failure.invalid(problems) end
+  return list
+end
+
+local function check_hash(found, options)
+  if not options.plan_hash or options.plan_hash == found.hash then return true end
+  return nil, errors.new("migration_moved",
+    "what would run now is not what was reviewed: files, values or the history have changed since", {
+      hint = "look at the plan again; its hash is " .. found.hash,
+    })
+end
+
+-- ---- steps --------------------------------------------------------------------------------------------------
+
+local function tell_failure(s, step, err)
+  if not s:is_open() or step.transaction == false then return end
+  s.conn:transaction(function(tx)
+    return history.tell(tx, s.place, {
+      run_id = s.run_id, action = "fail", kind = step.kind, version = step.version, name = step.name,
+      reason = s.options.reason,
+      detail = { message = err.message, sqlstate = err.sqlstate, statement = err.statement, part = err.part },
+    })
+  end)
+end
+
+local function run_step(s, step)
+  local ok, err = lock.confirm(s.conn, s.place)
+  if not ok then return nil, err end
+  s.emit(execute.event(step, { event = "start", action = step.action, transaction = step.transaction }))
+  local runner = step.transaction and transact or stepwise
+  local duration
+  duration, err = runner.run(s, step)
+  if not duration then
+    tell_failure(s, step, err)
+    s.emit(execute.event(step, {
+      event = "failed", message = err.message, error_kind = err.kind, sqlstate = err.sqlstate, line = err.line,
+      statement = err.statement,
+    }))
+    return nil, err
+  end
+  local done = execute.event(step, { event = WORDS[step.action], action = step.action, duration_ms = duration })
+  s.emit(done)
+  ok, err = s:clean(step)
+  if not ok then return nil, err end
+  return done
+end
+
+local function rest_of(steps, from)
+  local out = {}
+  for i = from, #steps do out[#out + 1] = execute.event(steps[i]) end
+  return out
+end
+
+-- Runs the steps. After a failure the error knows what was done, and what was not even begun.
+local function run_all(s, steps)
+  local done, failed, err = {}, nil, nil
+  for i, step in ipairs(steps) do
+    if s.watch:wants_stop() then
+      failed, err = i, errors.new("migration_interrupted", "stopped on request between two migrations")
+    else
+      done[#done + 1], err = run_step(s, step)
+      if err then failed = i + 1 end
+    end
+    if err then break end
+  end
+  local left = err and rest_of(steps, failed) or {}
+  s.emit { event = "summary", done = done, not_run = left, failed = err ~= nil, run_id = s.run_id }
+  if not err then return done end
+  if errors.is_error(err) then err.done, err.not_run = done, left end
+  return nil, err
+end
+
+-- ---- the whole ----------------------------------------------------------------------------------------------
+
+-- Closes the session whatever happens.
+local function with_session(target, options, level, fn)
+  local s, err = session.open(target, options, level + 1)
+  if not s then return nil, err end
+  local fine, answer, why = pcall(fn, s)
+  s:close()
+  if not fine then error(answer, 0) end
+  return answer, why
+end
+M.with_session = with_session
+
+local function emit_plan(s, found)
+  local steps = {}
+  for i, step in ipairs(found.steps) do
+    steps[i] = execute.event(step, { action = step.action, transaction = step.transaction })
+  end
+  s.emit { event = "plan", hash = found.hash, steps = steps, direction = found.direction }
+end
+
+local function under_lock(s, list, make)
+  local ok, err = s:lock()
+  if not ok then return nil, err end
+  local found
+  found, err = M.plan(s.conn, list, s.options, make)
+  if not found then return nil, err end
+  ok, err = check_hash(found, s.options)
+  if not ok then return nil, err end
+  if #found.steps == 0 then return {} end
+  emit_plan(s, found)
+  ok, err = tables.ensure(s.conn, s.place)
+  if not ok then return nil, err end
+  return run_all(s, found.steps)
+end
+
+--- The same within a session that is open.
+---@param s luphant.migrate.Session
+---@param list luphant.migrate.Migration[]
+---@param make function of plan.lua
+---@return table[]? done
+---@return luphant.error? err
+function M.within(s, list, make)
+  local found = M.plan(s.conn, list, s.options, make)
+  if found and #found.steps == 0 then
+    local ok, err = check_hash(found, s.options)
+    if not ok then return nil, err end
+    return {}
+  end
+  -- What speaks against it may be the doing of a run that is under way: that is judged again under the lock.
+  return under_lock(s, list, make)
+end
+
+--- Plans with `make` and runs what that says.
+---@param target any
+---@param dir string
+---@param options table as border.lua checks them
+---@param make function of plan.lua
+---@param level integer
+---@return table[]? done
+---@return luphant.error? err
+function M.run(target, dir, options, make, level)
+  local list, err = M.load(dir, options)
+  if not list then return nil, err end
+  return with_session(target, options, level + 1, function(s) return M.within(s, list, make) end)
+end
+
+return M
