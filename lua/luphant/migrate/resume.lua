@@ -40,6 +40,9 @@ local function check_entry(entry, complain)
     complain(entry, "cannot go on: the file is gone")
   elseif entry.state ~= "failed" and entry.state ~= "interrupted" then
     complain(entry, ("is %s, not stopped half-way"):format(entry.state))
+  elseif entry.applied.direction == "down" then
+    complain(entry, "stopped on its way back, so there is nothing to go on with",
+      "down --partial runs all of the way back again, resolve says what is true")
   elseif entry.migration.language ~= "sql" then
     complain(entry, "is written in Lua, where no statements are counted",
       "resolve says what is true, down --partial takes it back")

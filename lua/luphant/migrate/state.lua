@@ -24,6 +24,7 @@ local M = {}
 ---@field checksum string SHA-256 of the file as it was applied, hexadecimal
 ---@field statement_hash? string the same without comments and blanks
 ---@field earlier? string[] repeatable: checksums of runs before the last
+---@field direction? "up"|"down" default "up": which way it was going when it stopped
 ---@field statements_total? integer
 ---@field statements_started? integer
 ---@field statements_done? integer
