@@ -133,6 +133,9 @@ local function run_lua(session, q, step, part)
   local where = { step = step, part = part.name }
   session.emit(M.event(step, { event = "statement", part = part.name }))
   local ok, answer, reason = pcall(part.fn, q)
+  -- A statement that failed dooms the transaction, whether the function looked or not.
+  local unseen = ok and q.first_error
+  if unseen then ok, answer = false, unseen end
   if ok and answer ~= false and not (answer == nil and reason ~= nil) then return true end
   if session.watch:wants_stop() then return nil, interrupted(step) end
   if not ok then reason = answer end

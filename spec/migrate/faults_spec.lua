@@ -1,0 +1,369 @@
+-- What goes wrong around migrations: many runners at once, processes that are killed, connections that are cut, locks
+-- that are lost, poolers, releases that know other files.
+--
+-- To see it fail: take the lock out of run.lua, write the row of transact.lua in a transaction of its own, or let
+-- session.lua find out what became of a COMMIT before it has the lock.
+
+local core = require "luphant.core"
+local env = require "spec.support.env"
+local ground = require "spec.support.migration_ground"
+local luphant = require "luphant"
+local migrate = require "luphant.migrate"
+local pgbouncer = require "spec.support.pgbouncer"
+local proxy = require "luphant.testing.proxy"
+local server = require "luphant.testing.server"
+
+-- Steps of the sweeps under sanitizers: not every byte, but the same kinds of places.
+local STRIDE = (tonumber(os.getenv "LUPHANT_TEST_SLOW_FACTOR" or "1") or 1) > 1 and 5 or 1
+
+local STEPWISE = "-- migrate:up transaction:false\n"
+
+describe("migrations under faults:", function()
+  local g
+
+  before_each(function() g = ground.open() end)
+  after_each(function() g.close() end)
+
+  local function up(opts) return migrate.up(g.conn, g.dir, opts) end
+  local function entry_of(version)
+    for _, entry in ipairs(assert(migrate.status(g.conn, g.dir))) do
+      if entry.version == version then return entry end
+    end
+  end
+
+  it("8 processes that start at once apply everything exactly once, and none of them fails", function()
+    g.put("0001_a.sql", "create table a (n int);")
+    g.put("0002_a.sql", "insert into a values (1); select pg_sleep(0.3);")
+    g.put("0003_i.sql", STEPWISE .. "create index concurrently a_n on a (n);\n")
+    g.put("0004_a.sql", "insert into a values (2);")
+    g.put("R__v.sql", "create view v as select sum(n) as total from a;")
+    local pipes = {}
+    for i = 1, 8 do
+      pipes[i] = g.child([[
+        local answer, err = migrate.run(URL, { dir = DIR, on_startup = "apply" })
+        print(answer and answer.state .. " " .. #answer.applied or tostring(err))]], true)
+    end
+    local total = 0
+    for i = 1, 8 do
+      local text = pipes[i]:read "*a"
+      pipes[i]:close()
+      local count = text:match "^current (%d+)\n$"
+      assert.truthy(count, text)
+      total = total + tonumber(count)
+    end
+    assert.equal(5, total)
+    assert.equal(3, g.value "select total from v")
+    assert.equal(5, g.value "select count(*) from luphant.events where action = 'apply'")
+    assert.equal(5, g.value "select count(*) from luphant.migrations where state = 'applied'")
+    assert.equal(0, g.locks())
+  end)
+
+  -- Runs `up` in a process that is killed with SIGKILL when the n-th event of this name comes.
+  local function killed_at(event, n)
+    local _, code = g.child(([[
+      local seen = 0
+      local done, err = migrate.up(URL, DIR, { on_event = function(e)
+        if e.event ~= %q then return end
+        seen = seen + 1
+        if seen == %d then os.execute "kill -9 $PPID" end
+      end })
+      if not done then io.stderr:write(tostring(err)) os.exit(3) end]]):format(event, n))
+    return code
+  end
+
+  it("kill -9 at every statement of transactions leaves nothing half done, and a second run completes", function()
+    g.put("0001_a.sql", "create table a (n int);\ninsert into a values (1);\ninsert into a values (2);\n")
+    g.put("0002_b.sql", "create table b (n int);\ninsert into b select n from a;\n-- migrate:verify\n"
+      .. "select count(*) = 2 from b;\n")
+    local kills = 0
+    for _, event in ipairs { "statement", "statement_done", "applied", "start" } do
+      for n = 1, 10 do
+        local code = killed_at(event, n)
+        if code == 0 then break end
+        assert.equal(137, code)
+        kills = kills + 1
+        -- All of a migration is there, with its row, or nothing.
+        assert(migrate.status(g.conn, g.dir))
+        g.eventually("select not exists (select from pg_stat_activity where application_name like 'luphant-migrate%')")
+        local rows = g.exists "luphant.migrations" and g.conn:query_column "select version from luphant.migrations" or {}
+        assert.equal(#rows >= 1, g.exists "a")
+        assert.equal(#rows >= 2, g.exists "b")
+        assert(up())
+        assert.equal(2, g.value "select count(*) from b")
+        assert(g.conn:script "drop schema luphant cascade; drop table a, b")
+      end
+      assert(g.conn:script "drop schema if exists luphant cascade; drop table if exists a, b")
+    end
+    assert.truthy(kills >= 14, kills .. " kills")
+  end)
+
+  it("kill -9 at every statement outside of a transaction is known to the statement, and resumed", function()
+    g.put("0001_a.sql", STEPWISE .. "create table a (n int);\ninsert into a values (1);\n"
+      .. "create index concurrently if not exists a_n on a (n);\ninsert into a values (2);\n")
+    local kills = 0
+    for _, event in ipairs { "statement", "statement_done" } do
+      for n = 1, 10 do
+        local code = killed_at(event, n)
+        if code == 0 then break end
+        assert.equal(137, code)
+        kills = kills + 1
+        g.eventually("select not exists (select from pg_stat_activity where application_name like 'luphant-migrate%')")
+        local entry = entry_of "0001"
+        assert.same({ "interrupted", 4, n, n - 1 }, {
+          entry.state, entry.applied.statements_total, entry.applied.statements_started, entry.applied.statements_done,
+        })
+        assert.is_nil((up()))
+        -- At "statement" it has not run yet, at "statement_done" it has: a person looks, the tool does not guess.
+        local next_one = event == "statement" and n or n + 1
+        local done, err = migrate.resume(g.conn, g.dir, "0001")
+        if n == 3 then
+          assert(done, err) -- `if not exists` does no harm
+        else
+          assert.truthy(err.message:find("nobody knows whether it ended", 1, true), err.message)
+          assert(migrate.resume(g.conn, g.dir, "0001", { from = next_one }))
+        end
+        assert.equal("applied", entry_of("0001").state)
+        assert.equal(3, g.value "select sum(n) from a")
+        assert.is_true(g.value "select indisvalid from pg_index where indexrelid = 'a_n'::regclass")
+        assert(g.conn:script "drop schema luphant cascade; drop table a")
+      end
+      assert(g.conn:script "drop schema if exists luphant cascade; drop table if exists a")
+    end
+    assert.equal(8, kills)
+  end)
+
+  -- ---- the connection ---------------------------------------------------------------------------------------
+
+  describe("with a connection that can be cut,", function()
+    local gate
+
+    before_each(function()
+      local target = g.conn:target()
+      gate = assert(proxy.start { target_socket = ("%s/.s.PGSQL.%s"):format(target.host, target.port) })
+    end)
+    after_each(function() gate:stop() end)
+
+    local function through()
+      local target = g.conn:target()
+      return ("postgresql://%s@%s:%d/%s?sslmode=disable"):format(target.user, gate.host, gate.port, g.dbname)
+    end
+
+    -- COMMIT of a migration: Q, length, "commit", NUL; then C, length, "COMMIT", NUL and ReadyForQuery.
+    local BYTES = { client = 12, server = 18 }
+
+    it("cut at every byte of COMMIT, the answer is exact", function()
+      g.put("0001_a.sql", "create table a (n int);")
+      local outcomes = {}
+      for _, from in ipairs { "client", "server" } do
+        for at = 0, BYTES[from], STRIDE do
+          local where = ("cut after %d bytes of the %s"):format(at, from)
+          g.put("0001_a.lua", nil or "")
+          g.remove "0001_a.lua"
+          local recovered
+          -- The last event before COMMIT is the end of the last statement; the row is written behind it.
+          local done, err = migrate.up(through(), g.dir, { on_event = function(e)
+            if e.event == "statement_done" then
+              -- lock, row, event: three answers of each side lie before COMMIT
+              gate:cut_after { from = from, messages = g.before_commit[from], bytes = at, once = true }
+            elseif e.event == "recovered" then
+              recovered = e
+            end
+          end })
+          local is_there = g.exists "a"
+          assert.equal(is_there, done ~= nil and #done == 1, where .. ": " .. tostring(err))
+          assert.equal(is_there and 1 or 0, g.value "select count(*) from luphant.migrations", where)
+          if recovered then outcomes[recovered.was_committed and "committed" or "rolled back"] = true end
+          if not done then
+            assert.equal("migration_failed", err.kind, where)
+            assert(up())
+          end
+          gate:pass()
+          assert(g.conn:script "drop schema luphant cascade; drop table a")
+        end
+      end
+      assert.same({ committed = true, ["rolled back"] = true }, outcomes)
+    end)
+
+    it("cut in a statement, the migration is rolled back, and the next run does it", function()
+      g.put("0001_a.sql", "create table a (n int);\nselect pg_sleep(0.5);\n")
+      local _, err = migrate.up(through(), g.dir, { on_event = function(e)
+        if e.event == "statement" and e.statement == 2 then gate:cut() end
+      end })
+      assert.equal("migration_failed", err.kind)
+      assert.equal("connection", err.class)
+      assert.is_false(g.exists "a")
+      assert.equal(1, #assert(up()))
+    end)
+
+    it("swallowed by the network, a runner's lost session is ended, and the answer is exact", function()
+      g.put("0001_a.sql", "create table a (n int);")
+      -- Nothing comes back, and the server hears no end: its session would keep the lock.
+      local stalled
+      local events = {}
+      local done, err = migrate.up(through() .. "&tcp_user_timeout=500&keepalives_idle=1&keepalives_interval=1", g.dir, {
+        on_event = function(e)
+          events[#events + 1] = e.event
+          if e.event == "statement_done" and not stalled then
+            stalled = true
+            gate:forget()
+          end
+        end,
+      })
+      assert.equal(done ~= nil, g.exists "a", tostring(err))
+      assert.equal(0, g.locks())
+    end)
+
+    it("of a statement outside of a transaction, the rest is left to a person", function()
+      g.put("0001_a.sql", STEPWISE .. "create table a (n int);\nselect pg_sleep(0.3);\ncreate table b ();\n")
+      local _, err = migrate.up(through(), g.dir, { on_event = function(e)
+        if e.event == "statement" and e.statement == 2 then gate:cut() end
+      end })
+      assert.equal("connection", err.class)
+      g.eventually("select not exists (select from pg_stat_activity where application_name like 'luphant-migrate%')")
+      assert.same({ "interrupted", 2, 1 }, {
+        entry_of("0001").state, entry_of("0001").applied.statements_started, entry_of("0001").applied.statements_done,
+      })
+      assert(migrate.resume(g.conn, g.dir, "0001", { assume_not_run = true }))
+    end)
+  end)
+
+  -- ---- the lock ---------------------------------------------------------------------------------------------
+
+  it("a session that is terminated in between loses the migration, not the truth", function()
+    g.put("0001_a.sql", "create table a (n int);\nselect 1;\n")
+    local _, err = up { on_event = function(e)
+      if e.event == "statement" and e.statement == 2 then
+        assert(g.conn:query [[select pg_terminate_backend(pid) from pg_stat_activity
+          where application_name like 'luphant-migrate%' and datname = current_database()]])
+      end
+    end }
+    assert.equal("migration_failed", err.kind)
+    assert.truthy(tostring(err.hint):find("rolled back", 1, true), tostring(err))
+    assert.is_false(g.exists "a")
+    assert.equal(1, #assert(up()))
+  end)
+
+  it("the holder of the lock is shown while others wait for it", function()
+    g.put("0001_a.sql", "create table a ();")
+    local other = g.connect { application_name = "the other one" }
+    assert(other:execute [[select pg_advisory_lock(x'6c7068'::int, hashtext('"luphant".migrations'))]])
+    local heard = {}
+    local _, err = up { lock_wait = 0.3, on_event = function(e)
+      if e.event == "lock_wait" then heard[#heard + 1] = e.holder end
+    end }
+    assert.equal("migration_locked", err.kind)
+    assert.same({ other:backend_pid(), "the other one" }, { heard[1].pid, heard[1].application_name })
+    assert.equal(1, #heard)
+    other:close()
+  end)
+
+  it("who waits for the lock keeps no index from being built concurrently", function()
+    g.put("0001_t.sql", "create table t (n int);")
+    g.put("0002_i.sql", STEPWISE .. "select pg_sleep(0.5);\ncreate index concurrently t_n on t (n);\nselect 1;\n")
+    local pipes = {}
+    for i = 1, 3 do
+      pipes[i] = g.child([[print((select(2, migrate.up(URL, DIR))))]], true)
+    end
+    for i = 1, 3 do
+      assert.equal("nil\n", pipes[i]:read "*a")
+      pipes[i]:close()
+    end
+    assert.is_true(g.value "select indisvalid from pg_index where indexrelid = 't_n'::regclass")
+  end)
+
+  -- ---- releases ---------------------------------------------------------------------------------------------
+
+  it("two releases with different files: the old one is told, the new one goes on", function()
+    local old = g.folder()
+    for _, dir in ipairs { g.dir, old } do g.put("0001_a.sql", "create table a ();\n", dir) end
+    assert(migrate.up(g.conn, old))
+    g.put("0002_b.sql", "create table b ();\n")
+    assert(up())
+    local _, err = migrate.up(g.conn, old)
+    assert.truthy(err.message:find("0002_b.sql: is applied in this database, but the file is gone", 1, true), err.message)
+    assert.same({}, assert(migrate.up(g.conn, old, { ignore_missing = true })))
+    -- A branch that was merged late has a lower number.
+    g.put("0003_c.sql", "create table c ();\n", old)
+    assert(migrate.up(g.conn, old, { ignore_missing = true }))
+    _, err = up()
+    assert.truthy(err.message:find("0003_c", 1, true), err.message)
+    os.remove(old .. "/0003_c.sql")
+    g.put("0003_c.sql", "create table c ();\n")
+    g.put("0002_a.sql", "create table d ();\n")
+    _, err = up()
+    assert.truthy(err.message:find("has the same number as", 1, true), err.message)
+  end)
+
+  it("files with CRLF and a byte order mark are the files they were without", function()
+    local text = "-- migrate:up\ncreate table a (n int);\n-- migrate:down\ndrop table a;\n"
+    g.put("0001_a.sql", text)
+    assert(up())
+    g.put("0001_a.sql", "\239\187\191" .. text:gsub("\n", "\r\n"))
+    assert.equal("applied", entry_of("0001").state)
+    assert.same({}, assert(up()))
+  end)
+
+  it("the state of 1000 migrations is known in less than a second", function()
+    for i = 1, 1000 do
+      g.put(("%04d_m.sql"):format(i), ("-- migrate:up\ncreate view v%d as select %d as n;\n\n-- migrate:verify\n"
+        .. "select n = %d from v%d;\n-- migrate:down\ndrop view v%d;\n"):format(i, i, i, i, i))
+    end
+    assert.equal(1000, #assert(up()))
+    local best = math.huge
+    for _ = 1, 3 do
+      local began = core.now()
+      assert.equal(1000, #assert(migrate.status(g.conn, g.dir)))
+      best = math.min(best, core.now() - began)
+    end
+    local slow = tonumber(os.getenv "LUPHANT_TEST_SLOW_FACTOR" or "1") or 1
+    assert.truthy(best < slow, ("%.2f seconds"):format(best))
+    local began = core.now()
+    assert.equal(0, #assert(up()))
+    assert.truthy(core.now() - began < 2 * slow)
+  end)
+end)
+
+describe("migrations behind PgBouncer", function()
+  local pg, pooler, dir_ground
+
+  setup(function()
+    pg = assert(server.start())
+    dir_ground = ground.open(pg:url())
+    dir_ground.put("0001_a.sql", "create table a ();")
+  end)
+  teardown(function()
+    dir_ground.close()
+    pg:stop()
+  end)
+  after_each(function() pooler:stop() end)
+
+  for size = 1, 3 do
+    it(("in transaction mode with %d server sessions are refused, with the remedy"):format(size), function()
+      pooler = assert(pgbouncer.start(pg, { pool_size = size }))
+      -- Others keep some of its sessions in use, so that ours change.
+      local done, err = migrate.up(pooler:url(dir_ground.dbname), dir_ground.dir)
+      assert.is_nil(done)
+      assert.equal("migration_pooler", err.kind)
+      assert.truthy(err.hint:find("LUPHANT_MIGRATION_URL", 1, true))
+      assert.is_false(dir_ground.exists "a")
+    end)
+  end
+
+  it("that the caller knows of are refused at once, and go past it with a URL of their own", function()
+    pooler = assert(pgbouncer.start(pg))
+    local db = assert(luphant.open(pooler:url(dir_ground.dbname), { pooler = "transaction" }))
+    local _, err = migrate.up(db, dir_ground.dir)
+    assert.equal("migration_pooler", err.kind)
+    assert.equal(1, #assert(migrate.up(db, dir_ground.dir, { url = dir_ground.url })))
+    db:close()
+    assert(dir_ground.conn:script "drop schema luphant cascade; drop table a")
+  end)
+
+  it("in session mode are applied", function()
+    pooler = assert(pgbouncer.start(pg, { pool_mode = "session", pool_size = 4 }))
+    assert.equal(1, #assert(migrate.up(pooler:url(dir_ground.dbname), dir_ground.dir)))
+    assert.is_true(dir_ground.exists "a")
+  end)
+
+  assert(env and luphant)
+end)
