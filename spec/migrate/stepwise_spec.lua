@@ -178,7 +178,8 @@ describe("a migration without a transaction", function()
   end)
 
   it("whose way back stops half-way is not resumed forward", function()
-    g.put("0001_a.sql", HEAD .. "create table a ();\n-- migrate:down transaction:false\ndrop table a;\nselect nosuch;\n")
+    g.put("0001_a.sql", HEAD .. "create table a ();\n"
+      .. "-- migrate:down transaction:false\ndrop table a;\nselect nosuch;\n")
     assert(up())
     assert.is_nil((migrate.down(g.conn, g.dir)))
     local row = g.row "0001"

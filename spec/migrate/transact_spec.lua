@@ -147,7 +147,8 @@ return {
     assert.equal("57014", err.sqlstate)
     g.put("0001_a.sql", [[
 -- migrate:up statement_timeout:10s lock_timeout:3s
-create table limits as select current_setting('statement_timeout') as statement, current_setting('lock_timeout') as lock,
+create table limits as
+select current_setting('statement_timeout') as statement, current_setting('lock_timeout') as lock,
   current_setting('idle_in_transaction_session_timeout') as idle;
 -- migrate:verify statement_timeout:7s
 insert into limits select current_setting('statement_timeout'), '', '';

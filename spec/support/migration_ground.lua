@@ -87,8 +87,8 @@ function M.open(base)
   --- Runs a Lua text in a process of its own, with DIR and URL as globals. Answers its output and its exit code.
   function g.child(text, background)
     local file = g.folder() .. "/child.lua"
-    shell.write_file(file, ("DIR, URL = %q, %q\nlocal luphant, migrate = require 'luphant', require 'luphant.migrate'\n")
-      :format(g.dir, g.url) .. text)
+    local head = ("DIR, URL = %q, %q\nlocal migrate = require 'luphant.migrate'\n"):format(g.dir, g.url)
+    shell.write_file(file, head .. text)
     local command = ("LUA_PATH=%s LUA_CPATH=%s %s %s"):format(shell.quote(package.path), shell.quote(package.cpath),
       env.lua(), shell.quote(file))
     if background then return io.popen(command .. " 2>&1", "r") end

@@ -229,7 +229,7 @@ function Session:lock(patience)
   waited, err = lock.acquire(self.conn, self.place, {
     patience = patience or self.options.lock_wait, emit = self.emit,
     should_stop = function() return self.watch:wants_stop() end,
-    on_wait = function(holder, waited) end_orphan(self, holder, waited) end,
+    on_wait = function(holder, so_far) end_orphan(self, holder, so_far) end,
   })
   if not waited then return nil, err end
   self.is_locked = true
