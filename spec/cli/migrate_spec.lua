@@ -5,6 +5,7 @@ local env = require "spec.support.env"
 local lfs = require "lfs"
 local luphant = require "luphant"
 local main = require "luphant.cli.main"
+local shell = require "luphant.testing.shell"
 
 local function sink()
   local file = { text = "" }
@@ -17,6 +18,7 @@ end
 
 describe("luphant migrate", function()
   local conn, dir
+  local variables = { DATABASE_URL = env.url() }
 
   local function put(name, text)
     local file = assert(io.open(dir .. "/" .. name, "wb"))
@@ -28,7 +30,7 @@ describe("luphant migrate", function()
   local function run(...)
     local outside = {
       out = sink(), err = sink(), is_terminal = function() return false end,
-      getenv = function(name) return name == "DATABASE_URL" and env.url() or nil end,
+      getenv = function(name) return variables[name] end,
     }
     local words = { "migrate", ... }
     words[#words + 1], words[#words + 2] = "--dir", dir
@@ -36,10 +38,14 @@ describe("luphant migrate", function()
     return main.run(words, outside), outside.out.text, outside.err.text
   end
 
+  local function first_two(code, out) return code, out end
+
   local function json(...)
     local code, out, err = run(...)
     assert.equal("", err)
-    return assert(core.json_decode(out)), code
+    local documents = {}
+    for line in out:gmatch "[^\n]+" do documents[#documents + 1] = assert(core.json_decode(line)) end
+    return documents, code
   end
 
   local function clean()
@@ -77,40 +83,127 @@ describe("luphant migrate", function()
     assert.equal(0, code)
     assert.matches("^applied   0001_a  %d%d%d%d%-", out)
     code, out = run("down", "--count", "1")
-    assert.same({ 0, "reverted  0001_a\n" }, { code, out })
-  end)
-
-  it("prints one JSON object", function()
-    local answer, code = json("up", "--json")
     assert.equal(0, code)
-    assert.equal("up", answer.action)
-    assert.equal("0001", answer.migrations[1].version)
-    assert.is_nil(answer.error)
-    answer = json("status", "--json")
-    assert.equal("applied", answer.migrations[1].state)
-    local _, out = run("up", "--json")
-    assert.truthy(out:find('"migrations":[]', 1, true), out)
+    assert.matches("^reverted  0001_a  %(%d+ ms%)\n$", out)
   end)
 
-  it("exits with 1 when a migration fails, telling what was done before it", function()
+  it("prints one JSON object for what it reads, and a line for each event of what it runs", function()
+    local events, code = json("up", "--json")
+    assert.equal(0, code)
+    local words = {}
+    for i, event in ipairs(events) do words[i] = event.event end
+    assert.same({ "lock_acquired", "plan", "start", "statement", "statement_done", "applied", "summary" }, words)
+    assert.equal("0001", events[6].version)
+    assert.same({}, events[7].not_run)
+    local answer = json("status", "--json")[1]
+    assert.same({ 1, "applied", true }, {
+      answer.schema_version, answer.migrations[1].state, answer.migrations[1].checksum_ok,
+    })
+    local _, out = run("plan", "--json")
+    assert.truthy(out:find('"steps":[]', 1, true), out)
+    answer = json("history", "--json")[1]
+    assert.equal("apply", answer.events[1].action)
+  end)
+
+  it("exits with 1 when a migration fails, with 7 when one was applied before it", function()
     put("0002_b.sql", "-- migrate:up\nselect nosuch;\n")
-    local answer, code = json("up", "--json")
-    assert.equal(1, code)
-    assert.equal("0001", answer.migrations[1].version)
-    assert.equal("migration_failed", answer.error.kind)
-    assert.equal(2, answer.error.line)
-    assert.equal("42703", answer.error.sqlstate)
-    local again, out, err = run "up"
+    local events, code = json("up", "--json")
+    assert.equal(7, code)
+    local err = events[#events].error
+    assert.same({ "migration_failed", 2, "42703", "0001" }, { err.kind, err.line, err.sqlstate, err.done[1].version })
+    local again, out, message = run "up"
     assert.same({ 1, "" }, { again, out })
-    assert.truthy(err:find("/0002_b.sql:2: migrate:up: column \"nosuch\" does not exist", 1, true), err)
+    assert.truthy(message:find("/0002_b.sql:2: migrate:up: column \"nosuch\" does not exist", 1, true), message)
+  end)
+
+  it("exits with 7 when one is half done, shows what to do, resumes it", function()
+    put("0002_b.sql", "-- migrate:up transaction:false\nselect 1;\nselect nosuch;\n")
+    assert.equal(7, (run "up"))
+    local code, _, err = run "up"
+    assert.equal(4, code)
+    assert.truthy(err:find("failed at statement 2 of 2", 1, true), err)
+    assert.equal(4, (run("status", "--exit-code")))
+    put("0002_b.sql", "-- migrate:up transaction:false\nselect 1;\nselect 2;\n")
+    local out
+    code, out = run("resume", "0002", "--from", "2")
+    assert.equal(0, code)
+    assert.matches("^applied   0002_b", out)
+  end)
+
+  it("tells by its exit code whether something is pending", function()
+    assert.same({ 0, 3 }, { (run "status"), (run("status", "--exit-code")) })
+    run "up"
+    assert.equal(0, (run("status", "--exit-code")))
+  end)
+
+  it("shows a plan, and runs only that", function()
+    local code, out = run("plan", "--sql")
+    assert.equal(0, code)
+    assert.truthy(out:find("apply     0001_a\n\ncreate table luphant_cli_a (n int);", 1, true), out)
+    local hash = out:match "plan hash (%x+)\n"
+    assert.equal(out, (select(2, run("up", "--dry-run"))))
+    assert.equal(4, (run("up", "--plan-hash", ("0"):rep(64))))
+    assert.equal(0, (run("up", "--plan-hash", hash)))
+    _, out = run("plan", "--down", "--sql")
+    assert.truthy(out:find("revert    0001_a\n\ndrop table luphant_cli_a;", 1, true), out)
+  end)
+
+  it("sets the history right, with a reason, and tells it", function()
+    put("0002_b.sql", "select 1;\n")
+    put("0003_c.sql", "select 1;\n")
+    assert.equal(2, (run("skip", "0001")))
+    assert.equal(2, (run("resolve", "0001", "--reason", "x")))
+    assert.equal(2, (run("up", "--only", "0001")))
+    assert.equal(2, (run("resume")))
+    assert.equal(2, (run("up", "0001")))
+    assert.equal(2, (run("up", "--var", "x")))
+    assert.same({ 0, "skipped   0001_a\n" }, { first_two(run("skip", "0001", "--reason", "not here")) })
+    assert.same({ 0, "resolved  0002_b\n" }, { first_two(run("resolve", "2", "--applied", "--reason", "by hand")) })
+    put("0002_b.sql", "select 2;\n")
+    assert.same({ 0, "repaired  0002_b\n" }, { first_two(run("repair", "--reason", "typo")) })
+    local _, out = run("history", "--limit", "2")
+    assert.matches("^%S+  repair    0002_b  by %S+  typo\n%S+  resolve   0002_b  by %S+  by hand\n$", out)
+    _, out = run "status"
+    assert.matches("^skipped   0001_a  .*\napplied   0002_b  .*\npending   0003_c\n$", out)
+  end)
+
+  it("begins with a baseline, and does the last one again", function()
+    put("0002_b.sql", "-- migrate:up\nselect 1;\n-- migrate:down\nselect 1;\n")
+    assert.same({ 0, "baseline  B0001_baseline\n" }, { first_two(run("baseline", "0001")) })
+    assert.matches("^applied   0002_b", select(2, run "up"))
+    assert.matches("^reverted  0002_b.*\napplied   0002_b", select(2, run "redo"))
+  end)
+
+  it("goes past the pooler with LUPHANT_MIGRATION_URL", function()
+    variables.LUPHANT_MIGRATION_URL = "host=/nowhere port=1"
+    local code, _, err = run "status"
+    variables.LUPHANT_MIGRATION_URL = nil
+    assert.equal(1, code)
+    assert.truthy(err:find("/nowhere", 1, true), err)
+  end)
+
+  it("is interrupted by Ctrl-C: the statement is cancelled, and the exit code is 130", function()
+    put("0002_b.sql", "create table luphant_cli_b ();\nselect pg_sleep(20);\n")
+    local command = ("cd %s && LUA_PATH=%s LUA_CPATH=%s DATABASE_URL=%s %s %s migrate up --dir %s --schema "
+      .. "luphant_cli_spec 2>&1 & pid=$!; sleep 1.5; kill -INT $pid; wait $pid; echo exit $?"):format(
+      shell.quote(lfs.currentdir()), shell.quote(package.path), shell.quote(package.cpath), shell.quote(env.url()),
+      env.lua(), "bin/luphant", shell.quote(dir))
+    local pipe = io.popen(command)
+    local out = pipe:read "*a"
+    pipe:close()
+    assert.truthy(out:find("exit 130\n", 1, true), out)
+    assert.truthy(out:find("applied   0001_a", 1, true), out)
+    assert.truthy(out:find("stopped on request", 1, true), out)
+    assert.is_nil(conn:query_value "select to_regclass('luphant_cli_b')::text")
   end)
 
   it("exits with 4 when the folder is not in order", function()
     put("bad.sql", "")
     local answer, code = json("up", "--json")
     assert.equal(4, code)
-    assert.equal(1, #answer.error.problems)
-    assert.equal(dir .. "/bad.sql", answer.error.problems[1].file)
+    assert.equal("error", answer[1].event)
+    assert.equal(1, #answer[1].error.problems)
+    assert.equal(dir .. "/bad.sql", answer[1].error.problems[1].file)
   end)
 
   it("exits with 6 when another runner holds the lock", function()
@@ -120,9 +213,9 @@ describe("luphant migrate", function()
     assert.truthy(err:find("another run of migrations is under way", 1, true), err)
   end)
 
-  it("exits with 3 without a connection and with 2 on misuse", function()
+  it("exits with 1 without a connection and with 2 on misuse", function()
     local code, _, err = run("up", "--database", "host=/nowhere port=1")
-    assert.equal(3, code)
+    assert.equal(1, code)
     assert.truthy(err:find("luphant migrate: ", 1, true))
     assert.equal(2, (run "sideways"))
     assert.equal(2, (run("down", "--count", "0")))

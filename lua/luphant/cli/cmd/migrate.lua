@@ -1,93 +1,142 @@
 -- luphant migrate - the migration runner on the command line.
 --
--- Translates arguments into one call of luphant.migrate and its answer into lines or one JSON
--- object. Exit codes beside those of main.lua: 4 the folder and the history do not fit together,
--- 6 another runner holds the lock. `status` answers 0 whatever the state is.
+-- Translates arguments into one call of luphant.migrate, and its events and answer into lines or JSON. Exit codes:
+--
+--   0  done, or nothing to do          5  (findings of lint)
+--   1  a migration or the database     6  another runner holds the lock
+--      failed, and nothing was applied 7  stopped half-way: some were applied, or one is half done
+--   2  wrong use or configuration      130  interrupted by Ctrl-C
+--   3  pending (status --exit-code)
+--   4  files and history do not fit together, or are not what was reviewed; nothing was run
 --
 -- SPDX-License-Identifier: MIT
 
-local core = require "luphant.core"
+local json = require "luphant.cli.migrate.json"
+local lines = require "luphant.cli.migrate.lines"
 local luphant = require "luphant"
 local migrate = require "luphant.migrate"
+local options = require "luphant.cli.migrate.options"
 
-local M = { summary = "Apply numbered SQL migrations, take them back, show their state" }
+local M = { summary = "Apply numbered migrations, take them back, show and set right their state" }
 
-local OK, FAILED, NO_CONNECTION = 0, 1, 3
-local EXIT = { migration_invalid = 4, migration_locked = 6 }
-
---- Adds the arguments of this command to its parser (argparse).
-function M.configure(parser)
-  parser:argument("action", "What to do."):choices { "up", "down", "status" }
-  parser:option("--dir", "The folder of migrations."):default "migrations"
-  parser:option("-d --database", "URL of the database (default: DATABASE_URL, then PG* variables).")
-  parser:option("--schema", "Schema of the history table.")
-  parser:option("--count", "down: how many migrations to take back (default: 1)."):convert(function(text)
-    local count = tonumber(text)
-    if not count or count < 1 or count % 1 ~= 0 then return nil, "--count must be a whole number above 0" end
-    return count
-  end)
-  parser:option("--lock-wait", "Seconds to wait for another runner (default: 60)."):convert(function(text)
-    local seconds = tonumber(text)
-    if not seconds or seconds < 0 then return nil, "--lock-wait must be seconds, 0 or more" end
-    return seconds
-  end)
-  parser:flag("--json", "Print one JSON object instead of lines.")
-end
-
-local ACTIONS = {
-  up = function(conn, args, opts) return migrate.up(conn, args.dir, opts) end,
-  down = function(conn, args, opts) return migrate.down(conn, args.dir, args.count, opts) end,
-  status = function(conn, args, opts) return migrate.status(conn, args.dir, opts) end,
+local OK, FAILED, USAGE, PENDING, INTEGRITY, LOCKED, HALF_WAY, INTERRUPTED = 0, 1, 2, 3, 4, 6, 7, 130
+local EXIT = {
+  migration_invalid = INTEGRITY, migration_moved = INTEGRITY, migration_locked = LOCKED, migration_pooler = USAGE,
+  config = USAGE, migration_behind = PENDING,
 }
 
-local function write_done(out, event)
-  if event.event == "start" then return end
-  local took = event.duration_ms and ("  (%d ms)"):format(event.duration_ms) or ""
-  out:write(("%-8s  %s_%s%s\n"):format(event.event, event.version, event.name, took))
-end
+M.configure = options.configure
 
-local function write_status(out, entries)
-  for _, entry in ipairs(entries) do
-    out:write(("%-8s  %s_%s%s\n"):format(entry.state, entry.version, entry.name,
-      entry.applied and "  " .. entry.applied.applied_at or ""))
-  end
-  if #entries == 0 then out:write "no migrations\n" end
-end
+-- ---- verbs that run -----------------------------------------------------------------------------------------
 
--- What --json prints: plain data, the same fields for all actions.
-local function plain(list)
+local RUN = {
+  up = function(db, args, opts) return migrate.up(db, args.dir, opts) end,
+  down = function(db, args, opts) return migrate.down(db, args.dir, nil, opts) end,
+  redo = function(db, args, opts) return migrate.redo(db, args.dir, opts) end,
+  resume = function(db, args, opts) return migrate.resume(db, args.dir, args.version, opts) end,
+  resolve = function(db, args, opts)
+    return migrate.resolve(db, args.dir, args.version, args.applied and "applied" or "rolled_back", opts)
+  end,
+  skip = function(db, args, opts) return migrate.skip(db, args.dir, args.version, opts) end,
+  repair = function(db, args, opts) return migrate.repair(db, args.dir, opts) end,
+  baseline = function(db, args, opts) return migrate.baseline(db, args.dir, args.version, opts) end,
+}
+
+-- ---- verbs that read: the answer as a document, and as lines -------------------------------------------------
+
+local function mapped(list, fn)
   local out = {}
-  for i, item in ipairs(list or {}) do
-    out[i] = {
-      event = item.event, state = item.state, version = item.version, name = item.name, file = item.file,
-      duration_ms = item.duration_ms, applied_at = item.applied and item.applied.applied_at,
-    }
-  end
+  for i, item in ipairs(list) do out[i] = fn(item) end
   return out
 end
 
-local function write_json(out, action, list, err)
-  local document = { action = action, migrations = core.json_array(plain(list or err and err.done)) }
-  if err then
-    document.error = {
-      kind = err.kind, message = err.message, file = err.file, line = err.line, sqlstate = err.sqlstate,
-      problems = err.problems,
-    }
+local IS_WRONG = { failed = true, interrupted = true, changed = true, missing = true, returned = true }
+
+local function status_code(entries)
+  local code = OK
+  for _, entry in ipairs(entries) do
+    if IS_WRONG[entry.state] or entry.out_of_order then return INTEGRITY end
+    if (entry.state == "pending" and not entry.deferred) or entry.state == "outdated" then code = PENDING end
   end
-  out:write(assert(core.json_encode(document)), "\n")
+  return code
 end
 
-local function report(args, env, list, err)
+local function status(db, args, env)
+  local entries, err = migrate.status(db, args.dir, options.of(args))
+  if not entries then return nil, err end
   if args.json then
-    write_json(env.out, args.action, list, err)
-  elseif args.action == "status" and list then
-    write_status(env.out, list)
-  elseif list and #list == 0 then
-    env.out:write "nothing to do\n"
+    json.write(env, { schema_version = json.VERSION, verb = "status", migrations = mapped(entries, json.entry) })
+  else
+    lines.status(env, entries)
   end
-  if not err then return OK end
-  if not args.json then env.err:write("luphant migrate: ", tostring(err), "\n") end
-  return EXIT[err.kind] or FAILED
+  return args.exit_code and status_code(entries) or OK
+end
+
+local function plan(db, args, env)
+  local direction = (args.down or args.verb == "down") and "down" or "up"
+  local opts = options.of(args, direction)
+  opts.direction, opts.plan_hash = direction, nil
+  local found, err = migrate.plan(db, args.dir, opts)
+  if not found then return nil, err end
+  if args.json then
+    json.write(env, {
+      schema_version = json.VERSION, verb = "plan", direction = direction, plan_hash = found.hash,
+      steps = mapped(found.steps, json.step),
+      waiting = mapped(found.waiting, function(item)
+        return { version = item.entry.version, name = item.entry.name, kind = item.entry.kind, reason = item.reason }
+      end),
+    })
+  else
+    lines.plan(env, found, args.sql or args.dry_run)
+  end
+  return OK
+end
+
+local function history(db, args, env)
+  local events, err = migrate.history(db, {
+    schema = args.schema, tenant = args.tenant, version = args.version, limit = args.limit,
+  })
+  if not events then return nil, err end
+  if args.json then
+    json.write(env, { schema_version = json.VERSION, verb = "history", events = events })
+  else
+    lines.history(env, events)
+  end
+  return OK
+end
+
+local READ = { status = status, plan = plan, history = history }
+
+-- ---- the end ------------------------------------------------------------------------------------------------
+
+local function exit_of(err)
+  if err.kind == "migration_interrupted" then return INTERRUPTED end
+  if EXIT[err.kind] then return EXIT[err.kind] end
+  if err.half_done or (err.done and #err.done > 0) then return HALF_WAY end
+  return FAILED
+end
+
+local function report(args, env, err)
+  if args.json then
+    json.write(env, { event = "error", schema_version = json.VERSION, error = json.error(err) })
+  else
+    env.err:write("luphant migrate: ", tostring(err), "\n")
+  end
+  return exit_of(err)
+end
+
+local function run(db, args, env)
+  local opts = options.of(args, args.verb)
+  opts.on_event = args.json and function(event) json.write(env, event) end or lines.listener(env)
+  local done, err = RUN[args.verb](db, args, opts)
+  if not done then return report(args, env, err) end
+  if not args.json and #done == 0 and not done.event then env.out:write "nothing to do\n" end
+  return OK
+end
+
+local function url_of(args, env)
+  local function filled(text) return text ~= "" and text or nil end
+  return args.database or filled(env.getenv "LUPHANT_MIGRATION_URL") or filled(env.getenv "DATABASE_URL")
 end
 
 --- Runs the command.
@@ -95,17 +144,23 @@ end
 ---@param env luphant.cli.env
 ---@return integer exit_code
 function M.run(args, env)
-  local conn, err = luphant.connect(args.database or env.getenv "DATABASE_URL")
-  if not conn then
-    report(args, env, nil, err)
-    return NO_CONNECTION
+  local problem = options.problem(args)
+  if problem then
+    env.err:write("luphant migrate: ", problem, "\n")
+    return USAGE
   end
-  local on_event = not args.json and function(event) write_done(env.out, event) end or nil
-  local opts = { schema = args.schema, lock_wait = args.lock_wait, on_event = on_event }
-  local list
-  list, err = ACTIONS[args.action](conn, args, opts)
+  local conn, err = luphant.connect(url_of(args, env))
+  if not conn then return report(args, env, err) end
+  local read = READ[args.verb] or (args.dry_run and (args.verb == "up" or args.verb == "down") and plan)
+  local code
+  if read then
+    code, err = read(conn, args, env)
+    if not code then code = report(args, env, err) end
+  else
+    code = run(conn, args, env)
+  end
   conn:close()
-  return report(args, env, list, err)
+  return code
 end
 
 return M

@@ -1,0 +1,83 @@
+-- cli/migrate/json.lua - the same for machines: one object from verbs that read, a line for each event from those
+-- that run. An error is in the same stream, never only on standard error.
+--
+-- SPDX-License-Identifier: MIT
+
+local core = require "luphant.core"
+
+local json = {}
+
+json.VERSION = 1
+
+-- Lists by their names, so that an empty one is not taken for an empty object.
+local LISTS = {}
+for word in ("steps done not_run problems migrations events waiting blocked_by ahead behind pending statements")
+  :gmatch "%S+" do LISTS[word] = true end
+
+local MAX_DEPTH = 8
+
+-- Only what has a place in JSON: no functions, no objects of ours, arrays as arrays.
+local function plain(value, name, depth)
+  local kind = type(value)
+  if kind == "function" or kind == "userdata" or kind == "thread" or depth > MAX_DEPTH then return nil end
+  if kind ~= "table" then return value end
+  local out = {}
+  for key, item in pairs(value) do out[key] = plain(item, key, depth + 1) end
+  return (#value > 0 or LISTS[name]) and core.json_array(out) or out
+end
+
+--- Writes one line.
+---@param env luphant.cli.env
+---@param document table
+function json.write(env, document)
+  env.out:write(assert(core.json_encode(plain(document, nil, 1))), "\n")
+end
+
+--- What is told of an error.
+---@param err luphant.error
+---@return table
+function json.error(err)
+  return {
+    kind = err.kind, class = err.class, message = err.message, hint = err.hint, file = err.file, line = err.line,
+    version = err.version, statement = err.statement, sqlstate = err.sqlstate, problems = err.problems,
+    done = err.done, not_run = err.not_run, blocked_by = err.blocked_by, holder = err.holder,
+  }
+end
+
+--- One migration of a status.
+---@param entry luphant.migrate.Entry
+---@return table
+function json.entry(entry)
+  local row = entry.applied or {}
+  return {
+    kind = entry.kind, version = entry.version, name = entry.name, state = entry.state, file = entry.file,
+    checksum_ok = entry.applied and entry.state ~= "changed" or nil, only_comments = entry.only_comments,
+    out_of_order = entry.out_of_order, deferred = entry.deferred, applied_at = row.applied_at,
+    duration_ms = row.duration_ms, run_id = row.run_id, statements_total = row.statements_total,
+    statements_done = row.statements_done, error = row.error_message,
+  }
+end
+
+local function sql_of(step)
+  local migration = step.migration
+  local sections = step.section and { step.section } or { migration.check, migration.up, migration.verify }
+  local out = {}
+  for _, section in pairs(sections) do
+    for _, statement in ipairs(section.statements) do
+      out[#out + 1] = { sql = statement.sql, file = step.file, line = statement.line, transaction = step.transaction }
+    end
+  end
+  return out
+end
+
+--- One step of a plan.
+---@param step luphant.migrate.Step
+---@return table
+function json.step(step)
+  return {
+    action = step.action, kind = step.kind, version = step.version, name = step.name, file = step.file,
+    transaction = step.transaction, out_of_order = step.out_of_order, statements = sql_of(step),
+  }
+end
+
+return json

@@ -1,0 +1,120 @@
+-- cli/migrate/lines.lua - what a person reads while migrations run, and of their state.
+--
+-- What was done goes to standard output, everything about how it went to standard error.
+--
+-- SPDX-License-Identifier: MIT
+
+local order = require "luphant.migrate.order"
+
+local lines = {}
+
+local function name_of(item) return order.label(item) .. "_" .. item.name end
+
+local function who(list)
+  local names = {}
+  for i, blocker in ipairs(list) do
+    local name = (blocker.application_name or "") ~= "" and (' "%s"'):format(blocker.application_name) or ""
+    names[i] = ("server process %d%s"):format(blocker.pid, name)
+  end
+  return table.concat(names, ", ")
+end
+
+local function done(word)
+  return function(out, _, event)
+    local took = event.duration_ms and ("  (%d ms)"):format(event.duration_ms) or ""
+    out:write(("%-8s  %s%s\n"):format(word, name_of(event), took))
+  end
+end
+
+local function percent(progress)
+  local total, part = progress.tuples_total, progress.tuples_done
+  if not total or total == 0 then total, part = progress.blocks_total, progress.blocks_done end
+  return total and total > 0 and (" %d %%"):format(part / total * 100) or ""
+end
+
+local WRITE = {
+  applied = done "applied", reverted = done "reverted", resolve = done "resolved", skip = done "skipped",
+  repair = done "repaired", baseline = done "baseline",
+  lock_wait = function(_, err, event)
+    local holder = event.holder
+    err:write(("waiting   another run of migrations is under way%s\n"):format(
+      holder and " (" .. who { holder } .. ")" or ""))
+  end,
+  retry = function(_, err, event)
+    err:write(("retrying  %s in %.1f s: %s\n"):format(name_of(event), event.pause, event.message))
+  end,
+  progress = function(_, err, event)
+    local progress = event.progress and (": %s%s"):format(event.progress.phase, percent(event.progress)) or ""
+    local blocked = event.blocked_by and #event.blocked_by > 0 and "; blocked by " .. who(event.blocked_by) or ""
+    err:write(("running   %s statement %d of %d for %d s%s%s\n"):format(name_of(event), event.statement or 0,
+      event.total or 0, math.floor(event.seconds), progress, blocked))
+  end,
+  warning = function(_, err, event)
+    err:write(("warning   %s%s\n"):format(event.version and name_of(event) .. " " or "", event.message))
+  end,
+  recovered = function(_, err, event)
+    err:write(("connected again; %s was %s\n"):format(name_of(event),
+      event.was_committed and "committed" or "rolled back"))
+  end,
+}
+
+--- A listener that writes lines.
+---@param env luphant.cli.env
+---@return fun(event: table)
+function lines.listener(env)
+  return function(event)
+    local write = WRITE[event.event]
+    if write then write(env.out, env.err, event) end
+  end
+end
+
+--- The state of all migrations.
+---@param env luphant.cli.env
+---@param entries luphant.migrate.Entry[]
+function lines.status(env, entries)
+  for _, entry in ipairs(entries) do
+    local notes = entry.applied and "  " .. entry.applied.applied_at or ""
+    if entry.state == "pending" and entry.deferred then notes = "  waits for the contract phase" end
+    if entry.out_of_order then notes = notes .. "  out of order" end
+    env.out:write(("%-8s  %s%s\n"):format(entry.state, name_of(entry), notes))
+  end
+  if #entries == 0 then env.out:write "no migrations\n" end
+end
+
+local function statements(env, step)
+  local migration = step.migration
+  local sections = step.section and { step.section } or { migration.check, migration.up, migration.verify }
+  for _, section in pairs(sections) do
+    for _, statement in ipairs(section.statements) do env.out:write("\n", statement.sql, ";\n") end
+  end
+  env.out:write "\n"
+end
+
+--- What would run.
+---@param env luphant.cli.env
+---@param plan luphant.migrate.Plan
+---@param with_sql? boolean
+function lines.plan(env, plan, with_sql)
+  for _, step in ipairs(plan.steps) do
+    env.out:write(("%-8s  %s%s\n"):format(step.action, name_of(step), step.transaction and "" or "  no transaction"))
+    if with_sql then statements(env, step) end
+  end
+  for _, waiting in ipairs(plan.waiting) do
+    env.out:write(("%-8s  %s  %s\n"):format("waits", name_of(waiting.entry), waiting.reason))
+  end
+  env.out:write(#plan.steps == 0 and "nothing to do\n" or "plan hash " .. plan.hash .. "\n")
+end
+
+--- What was ever done.
+---@param env luphant.cli.env
+---@param events table[]
+function lines.history(env, events)
+  for _, event in ipairs(events) do
+    local name = event.version and name_of { kind = event.kind, version = event.version, name = event.name or "" } or ""
+    env.out:write(("%s  %-8s  %s  by %s%s\n"):format(event.at, event.action, name, event.actor,
+      event.reason and "  " .. event.reason or ""))
+  end
+  if #events == 0 then env.out:write "no history\n" end
+end
+
+return lines

@@ -1,0 +1,141 @@
+-- cli/migrate/options.lua - the command line of `luphant migrate`, and what it makes of it.
+--
+-- SPDX-License-Identifier: MIT
+
+local options = {}
+
+options.VERBS = {
+  "up", "down", "redo", "status", "history", "plan", "resume", "resolve", "skip", "repair", "baseline",
+}
+
+local function whole(name)
+  return function(text)
+    local count = tonumber(text)
+    if not count or count < 1 or count % 1 ~= 0 then return nil, name .. " must be a whole number above 0" end
+    return count
+  end
+end
+
+local function seconds(name)
+  return function(text)
+    local amount = tonumber(text)
+    if not amount or amount < 0 then return nil, name .. " must be seconds, 0 or more" end
+    return amount
+  end
+end
+
+local function what_to_run(parser)
+  parser:option("--count", "up, down: so many versioned migrations (down: 1 by default)."):convert(whole "--count")
+  parser:option("--to", "up, down: up to this version, or down to it (0: all).")
+  parser:option("--only", "up: this migration alone, whatever lies before it; needs --reason."):count "*"
+  parser:option("--phase", "up: expand (default), contract or all."):choices { "expand", "contract", "all" }
+  parser:flag("--allow-out-of-order", "up: also what has a lower number than something applied.")
+  parser:flag("--ignore-missing", "up: applied files may be gone.")
+  parser:option("--rerun", "up: a repeatable one whose text is an older one again."):count "*"
+  parser:option("--plan-hash", "up, down: only what was reviewed; see plan.")
+  parser:flag("--dry-run", "up, down: as plan --sql.")
+  parser:option("--run", "down: the migrations of this run, or `last`.")
+  parser:flag("--partial", "down: also what stopped half-way.")
+  parser:option("--from", "resume: the statement to go on with."):convert(whole "--from")
+  parser:flag("--assume-not-run", "resume: the statement in doubt has not run.")
+  parser:flag("--applied", "resolve: it is there.")
+  parser:flag("--rolled-back", "resolve: it is not there.")
+  parser:option("--reason", "Why, for the history: resolve, skip, repair, up --only.")
+end
+
+local function surroundings(parser)
+  parser:option("--dir", "The folder of migrations."):default "migrations"
+  parser:option("-d --database", "URL (default: LUPHANT_MIGRATION_URL, DATABASE_URL, then PG* variables).")
+  parser:option("--schema", "Schema of the history tables.")
+  parser:option("--tenant", "Which of several histories in one database.")
+  parser:option("--search-path", "Where tables without a schema go.")
+  parser:option("--var", "name=value of a placeholder."):count "*"
+  parser:option("--ignore", "A glob of files that are nobody's business."):count "*"
+  parser:option("--lock-wait", "Seconds to wait for another runner (default: 60)."):convert(seconds "--lock-wait")
+  parser:option("--lock-timeout", "Seconds a statement may wait for its lock (default: 2).")
+    :convert(seconds "--lock-timeout")
+  parser:option("--lock-retry-for", "Seconds to try again after that (default: 300).")
+    :convert(seconds "--lock-retry-for")
+  parser:option("--statement-timeout", "Seconds a statement may take (default: no limit).")
+    :convert(seconds "--statement-timeout")
+  parser:option("--app-version", "Release of the application, for the history.")
+  parser:flag("--hide-queries", "Do not show what others run when they are in the way.")
+end
+
+--- Adds the arguments to a parser (argparse).
+function options.configure(parser)
+  parser:argument("verb", "What to do."):choices(options.VERBS)
+  parser:argument("version", "resume, resolve, skip, baseline: which migration."):args "?"
+  what_to_run(parser)
+  surroundings(parser)
+  parser:flag("--exit-code", "status: 3 when something is pending, 4 when something is wrong.")
+  parser:flag("--down", "plan: of the way back.")
+  parser:flag("--sql", "plan: with the statements.")
+  parser:option("--limit", "history: so many events."):convert(whole "--limit")
+  parser:flag("--json", "Write JSON: one object, or a line for each event.")
+end
+
+local NEEDS_VERSION = { resume = true, resolve = true, skip = true, baseline = true }
+local NEEDS_REASON = { resolve = true, skip = true, repair = true }
+
+--- What is wrong with the command line although each word of it is right; nil when nothing is.
+---@param args table
+---@return string?
+function options.problem(args)
+  if NEEDS_VERSION[args.verb] and not args.version then return args.verb .. " needs a version" end
+  if args.version and not NEEDS_VERSION[args.verb] and args.verb ~= "history" then
+    return ("%s takes no version; see --only and --to"):format(args.verb)
+  end
+  if (NEEDS_REASON[args.verb] or #args.only > 0) and (args.reason or "") == "" then
+    return ("%s needs --reason"):format(NEEDS_REASON[args.verb] and args.verb or "--only")
+  end
+  if args.verb == "resolve" and (args.applied == true) == (args.rolled_back == true) then
+    return "resolve needs --applied or --rolled-back"
+  end
+  for _, text in ipairs(args.var) do
+    if not text:find "^[%a_][%w_]*=" then return "--var must be name=value" end
+  end
+end
+
+local function filled(list) return #list > 0 and list or nil end
+
+local function values_of(list)
+  local values = {}
+  for _, text in ipairs(list) do
+    local name, value = text:match "^([^=]+)=(.*)$"
+    values[name] = value
+  end
+  return values
+end
+
+local function common(args)
+  return {
+    schema = args.schema, tenant = args.tenant, ignore = filled(args.ignore), search_path = args.search_path,
+    lock_wait = args.lock_wait, lock_timeout = args.lock_timeout, lock_retry_for = args.lock_retry_for,
+    statement_timeout = args.statement_timeout, values = values_of(args.var), app_version = args.app_version,
+    hide_queries = args.hide_queries, reason = args.reason,
+  }
+end
+
+local OF_UP = { "count", "to", "phase", "allow_out_of_order", "ignore_missing", "plan_hash" }
+local OF_DOWN = { "count", "to", "partial", "plan_hash" }
+
+--- The options for luphant.migrate.
+---@param args table
+---@param verb string up, down, resume, or anything else
+---@return table
+function options.of(args, verb)
+  local out = common(args)
+  if verb == "up" then
+    for _, name in ipairs(OF_UP) do out[name] = args[name] end
+    out.only, out.rerun = filled(args.only), filled(args.rerun)
+  elseif verb == "down" then
+    for _, name in ipairs(OF_DOWN) do out[name] = args[name] end
+    out.run = args.run == "last" or args.run
+  elseif verb == "resume" then
+    out.from, out.assume_not_run = args.from, args.assume_not_run
+  end
+  return out
+end
+
+return options
