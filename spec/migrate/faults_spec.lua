@@ -133,6 +133,30 @@ describe("migrations under faults:", function()
     assert.equal(8, kills)
   end)
 
+  it("kill -9 in a long statement: the server ends it, and whoever comes next waits for that only", function()
+    g.put("0001_a.sql", "create table a (n int);\nselect pg_sleep(60);\n")
+    local output = g.child([[
+      io.popen("sleep 1; kill -9 " .. assert(io.open("/proc/self/stat")):read "*n")
+      migrate.up(URL, DIR)]])
+    assert.equal("", (output:gsub("Killed", ""):gsub("%s", "")))
+    g.put("0001_a.sql", "create table a (n int);\n")
+    local began = core.now()
+    assert(up())
+    assert.truthy(core.now() - began < 10)
+  end)
+
+  it("100 tenants are migrated, each for itself", function()
+    g.put("0001_a.sql", "create table a (n int);")
+    g.put("0002_b.sql", "insert into a values (1);")
+    for i = 1, 100 do assert(g.conn:execute(("create schema tenant%d"):format(i))) end
+    for i = 1, 100 do
+      local name = "tenant" .. i
+      assert.equal(2, #assert(up { tenant = name, search_path = name }))
+    end
+    assert.equal(200, g.value "select count(*) from luphant.migrations")
+    assert.equal(1, g.value "select n from tenant100.a")
+  end)
+
   -- ---- the connection ---------------------------------------------------------------------------------------
 
   describe("with a connection that can be cut,", function()
@@ -352,7 +376,6 @@ describe("migrations behind PgBouncer", function()
   for size = 1, 3 do
     it(("in transaction mode with %d server sessions are refused, with the remedy"):format(size), function()
       pooler = assert(pgbouncer.start(pg, { pool_size = size }))
-      -- Others keep some of its sessions in use, so that ours change.
       local done, err = migrate.up(pooler:url(dir_ground.dbname), dir_ground.dir)
       assert.is_nil(done)
       assert.equal("migration_pooler", err.kind)
@@ -371,9 +394,12 @@ describe("migrations behind PgBouncer", function()
     assert(dir_ground.conn:script "drop schema luphant cascade; drop table a")
   end)
 
-  it("in session mode are applied", function()
-    pooler = assert(pgbouncer.start(pg, { pool_mode = "session", pool_size = 4 }))
-    assert.equal(1, #assert(migrate.up(pooler:url(dir_ground.dbname), dir_ground.dir)))
-    assert.is_true(dir_ground.exists "a")
-  end)
+  for _, size in ipairs { 1, 4 } do
+    it(("in session mode with %d server sessions are applied"):format(size), function()
+      pooler = assert(pgbouncer.start(pg, { pool_mode = "session", pool_size = size }))
+      assert.equal(1, #assert(migrate.up(pooler:url(dir_ground.dbname), dir_ground.dir)))
+      assert.is_true(dir_ground.exists "a")
+      assert(dir_ground.conn:script "drop schema luphant cascade; drop table a")
+    end)
+  end
 end)

@@ -189,4 +189,28 @@ describe("a migration without a transaction", function()
     assert(migrate.resolve(g.conn, g.dir, "0001", "rolled_back", { reason = "it is gone" }))
     assert.equal("pending", state "0001")
   end)
+
+  it("stops on request behind the statement that runs, and goes on later", function()
+    g.put("0001_a.sql", HEAD .. "create table a ();\nselect pg_sleep(0.7);\ncreate table b ();\n")
+    local stop
+    local _, err = up { should_stop = function() return stop end, on_event = function(e)
+      if e.event == "statement" and e.statement == 2 then stop = true end
+    end }
+    assert.equal("migration_interrupted", err.kind)
+    local row = g.row "0001"
+    assert.same({ "failed", 2 }, { row.state, row.statements_done })
+    assert(migrate.resume(g.conn, g.dir, "0001"))
+    assert.is_true(g.exists "b")
+  end)
+
+  it("rebuilds an index concurrently, and drops what an earlier attempt has left of that", function()
+    assert(g.conn:script [[create table t (n int); create index t_n on t (n); insert into t values (1), (1)]])
+    -- A failed REINDEX leaves such an index; a unique one that cannot be built is the shortest way to have one.
+    assert.is_nil((g.conn:script "create unique index concurrently t_n_ccnew on t (n)"))
+    g.put("0001_i.sql", HEAD .. "reindex index concurrently t_n;\nreindex (verbose) table concurrently t;\n")
+    local warned = 0
+    assert(up { on_event = function(e) warned = warned + (e.event == "warning" and 1 or 0) end })
+    assert.equal(1, warned)
+    assert.equal(0, g.value "select count(*) from pg_index where not indisvalid")
+  end)
 end)

@@ -92,6 +92,7 @@ end
 ---@field patience number seconds
 ---@field emit fun(event: table)
 ---@field should_stop? fun(): any
+---@field hide_queries? boolean
 ---@field on_wait? fun(holder: luphant.migrate.Holder?, waited: number)
 
 -- Says who is in the way, when that has changed or was said long ago.
@@ -101,6 +102,7 @@ local function tell(conn, place, options, state, waited)
   if options.on_wait then options.on_wait(holder, waited) end
   if pid ~= state.pid or not state.told or waited - state.told >= TELL_EVERY then
     state.pid, state.told = pid, waited
+    if holder and options.hide_queries then holder.query = nil end
     options.emit { event = "lock_wait", holder = holder, waited = waited }
   end
   return holder

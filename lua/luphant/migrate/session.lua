@@ -23,6 +23,7 @@ local NAME = "luphant-migrate "
 local CHECK_EVERY = "1s"  -- how soon the server notices that a client is gone while a statement runs
 local ORPHAN_GRACE = 2    -- seconds a lost session of ours may take to end by itself
 local DIAL_PAUSE, DIAL_FOR = 0.25, 30
+local PROBE_TIMEOUT = 3
 
 ---@class luphant.migrate.Session
 ---@field conn luphant.connection
@@ -187,17 +188,21 @@ end
 -- Behind a pooler that gives server sessions away after each transaction the lock belongs to whoever comes next. Two
 -- sessions of ours, held open at once, must be two on the server.
 local function is_shared(self)
-  local other, err = open(self.plan)
+  local settings = compat.copy(self.plan.settings)
+  settings.timeout = PROBE_TIMEOUT -- in session mode the pooler may have no second session for us
+  local other, err = open { params = self.plan.params, settings = settings, waiter = self.plan.waiter,
+    types = core.typemap() }
   if not other then return nil, err end
-  local found
+  local found, answered = false, true
   for _ = 1, 3 do
-    local tx_pid
-    local ok = other:transaction(function(tx)
-      tx_pid = tx:query_value "select pg_backend_pid()"
-      return tx_pid ~= nil
+    if found or not answered then break end
+    answered = other:transaction(function(tx)
+      local theirs, why = tx:query_value "select pg_backend_pid()"
+      if not theirs then return nil, why end
+      found = theirs == self.pid
+      return true
     end)
-    local mine = self.conn:query_value "select pg_backend_pid()"
-    found = found or (ok and tx_pid == self.pid) or mine ~= self.pid
+    found = found or self.conn:query_value "select pg_backend_pid()" ~= self.pid
   end
   other:close()
   return found
@@ -228,7 +233,7 @@ function Session:lock(patience)
   local waited
   waited, err = lock.acquire(self.conn, self.place, {
     patience = patience or self.options.lock_wait, emit = self.emit,
-    should_stop = function() return self.watch:wants_stop() end,
+    should_stop = function() return self.watch:wants_stop() end, hide_queries = self.options.hide_queries,
     on_wait = function(holder, so_far) end_orphan(self, holder, so_far) end,
   })
   if not waited then return nil, err end

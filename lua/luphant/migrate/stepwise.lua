@@ -172,6 +172,7 @@ function M.run(session, step)
     facts = { may_cancel = false },
   }
   local answer, err = all_parts(run)
+  if session:is_open() then session:settle() end -- our own limits are nothing that the migration has left
   if answer then return answer end
   if errors.is_error(err) then err.half_done = run.begun and (run.done > 0 or nil) end
   stop(run, err)
