@@ -107,6 +107,8 @@ return {
     meaning = "Somebody asked the run to stop; what was applied before stays." },
   { kind = "migration_behind", class = "usage", retryable = false,
     meaning = "The database lacks migrations that this program needs; `err.pending` lists them." },
+  { kind = "migration_backup", class = "usage", retryable = false,
+    meaning = "The backup before a run could not be taken or proved; nothing was run." },
   { kind = "migration_moved", class = "usage", retryable = false,
     meaning = "What would run is not what was reviewed: files or history have changed since the plan was "
       .. "made." },

@@ -30,17 +30,26 @@ local TEXTS = { type = "table", check = texts_problem }
 local TEXT, FLAG, FUNCTION = { type = "string" }, { type = "boolean" }, { type = "function" }
 local WHOLE = { type = "number", integer = true, min = 1 }
 
+local BACKUP = { dir = TEXT, tables = TEXTS, restore = FLAG }
+
 -- ---- for all ------------------------------------------------------------------------------------------------
 
 local COMMON = {
   schema = { type = "string", default = "luphant" }, tenant = { type = "string", default = "" }, ignore = TEXTS,
 }
 
+local function backup_problem(given)
+  if type(given) ~= "table" then return nil end
+  local _, why = args.validate(given, BACKUP, "backup option")
+  return why and "is wrong: " .. why
+end
+
 -- What a run is: its session, its patience, its listeners.
 local RUN = {
   url = TEXT, search_path = TEXT, lock_wait = seconds(60), lock_timeout = seconds(2), statement_timeout = seconds(),
   lock_retry_for = seconds(300), idle_timeout = seconds(60), values = { type = "table", check = values_problem },
   on_event = FUNCTION, should_stop = FUNCTION, hide_queries = FLAG, app_version = TEXT, reason = TEXT,
+  backup = { type = { "boolean", "table" }, check = backup_problem },
 }
 
 -- What is to run.

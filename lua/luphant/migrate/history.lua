@@ -87,6 +87,17 @@ function M.was_done(q, place, deed)
     deed.run_id, place.tenant, deed.kind, deed.version, deed.action)
 end
 
+--- The file of the backup that was taken before a run; nil when there was none.
+---@param q table
+---@param place luphant.migrate.Place
+---@param run_id string
+---@return string?
+function M.backup(q, place, run_id)
+  return (q:query_opt(([[
+    select detail ->> 'file' as file from %s where tenant = $1 and run_id = $2 and action = 'backup'
+     order by id desc limit 1]]):format(place.events), place.tenant, run_id) or {}).file
+end
+
 --- The events, the latest first.
 ---@param q table
 ---@param place luphant.migrate.Place

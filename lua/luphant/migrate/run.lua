@@ -5,6 +5,7 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local backup = require "luphant.migrate.backup"
 local errors = require "luphant.errors"
 local execute = require "luphant.migrate.execute"
 local failure = require "luphant.migrate.failure"
@@ -72,10 +73,18 @@ local function tell_failure(s, step, err)
   end)
 end
 
+-- Of what is taken back: the backup from before it was applied.
+local function backup_of(s, step)
+  local run_id = step.action == "revert" and step.applied.run_id
+  return run_id and history.backup(s.conn, s.place, run_id) or nil
+end
+
 local function run_step(s, step)
   local ok, err = lock.confirm(s.conn, s.place)
   if not ok then return nil, err end
-  s.emit(execute.event(step, { event = "start", action = step.action, transaction = step.transaction }))
+  s.emit(execute.event(step, {
+    event = "start", action = step.action, transaction = step.transaction, backup = backup_of(s, step),
+  }))
   local runner = step.transaction and transact or stepwise
   local duration
   duration, err = runner.run(s, step)
@@ -141,6 +150,20 @@ local function emit_plan(s, found)
   s.emit { event = "plan", hash = found.hash, steps = steps, direction = found.direction }
 end
 
+-- Before anything runs, and in the history, so that the way back can name it.
+local function back_up(s)
+  local wanted = s.options.backup
+  if not wanted then return true end
+  local taken, err = backup.take(s, wanted == true and {} or wanted)
+  if not taken then return nil, err end
+  local event = { event = "backup" }
+  for name, value in pairs(taken) do event[name] = value end
+  s.emit(event)
+  return history.tell(s.conn, s.place, {
+    action = "backup", run_id = s.run_id, reason = s.options.reason, detail = taken,
+  })
+end
+
 local function under_lock(s, list, make)
   local ok, err = s:lock()
   if not ok then return nil, err end
@@ -152,6 +175,7 @@ local function under_lock(s, list, make)
   if #found.steps == 0 then return {} end
   emit_plan(s, found)
   ok, err = tables.ensure(s.conn, s.place)
+  if ok then ok, err = back_up(s) end
   if not ok then return nil, err end
   return run_all(s, found.steps)
 end

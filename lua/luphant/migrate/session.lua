@@ -12,18 +12,17 @@ local compat = require "luphant.compat"
 local connection = require "luphant.connection"
 local core = require "luphant.core"
 local dial = require "luphant.dial"
-local errors = require "luphant.errors"
 local lock = require "luphant.migrate.lock"
+local pooler = require "luphant.migrate.pooler"
+local tidy = require "luphant.migrate.tidy"
 local wait = require "luphant.wait"
 local watch = require "luphant.migrate.watch"
 
 local M = {}
 
 local NAME = "luphant-migrate "
-local CHECK_EVERY = "1s"  -- how soon the server notices that a client is gone while a statement runs
 local ORPHAN_GRACE = 2    -- seconds a lost session of ours may take to end by itself
 local DIAL_PAUSE, DIAL_FOR = 0.25, 30
-local PROBE_TIMEOUT = 3
 
 ---@class luphant.migrate.Session
 ---@field conn luphant.connection
@@ -80,88 +79,34 @@ local function open(plan)
   return connection.new(fields)
 end
 
--- A time limit of the server for a dead client exists since version 14, and not on every system.
-local function set_check(conn)
-  if (conn:server_version() or 0) >= 140000 then
-    conn:script(("set client_connection_check_interval = '%s'"):format(CHECK_EVERY))
-  end
-end
-
-local function literal(text) return "'" .. text:gsub("'", "''") .. "'" end
-
--- The state in which each migration finds its session.
-function Session:settle()
-  local conn, options = self.conn, self.options
-  local lines = {
-    "set lock_timeout = " .. compat.digits(math.floor(options.lock_timeout * 1000 + 0.5)), "set statement_timeout = 0",
-    "set idle_in_transaction_session_timeout = 0",
-  }
-  if options.search_path then
-    lines[#lines + 1] = ("select set_config('search_path', %s, false)"):format(literal(options.search_path))
-  end
-  if (conn:server_version() or 0) >= 140000 then lines[#lines + 1] = "set idle_session_timeout = 0" end
-  local ok, err = conn:script(table.concat(lines, "; "))
-  if not ok then return nil, err end
-  set_check(conn)
-  return true
-end
-
-local STATE = [[
-select string_agg(name || '=' || setting, E'\n' order by name)
-  from pg_settings where source = 'session']]
-local FACTS = [[
-select current_user::text as role, session_user::text as session_role, (]] .. STATE .. [[) as settings,
-  (select string_agg(quote_ident(relname), ', ') from pg_class
-    where relnamespace = pg_my_temp_schema() and relkind in ('r', 'v', 'S')) as temp,
-  pg_backend_pid() as pid]]
-
-local function take_in(self)
-  local facts, err = self.conn:query_one(FACTS)
-  if not facts then return nil, err end
-  self.pid, self.facts = facts.pid, facts
-  return true
-end
-
 function Session:connect()
   local conn, err = open(self.plan)
   if not conn then return nil, err end
   self.conn = conn
   local ok
   ok, err = self:settle()
-  if ok then ok, err = take_in(self) end
-  if ok then return true end
+  local facts
+  if ok then facts, err = tidy.facts(conn) end
+  if facts then
+    self.pid, self.facts = facts.pid, facts
+    return true
+  end
   conn:close()
   return nil, err
 end
 
--- Names of settings that differ between two states.
-local function differing(before, after)
-  local known, out = {}, {}
-  for line in ((before or "") .. "\n"):gmatch "([^\n]*)\n" do known[line] = true end
-  for line in ((after or "") .. "\n"):gmatch "([^\n]*)\n" do
-    if line ~= "" and not known[line] then out[#out + 1] = line:match "^[^=]*" end
-  end
-  return out
-end
+--- Puts the session into its first state.
+---@return true?
+---@return luphant.error?
+function Session:settle() return tidy.settle(self.conn, self.options) end
 
-local function leftovers(before, after)
-  local out = {}
-  for _, name in ipairs(differing(before.settings, after.settings)) do out[#out + 1] = "the setting " .. name end
-  if after.role ~= before.role or after.session_role ~= before.session_role then
-    out[#out + 1] = "the role " .. after.role
-  end
-  if after.temp then out[#out + 1] = "temporary tables (" .. after.temp .. ")" end
-  return out
-end
-
---- Puts the session back into its first state; tells what a migration has left in it.
+--- Undoes and tells what a migration has left in the session.
 ---@param step luphant.migrate.Step
 ---@return true?
 ---@return luphant.error?
 function Session:clean(step)
-  local after, err = self.conn:query_one(FACTS)
-  if not after then return nil, err end
-  local left = leftovers(self.facts, after)
+  local left, err = tidy.leftovers(self.conn, self.facts)
+  if not left then return nil, err end
   if #left == 0 then return true end
   self.emit {
     event = "warning", version = step.version, name = step.name, kind = step.kind, file = step.file,
@@ -169,9 +114,19 @@ function Session:clean(step)
       :format(table.concat(left, ", ")),
   }
   local ok
-  ok, err = self.conn:script "reset session authorization; reset role; reset all; discard temp"
+  ok, err = tidy.reset(self.conn)
   if not ok then return nil, err end
   return self:settle()
+end
+
+--- One more connection of the same kind, with a time limit.
+---@param timeout number
+---@return luphant.connection?
+---@return luphant.error?
+function Session:another(timeout)
+  local settings = compat.copy(self.plan.settings)
+  settings.timeout = timeout
+  return open { params = self.plan.params, settings = settings, waiter = self.plan.waiter, types = core.typemap() }
 end
 
 -- ---- the lock -----------------------------------------------------------------------------------------------
@@ -185,50 +140,11 @@ local function end_orphan(self, holder, waited)
      where pid = $1 and application_name = $2 and pid <> pg_backend_pid()]], holder.pid, holder.application_name)
 end
 
--- Behind a pooler that gives server sessions away after each transaction the lock belongs to whoever comes next. Two
--- sessions of ours, held open at once, must be two on the server.
-local function is_shared(self)
-  local settings = compat.copy(self.plan.settings)
-  settings.timeout = PROBE_TIMEOUT -- in session mode the pooler may have no second session for us
-  local other, err = open { params = self.plan.params, settings = settings, waiter = self.plan.waiter,
-    types = core.typemap() }
-  if not other then return nil, err end
-  local found, answered = false, true
-  for _ = 1, 3 do
-    if found or not answered then break end
-    answered = other:transaction(function(tx)
-      local theirs, why = tx:query_value "select pg_backend_pid()"
-      if not theirs then return nil, why end
-      found = theirs == self.pid
-      return true
-    end)
-    found = found or self.conn:query_value "select pg_backend_pid()" ~= self.pid
-  end
-  other:close()
-  return found
-end
-
-local function pooler_error()
-  return errors.new("migration_pooler",
-    "a pooler in transaction mode stands between here and the server: a lock taken through it belongs to nobody", {
-      hint = "give migrations the address of the server itself: LUPHANT_MIGRATION_URL, --database, or the option url",
-    })
-end
-
--- The pid told at connecting is the pooler's invention when there is one; a pooler in session mode does no harm.
-local function check_pooler(self)
-  if self.conn:backend_pid() == self.pid then return true end
-  local shared, err = is_shared(self)
-  if shared then return nil, pooler_error() end
-  if shared == nil then return nil, err end
-  return true
-end
-
 --- Takes the lock of the migrations.
 ---@return true?
 ---@return luphant.error?
 function Session:lock(patience)
-  local ok, err = check_pooler(self)
+  local ok, err = pooler.check(self.conn, self.pid, function(timeout) return self:another(timeout) end)
   if not ok then return nil, err end
   local waited
   waited, err = lock.acquire(self.conn, self.place, {
@@ -302,7 +218,7 @@ end
 function M.open(target, options, level)
   local found, err = plan_of(options.url or target, level + 1)
   if not found then return nil, err end
-  if found.settings.pooler == "transaction" then return nil, pooler_error() end
+  if found.settings.pooler == "transaction" then return nil, pooler.refusal() end
   options = compat.copy(options)
   if not options.search_path and not options.url then
     options.search_path, err = path_of(target)

@@ -35,6 +35,13 @@ end
 local WRITE = {
   applied = done "applied", reverted = done "reverted", resolve = done "resolved", skip = done "skipped",
   repair = done "repaired", baseline = done "baseline",
+  backup = function(out, _, event)
+    out:write(("backup    %s  (%d bytes%s)\n"):format(event.file, event.bytes, event.restored and ", restored" or ""))
+  end,
+  start = function(_, err, event)
+    if not event.backup then return end
+    err:write(("note      before %s there was a backup: %s\n"):format(name_of(event), event.backup))
+  end,
   lock_wait = function(_, err, event)
     local holder = event.holder
     err:write(("waiting   another run of migrations is under way%s\n"):format(

@@ -40,6 +40,8 @@ local function what_to_run(parser)
   parser:flag("--assume-not-run", "resume: the statement in doubt has not run.")
   parser:flag("--applied", "resolve: it is there.")
   parser:flag("--rolled-back", "resolve: it is not there.")
+  parser:option("--backup", "up, down: pg_dump into this folder before anything runs.")
+  parser:flag("--verify-backup", "With --backup: restore it into a database of its own, too.")
   parser:option("--reason", "Why, for the history: resolve, skip, repair, up --only.")
 end
 
@@ -92,6 +94,7 @@ function options.problem(args)
   if args.verb == "resolve" and (args.applied == true) == (args.rolled_back == true) then
     return "resolve needs --applied or --rolled-back"
   end
+  if args.verify_backup and not args.backup then return "--verify-backup needs --backup" end
   for _, text in ipairs(args.var) do
     if not text:find "^[%a_][%w_]*=" then return "--var must be name=value" end
   end
@@ -126,6 +129,7 @@ local OF_DOWN = { "count", "to", "partial", "plan_hash" }
 ---@return table
 function options.of(args, verb)
   local out = common(args)
+  if args.backup then out.backup = { dir = args.backup, restore = args.verify_backup } end
   if verb == "up" then
     for _, name in ipairs(OF_UP) do out[name] = args[name] end
     out.only, out.rerun = filled(args.only), filled(args.rerun)

@@ -1,0 +1,73 @@
+-- The backup before a run: it is there, it can be restored, the way back names it, and a failure runs nothing.
+
+local env = require "spec.support.env"
+local ground = require "spec.support.migration_ground"
+local lfs = require "lfs"
+local migrate = require "luphant.migrate"
+local shell = require "luphant.testing.shell"
+
+describe("a backup before migrations", function()
+  local g
+
+  before_each(function()
+    g = ground.open()
+    assert(g.conn:script "create table old (n int); insert into old values (7)")
+    g.put("0001_a.sql", "-- migrate:up\ndrop table old;\n-- migrate:down\ncreate table old (n int);\n")
+  end)
+  after_each(function() g.close() end)
+
+  it("holds what was there, is proved, and is named on the way back", function()
+    local dir, taken = g.folder(), nil
+    assert(migrate.up(g.conn, g.dir, { backup = { dir = dir, restore = true }, on_event = function(e)
+      if e.event == "backup" then taken = e end
+    end }))
+    assert.is_false(g.exists "old")
+    assert.equal(lfs.attributes(taken.file, "size"), taken.bytes)
+    assert.is_true(taken.entries > 0 and taken.restored)
+    assert.equal("rw-------", lfs.attributes(taken.file, "permissions"))
+    assert.equal(0, g.value "select count(*) from pg_database where datname like 'luphant_verify%'")
+    local listed = assert(shell.run("pg_restore --data-only --file=- " .. shell.quote(taken.file)))
+    assert.truthy(listed:find("\n7\n", 1, true), listed)
+    local named
+    assert(migrate.down(g.conn, g.dir, 1, { on_event = function(e)
+      if e.event == "start" then named = e.backup end
+    end }))
+    assert.equal(taken.file, named)
+    assert.equal("backup", g.value "select action from luphant.events order by id limit 1")
+  end)
+
+  it("that cannot be written lets nothing run", function()
+    local _, err = migrate.up(g.conn, g.dir, { backup = { dir = g.dir .. "/nowhere" } })
+    assert.equal("migration_backup", err.kind)
+    assert.truthy(err.message:find("pg_dump failed", 1, true), err.message)
+    assert.is_true(g.exists "old")
+    assert.equal(0, g.value "select count(*) from luphant.migrations")
+  end)
+
+  it("is not taken when nothing is to run, and its options are checked", function()
+    assert(migrate.up(g.conn, g.dir))
+    local dir = g.folder()
+    assert(migrate.up(g.conn, g.dir, { backup = { dir = dir } }))
+    for entry in lfs.dir(dir) do assert.truthy(entry:find "^%.+$", entry) end
+    assert.has_error(function() migrate.up(g.conn, g.dir, { backup = { folder = dir } }) end)
+  end)
+
+  it("shows a password to nobody", function()
+    assert(g.conn:script [[drop role if exists luphant_dumper; create role luphant_dumper superuser login password 'sesame']])
+    local url = g.url:gsub("//[^/@]*@?/", "//luphant_dumper:sesame@/")
+    -- What pg_dump is called with is seen by a program of that name that stands before it.
+    local dir = g.folder()
+    shell.write_file(dir .. "/pg_dump", "#!/bin/sh\nps -eo args > " .. dir .. "/seen\nexec "
+      .. env.bin_dir() .. "/pg_dump \"$@\"\n")
+    assert(shell.run("chmod +x " .. shell.quote(dir .. "/pg_dump")))
+    local out = g.child(([[
+      local popen = io.popen
+      io.popen = function(command, mode) return popen("PATH=%s:$PATH; " .. command, mode) end -- luacheck: ignore
+      print(#assert(migrate.up(%q, DIR, { backup = { dir = %q } })))]]):format(dir, url, dir))
+    assert.equal("1", out)
+    local seen = assert(shell.read_file(dir .. "/seen"))
+    assert.truthy(seen:find("pg_dump", 1, true))
+    assert.is_nil(seen:find("sesame", 1, true))
+    assert(g.conn:script "drop owned by luphant_dumper; drop role luphant_dumper")
+  end)
+end)
