@@ -53,7 +53,8 @@ describe("a backup before migrations", function()
   end)
 
   it("shows a password to nobody", function()
-    assert(g.conn:script [[drop role if exists luphant_dumper; create role luphant_dumper superuser login password 'sesame']])
+    assert(g.conn:script [[
+      drop role if exists luphant_dumper; create role luphant_dumper superuser login password 'sesame']])
     local url = g.url:gsub("//[^/@]*@?/", "//luphant_dumper:sesame@/")
     -- What pg_dump is called with is seen by a program of that name that stands before it.
     local dir = g.folder()

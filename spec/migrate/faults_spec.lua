@@ -292,6 +292,23 @@ describe("migrations under faults:", function()
     other:close()
   end)
 
+  it("a lost session of the same run, which the server still serves, is ended after a moment", function()
+    g.put("0001_a.sql", "create table a ();")
+    local orphan = g.connect()
+    assert(orphan:execute [[select pg_advisory_lock(x'6c7068'::int, hashtext('"luphant".migrations'))]])
+    local pid, is_dressed = orphan:backend_pid(), false
+    assert(up { on_event = function(e)
+      if e.event ~= "lock_wait" or is_dressed then return end
+      is_dressed = true
+      assert(orphan:query [[
+        select set_config('application_name', application_name, false) from pg_stat_activity
+         where application_name like 'luphant-migrate%' and datname = current_database()]])
+    end })
+    assert.is_true(g.exists "a")
+    assert.equal(0, g.value("select count(*) from pg_stat_activity where pid = $1", pid))
+    orphan:close()
+  end)
+
   it("who waits for the lock keeps no index from being built concurrently", function()
     g.put("0001_t.sql", "create table t (n int);")
     g.put("0002_i.sql", STEPWISE .. "select pg_sleep(0.5);\ncreate index concurrently t_n on t (n);\nselect 1;\n")
