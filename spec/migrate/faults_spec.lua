@@ -184,7 +184,7 @@ describe("migrations under faults:", function()
         if e.event == "statement_done" then first = gate:stats() end
         if e.event == "applied" then last = gate:stats() end
       end }))
-      assert(g.conn:script "drop schema luphant cascade; drop table a")
+      assert(g.conn:script "drop schema luphant cascade; drop table if exists a")
       return {
         client = last.messages_from_client - first.messages_from_client - 1,
         server = last.messages_from_server - first.messages_from_server - 2,
@@ -218,6 +218,26 @@ describe("migrations under faults:", function()
         end
       end
       assert.same({ committed = true, ["rolled back"] = true }, outcomes)
+    end)
+
+    it("cut while the server is still committing, the answer waits for that", function()
+      assert(g.conn:script [[
+        create table slow (n int);
+        create function dawdle() returns trigger language plpgsql as $$ begin perform pg_sleep(0.6); return null; end $$;
+        create constraint trigger dawdle after insert on slow deferrable initially deferred
+          for each row execute function dawdle()]])
+      g.put("0001_a.sql", "insert into slow values (1);")
+      local before, recovered = messages_before_commit(), nil
+      local done, err = migrate.up(through(), g.dir, { on_event = function(e)
+        if e.event == "statement_done" then
+          gate:cut_after { from = "client", messages = before.client, bytes = BYTES.client, once = true }
+        elseif e.event == "recovered" then
+          recovered = e.was_committed
+        end
+      end })
+      assert(done, tostring(err))
+      assert.is_true(recovered)
+      assert.equal(1, g.value "select count(*) from luphant.migrations")
     end)
 
     it("cut in a statement, the migration is rolled back, and the next run does it", function()
