@@ -223,7 +223,8 @@ describe("migrations under faults:", function()
     it("cut while the server is still committing, the answer waits for that", function()
       assert(g.conn:script [[
         create table slow (n int);
-        create function dawdle() returns trigger language plpgsql as $$ begin perform pg_sleep(0.6); return null; end $$;
+        create function dawdle() returns trigger language plpgsql as
+          $$ begin perform pg_sleep(0.6); return null; end $$;
         create constraint trigger dawdle after insert on slow deferrable initially deferred
           for each row execute function dawdle()]])
       g.put("0001_a.sql", "insert into slow values (1);")
