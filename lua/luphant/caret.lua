@@ -90,13 +90,14 @@ end
 --- (one past its end is: "syntax error at end of input").
 ---@param sql string
 ---@param position integer  1-based, in characters
+---@param first_line? integer number of the first line (default 1)
 ---@return string|nil
-function caret.show(sql, position)
+function caret.show(sql, position, first_line)
   if type(sql) ~= "string" or type(position) ~= "number" or position < 1 then return nil end
   local line, text, column, length = locate(sql, position)
   if not line then return nil end
   local from, to = window(column, length)
-  local lead = ("LINE %d: "):format(line) .. (from > 1 and "..." or "")
+  local lead = ("LINE %d: "):format(line + (first_line or 1) - 1) .. (from > 1 and "..." or "")
   local indent, index, shown = #lead, from, {}
   for char in text:sub(byte_of(text, from), byte_of(text, to + 1) - 1):gmatch(CHARACTER) do
     if index < column then indent = indent + width(char) end

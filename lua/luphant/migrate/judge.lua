@@ -196,8 +196,10 @@ local function uses(statement, label)
   return false
 end
 
--- Statements that use a value added before them in the same transaction.
-local function new_values(statements, complain)
+--- Statements that use a value added before them in the same transaction.
+---@param statements luphant.sqltext.Statement[] all of one transaction
+---@param complain fun(statement: luphant.sqltext.Statement, message: string, hint: string?)
+function M.new_values(statements, complain)
   local created, added = {}, {}
   for _, statement in ipairs(statements) do
     for _, value in ipairs(added) do
@@ -262,7 +264,7 @@ function M.migration(migration)
       for _, statement in ipairs(section.statements) do together[#together + 1] = statement end
     end
   end
-  if migration.transaction then new_values(together, complain) end
+  if migration.transaction then M.new_values(together, complain) end
   return problems
 end
 

@@ -18,6 +18,9 @@ local vars = require "luphant.migrate.vars"
 
 local LEXING = { placeholders = true }
 
+-- Speaks to the linter (lint/allow.lua), and may stand anywhere.
+local ALLOW = "^%-%-%s*migrate:%s*allow%f[^%w_]"
+
 ---@class (exact) luphant.migrate.Section
 ---@field text string the SQL, marker line excluded
 ---@field line integer line of the file on which `text` begins
@@ -65,7 +68,7 @@ end
 
 local function on_comment(state, from, last)
   local comment = state.text:sub(from, last)
-  if not comment:find "^%-%-" then return end
+  if not comment:find "^%-%-" or comment:find(ALLOW) then return end
   local looks_so = comment:find "^%-%-%s*migrate:"
   if not begins_line(state.text, from) then
     if looks_so and marker.read(comment) then

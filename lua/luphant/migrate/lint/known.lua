@@ -1,0 +1,279 @@
+-- luphant.migrate.lint.known - what is known of the schema while migrations are read one after the other.
+--
+-- Two sources: the migrations that came before in the folder, and facts from a database where somebody passed them
+-- in (lint/facts.lua). Nothing here is guessed: what is not known answers nil, and rules that need it stay silent.
+-- A relation remembers which migration made it: who made it a moment ago is alone with it and needs no care.
+--
+-- SPDX-License-Identifier: MIT
+
+local datatype = require "luphant.migrate.ddl.datatype"
+
+local Known = {}
+Known.__index = Known
+
+local M = {}
+
+---@class (exact) luphant.migrate.lint.Relation
+---@field name string
+---@field schema? string
+---@field kind string "table", "view", "materialized view", ...
+---@field born? table the migration that made it, nil when it comes from facts
+---@field columns table<string, { type: luphant.migrate.ddl.Type?, not_null: boolean, default: string? }>
+---@field indexes table<string, table> name -> { name, columns, unique, valid, partial, born }
+---@field constraints table[] { name, kind, columns, expression, validated, references }
+---@field rows? number estimate, from facts
+---@field parent? string of a partition
+---@field default_partition? string name
+---@field complete boolean is everything about it known?
+
+local function same_schema(a, b) return (a or "public") == (b or "public") end
+
+local function find(list, name)
+  if not name then return nil end
+  local fallback
+  for i = #list, 1, -1 do
+    local item = list[i]
+    if item.name == name.name then
+      if same_schema(item.schema, name.schema) then return item end
+      -- Without a schema the search path decides, which nobody knows here.
+      if not name.schema or not item.schema then fallback = fallback or item end
+    end
+  end
+  return fallback
+end
+
+--- The relation of that name, or nil.
+---@param name luphant.migrate.ddl.Name?
+---@return luphant.migrate.lint.Relation?
+function Known:relation(name) return find(self.relations, name) end
+
+--- A type or domain: { kind, born, name }.
+function Known:type(name) return find(self.types, name) end
+
+--- An index and the relation it is of.
+function Known:index(name)
+  for i = #self.relations, 1, -1 do
+    local relation = self.relations[i]
+    local index = name and relation.indexes[name.name]
+    if index and (not name.schema or same_schema(relation.schema, name.schema)) then return index, relation end
+  end
+end
+
+--- Volatility of a function from facts: "v", "s", "i", or nil.
+function Known:function_volatility(name) return self.functions[name] end
+
+local function each_constraint(relation, fn)
+  for _, item in ipairs(relation.constraints) do
+    local result = fn(item)
+    if result then return result end
+  end
+end
+
+--- Is there a valid CHECK that proves the column not to be null?
+function Known:proves_not_null(name, column)
+  local relation = self:relation(name)
+  if not relation then return false end
+  local wanted = column:lower() .. " is not null"
+  return each_constraint(relation, function(item)
+    if item.kind ~= "check" or not item.validated then return nil end
+    local text = item.expression:lower():gsub('[()"]', ""):gsub("%s+", " "):gsub("^%s", ""):gsub("%s$", "")
+    return text == wanted
+  end) or false
+end
+
+--- Constraints of other relations that point at this one.
+function Known:referencing(name)
+  local target, list = self:relation(name), {}
+  for _, relation in ipairs(self.relations) do
+    each_constraint(relation, function(item)
+      if item.kind == "foreign_key" and relation ~= target and self:relation(item.references) == target and target then
+        list[#list + 1] = { relation = relation, constraint = item }
+      end
+    end)
+  end
+  return list
+end
+
+-- ---- learning ----------------------------------------------------------------------------------------------
+
+local function add_constraint(relation, constraint)
+  relation.constraints[#relation.constraints + 1] = {
+    name = constraint.name, kind = constraint.kind, columns = constraint.columns, expression = constraint.expression,
+    validated = not constraint.not_valid, references = constraint.references,
+  }
+  if constraint.kind == "primary_key" then
+    for _, name in ipairs(constraint.columns) do
+      if relation.columns[name] then relation.columns[name].not_null = true end
+    end
+  end
+  if (constraint.kind == "unique" or constraint.kind == "primary_key") and not constraint.using_index then
+    local name = constraint.name or "?" .. #relation.constraints
+    relation.indexes[name] = { name = name, columns = constraint.columns, unique = true, valid = true }
+  end
+end
+
+local function add_column(relation, column)
+  relation.columns[column.name] = { type = column.type, not_null = column.not_null, default = column.default }
+  for _, constraint in ipairs(column.constraints) do add_constraint(relation, constraint) end
+end
+
+local function new_relation(known, name, kind, complete)
+  local relation = {
+    name = name.name, schema = name.schema, kind = kind, born = known.now, columns = {}, indexes = {},
+    constraints = {}, complete = complete,
+  }
+  known.relations[#known.relations + 1] = relation
+  return relation
+end
+
+local function forget(list, item)
+  for i = #list, 1, -1 do
+    if list[i] == item then table.remove(list, i) end
+  end
+end
+
+local function create_table(known, ddl)
+  if not ddl.name or (ddl.if_not_exists and known:relation(ddl.name)) then return end
+  local relation = new_relation(known, ddl.name, "table", not ddl.is_query and not ddl.partition_of)
+  relation.temporary, relation.is_partitioned = ddl.temporary, ddl.is_partitioned
+  for _, column in ipairs(ddl.columns or {}) do
+    relation.columns[column.name] = { type = column.type, not_null = column.not_null, default = column.default }
+  end
+  for _, constraint in ipairs(ddl.constraints or {}) do add_constraint(relation, constraint) end
+  if ddl.partition_of then relation.parent = ddl.partition_of.name end
+end
+
+local function create_view(kind)
+  return function(known, ddl)
+    if ddl.name and not known:relation(ddl.name) then new_relation(known, ddl.name, kind, false) end
+  end
+end
+
+local function create_index(known, ddl)
+  local relation = known:relation(ddl.table)
+  if not relation or not ddl.name then return end
+  relation.indexes[ddl.name.name] = relation.indexes[ddl.name.name] or {
+    name = ddl.name.name, columns = ddl.index_columns, unique = ddl.unique, valid = true, partial = ddl.is_partial,
+    definition = ddl.definition, born = known.now,
+  }
+end
+
+local function create_type(kind)
+  return function(known, ddl)
+    if not ddl.name then return end
+    local constrained = ddl.definition and (ddl.definition.not_null or #ddl.definition.constraints > 0)
+    known.types[#known.types + 1] = {
+      name = ddl.name.name, schema = ddl.name.schema, kind = kind, born = known.now, constrained = constrained,
+    }
+  end
+end
+
+local function drop(known, ddl)
+  for _, name in ipairs(ddl.names or {}) do
+    if ddl.object == "index" then
+      local index, relation = known:index(name)
+      if index then relation.indexes[name.name] = nil end
+    elseif ddl.object == "type" or ddl.object == "domain" then
+      forget(known.types, known:type(name))
+    else
+      forget(known.relations, known:relation(name))
+    end
+  end
+end
+
+local ACTIONS = {
+  add_column = function(relation, action) add_column(relation, action.definition) end,
+  add_constraint = function(relation, action)
+    local constraint = action.constraint
+    if not constraint then return end
+    local index = constraint.using_index and relation.indexes[constraint.using_index]
+    if index then constraint.columns = index.columns end
+    add_constraint(relation, constraint)
+  end,
+  drop_column = function(relation, action) relation.columns[action.column or ""] = nil end,
+  drop_constraint = function(relation, action)
+    for i = #relation.constraints, 1, -1 do
+      if relation.constraints[i].name == action.name then table.remove(relation.constraints, i) end
+    end
+    if action.name then relation.indexes[action.name] = nil end
+  end,
+  validate_constraint = function(relation, action)
+    each_constraint(relation, function(item)
+      if item.name == action.name then item.validated = true end
+    end)
+  end,
+  change_type = function(relation, action)
+    local column = relation.columns[action.column or ""]
+    if column then column.type = action.type end
+  end,
+  set_not_null = function(relation, action)
+    local column = relation.columns[action.column or ""]
+    if column then column.not_null = true end
+  end,
+  drop_not_null = function(relation, action)
+    local column = relation.columns[action.column or ""]
+    if column then column.not_null = false end
+  end,
+  set_default = function(relation, action)
+    local column = relation.columns[action.column or ""]
+    if column then column.default = action.default end
+  end,
+  rename_column = function(relation, action)
+    local column = relation.columns[action.column or ""]
+    if not column or not action.to then return end
+    relation.columns[action.column], relation.columns[action.to] = nil, column
+  end,
+  rename = function(relation, action) relation.name = action.to or action.name or relation.name end,
+  set_schema = function(relation, action) relation.schema = action.to or action.name end,
+}
+
+local function alter(known, ddl)
+  local relation = known:relation(ddl.table)
+  if not relation then return end
+  for _, action in ipairs(ddl.actions) do
+    if ACTIONS[action.kind] then ACTIONS[action.kind](relation, action) end
+  end
+end
+
+local LEARN = {
+  ["create table"] = create_table, ["create view"] = create_view "view",
+  ["create materialized view"] = create_view "materialized view", ["create foreign table"] = create_view "foreign table",
+  ["create index"] = create_index, ["create type"] = create_type "type", ["create domain"] = create_type "domain",
+  ["alter table"] = alter, ["alter view"] = alter, ["alter materialized view"] = alter,
+  ["drop table"] = drop, ["drop view"] = drop, ["drop materialized view"] = drop, ["drop index"] = drop,
+  ["drop type"] = drop, ["drop domain"] = drop,
+}
+
+--- Takes note of a statement that has been read.
+---@param ddl luphant.migrate.Ddl
+function Known:learn(ddl)
+  local rule = LEARN[ddl.what]
+  if rule then rule(self, ddl) end
+end
+
+-- ---- from facts --------------------------------------------------------------------------------------------
+
+local function from_fact(fact)
+  local relation = {
+    name = fact.name, schema = fact.schema, kind = fact.kind or "table", columns = {}, indexes = {}, constraints = {},
+    rows = fact.rows, parent = fact.parent, default_partition = fact.default_partition, complete = true,
+  }
+  for _, column in ipairs(fact.columns or {}) do
+    relation.columns[column.name] = {
+      type = datatype.read(column.type), not_null = column.not_null, default = column.default,
+    }
+  end
+  for _, index in ipairs(fact.indexes or {}) do relation.indexes[index.name] = index end
+  for _, item in ipairs(fact.constraints or {}) do relation.constraints[#relation.constraints + 1] = item end
+  return relation
+end
+
+--- Nothing known but the facts.
+---@param facts? luphant.migrate.lint.Facts
+function M.new(facts)
+  local known = setmetatable({ relations = {}, types = {}, functions = facts and facts.functions or {} }, Known)
+  for _, fact in ipairs(facts and facts.relations or {}) do known.relations[#known.relations + 1] = from_fact(fact) end
+  return known
+end
+
+return M

@@ -1,0 +1,23 @@
+-- lint rule concurrently-in-transaction: what the server refuses to run in a transaction.
+--
+-- SPDX-License-Identifier: MIT
+
+local judge = require "luphant.migrate.judge"
+
+return {
+  name = "concurrently-in-transaction", severity = "error", group = "locks", also_down = true,
+  title = "A statement that cannot run in a transaction",
+  message = "{what} cannot run in a transaction, and this file opens one",
+  why = [[The server refuses it. The runner would stop here before anything has run, so this is only told earlier.]],
+  safe = [[
+-- migrate:up transaction:false
+{statement};
+]],
+  bad = "create index concurrently orders_number_idx on orders (number);",
+  statements = {
+    ["*"] = function(_, ctx, report)
+      local what = ctx.in_transaction and judge.needs_no_transaction(ctx.item.statement)
+      if what then report { what = what } end
+    end,
+  },
+}
