@@ -28,6 +28,23 @@ local M = {}
 ---@field constraints luphant.migrate.ddl.Constraint[] those written behind it
 ---@field from integer byte in the statement
 
+local SUFFIX = { check = "check", foreign_key = "fkey", unique = "key", primary_key = "pkey", exclude = "excl",
+  not_null = "not_null" }
+
+--- The name of a constraint; where none is written, the one the server chooses.
+---@param constraint luphant.migrate.ddl.Constraint
+---@param relation string name of the table, without schema
+---@return string
+function M.constraint_name(constraint, relation)
+  if constraint.name then return constraint.name end
+  local parts = { relation }
+  if constraint.kind ~= "primary_key" then
+    for _, name in ipairs(constraint.columns) do parts[#parts + 1] = name end
+  end
+  parts[#parts + 1] = SUFFIX[constraint.kind]
+  return table.concat(parts, "_")
+end
+
 local function column_list(reader)
   local list, group = {}, reader:group()
   for _, item in ipairs(group and group:items() or {}) do

@@ -10,7 +10,8 @@ local M = {}
 
 -- Words that begin an element which is neither a column nor a constraint.
 local function read_element(reader, ddl)
-  if reader:is_end() or reader:accept "like" then return end
+  if reader:accept "like" then ddl.has_like = true end
+  if reader:is_end() or ddl.has_like and reader:word(-1) == "like" then return end
   local constraint = column.table_constraint(reader)
   if constraint then
     ddl.constraints[#ddl.constraints + 1] = constraint

@@ -35,7 +35,9 @@ local M = {}
 ---@field partition_of? luphant.migrate.ddl.Name
 ---@field inherits? luphant.migrate.ddl.Name[]
 ---@field is_partitioned? boolean
+---@field has_like? boolean CREATE TABLE (LIKE ...)
 ---@field is_query? boolean CREATE TABLE ... AS
+---@field condition? string of UPDATE and DELETE, what stands behind WHERE
 ---@field index_columns? (string|false)[] false for an expression
 ---@field is_partial? boolean
 ---@field definition? any of an index its text, of a domain its clauses

@@ -38,17 +38,17 @@ local function all_fields(ctx, given, item, action)
   return out
 end
 
--- What a rule calls to report: report(fields, item, action). Without an item the whole file is meant; the action, or
--- anything else with a byte in `from`, says where in the statement.
+-- What a rule calls to report: report(fields, item, action, at). Without an item the whole file is meant; the action
+-- gives names, and it or `at` the byte (`from`) in the statement.
 local function reporter(run, ctx, rule)
-  return function(fields, item, action)
+  return function(fields, item, action, at)
     local level = level_of(run, rule, fields)
     if level == "off" or not run.is_wanted then return end
     fields = all_fields(ctx, fields, item, action)
     local finding = messages.finding(rule, fields)
     finding.severity, finding.file, finding.claims = level, ctx.migration.file, rule.claims
     finding.version = ctx.migration.version
-    if item then place(finding, ctx.section, item, action and action.from) end
+    if item then place(finding, ctx.section, item, (at or action or item).from) end
     finding.table = fields.relation and fields.relation.name
     run.found[#run.found + 1] = { finding = finding, statement = item and item.statement }
   end
@@ -68,7 +68,7 @@ local function run_statement_rules(run, ctx)
   for _, rule in ipairs(rules.list) do
     if applies(rule, ctx) and not (rule.exempts_new and is_new) then
       local report = reporter(run, ctx, rule)
-      local function here(fields, action) report(fields, item, action) end
+      local function here(fields, action, at) report(fields, item, action, at) end
       local on = rule.statements and (rule.statements[item.ddl.what] or rule.statements["*"])
       if on then on(item.ddl, ctx, here) end
       if rule.actions and item.ddl.what == "alter table" then

@@ -2,20 +2,11 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local column_of = require "luphant.migrate.ddl.column"
+
 local M = {}
 
-local SUFFIX = { check = "check", foreign_key = "fkey", unique = "key", primary_key = "pkey", exclude = "excl",
-  not_null = "not_null" }
-
 local function bare(text) return text and text:gsub('^.*%.', ""):gsub('"', "") or "" end
-
--- The name the server itself would choose.
-local function constraint_name(constraint, relation)
-  if constraint.name then return constraint.name end
-  local parts = { bare(relation), constraint.kind ~= "primary_key" and constraint.columns[1] or nil }
-  parts[#parts + 1] = SUFFIX[constraint.kind]
-  return table.concat(parts, "_")
-end
 
 -- "add constraint x foreign key (a) references b" -> "foreign key (a) references b"
 local function definition_of(action)
@@ -26,7 +17,7 @@ local function definition_of(action)
 end
 
 local function add_constraint(out, constraint, relation)
-  out.constraint = constraint_name(constraint, relation)
+  out.constraint = column_of.constraint_name(constraint, bare(relation))
   out.expression = constraint.expression
   out.columns = table.concat(constraint.columns, ", ")
   out.index = constraint.using_index or (bare(relation) .. "_" .. table.concat(constraint.columns, "_") .. "_idx")

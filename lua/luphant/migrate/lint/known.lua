@@ -6,6 +6,7 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local column_of = require "luphant.migrate.ddl.column"
 local datatype = require "luphant.migrate.ddl.datatype"
 
 local Known = {}
@@ -97,8 +98,9 @@ end
 -- ---- learning ----------------------------------------------------------------------------------------------
 
 local function add_constraint(relation, constraint)
+  local given = column_of.constraint_name(constraint, relation.name)
   relation.constraints[#relation.constraints + 1] = {
-    name = constraint.name, kind = constraint.kind, columns = constraint.columns, expression = constraint.expression,
+    name = given, kind = constraint.kind, columns = constraint.columns, expression = constraint.expression,
     validated = not constraint.not_valid, references = constraint.references,
   }
   if constraint.kind == "primary_key" then
@@ -107,8 +109,7 @@ local function add_constraint(relation, constraint)
     end
   end
   if (constraint.kind == "unique" or constraint.kind == "primary_key") and not constraint.using_index then
-    local name = constraint.name or "?" .. #relation.constraints
-    relation.indexes[name] = { name = name, columns = constraint.columns, unique = true, valid = true }
+    relation.indexes[given] = { name = given, columns = constraint.columns, unique = true, valid = true }
   end
 end
 
@@ -134,7 +135,7 @@ end
 
 local function create_table(known, ddl)
   if not ddl.name or (ddl.if_not_exists and known:relation(ddl.name)) then return end
-  local relation = new_relation(known, ddl.name, "table", not ddl.is_query and not ddl.partition_of)
+  local relation = new_relation(known, ddl.name, "table", not (ddl.is_query or ddl.partition_of or ddl.has_like))
   relation.temporary, relation.is_partitioned = ddl.temporary, ddl.is_partitioned
   for _, column in ipairs(ddl.columns or {}) do
     relation.columns[column.name] = { type = column.type, not_null = column.not_null, default = column.default }
@@ -237,7 +238,8 @@ end
 
 local LEARN = {
   ["create table"] = create_table, ["create view"] = create_view "view",
-  ["create materialized view"] = create_view "materialized view", ["create foreign table"] = create_view "foreign table",
+  ["create materialized view"] = create_view "materialized view",
+  ["create foreign table"] = create_view "foreign table",
   ["create index"] = create_index, ["create type"] = create_type "type", ["create domain"] = create_type "domain",
   ["alter table"] = alter, ["alter view"] = alter, ["alter materialized view"] = alter,
   ["drop table"] = drop, ["drop view"] = drop, ["drop materialized view"] = drop, ["drop index"] = drop,

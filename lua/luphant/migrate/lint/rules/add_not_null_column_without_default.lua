@@ -6,8 +6,8 @@ return {
   name = "add-not-null-column-without-default", severity = "error", group = "locks", exempts_new = true,
   title = "ADD COLUMN NOT NULL without a default",
   message = "adds {column} NOT NULL without a default, which fails when {table} has a row",
-  why = [[It works on the empty table of a test and nowhere else. Give it a constant default, or add it nullable, fill it,
-and demand it afterwards.]],
+  why = [[It works on the empty table of a test and nowhere else. Give it a constant default, or add it nullable,
+fill it, and demand it afterwards.]],
   safe = {
     "alter table {table} add column {column} {type};",
     [[

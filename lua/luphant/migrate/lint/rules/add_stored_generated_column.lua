@@ -7,8 +7,8 @@ return {
   claims = { mode = "AccessExclusiveLock", work = "rewrite" },
   title = "ADD COLUMN ... GENERATED ALWAYS AS ... STORED",
   message = "computes {column} for every row of {table}, which is written again while locked for everybody",
-  why = [[The value of each row is stored, so each row is written: a rewrite of the whole table under ACCESS EXCLUSIVE. An
-ordinary column that a trigger fills costs nothing at first; so does a view that computes it.]],
+  why = [[The value of each row is stored, so each row is written: a rewrite of the whole table under ACCESS
+EXCLUSIVE. An ordinary column that a trigger fills costs nothing at first; so does a view that computes it.]],
   safe = {
     [[
 alter table {table} add column {column} {type};
@@ -31,7 +31,7 @@ update {table} set {column} = {expression}
     end,
     set_expression = function(action, _, _, report)
       report({
-        message = "changes the expression of {column}: every row of {table} is written again while locked for everybody",
+        message = "changes the expression of {column}: {table} is written again while locked for everybody",
         safe = { "alter table {table} alter column {column} drop expression;" },
       }, action)
     end,

@@ -7,9 +7,9 @@ return {
   claims = { mode = "AccessExclusiveLock", on = "partition", work = "scan" },
   title = "ATTACH PARTITION",
   message = "reads all of {partition}, and of the default partition, while they are locked for everybody",
-  why = [[The parent is locked only lightly, but the new partition and the default one are locked in ACCESS EXCLUSIVE mode
-and read, to see that every row is where it belongs. A valid CHECK that says the same makes the scan of the new
-one needless; one that excludes its range, that of the default partition.]],
+  why = [[The parent is locked only lightly, but the new partition and the default one are locked in ACCESS
+EXCLUSIVE mode and read, to see that every row is where it belongs. A valid CHECK that says the same makes the scan
+of the new one needless; one that excludes its range, that of the default partition.]],
   safe = {
     "alter table {partition} add constraint {bare_partition}_range check ({range}) not valid;",
     "alter table {partition} validate constraint {bare_partition}_range;",

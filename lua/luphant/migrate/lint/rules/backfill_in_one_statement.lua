@@ -28,8 +28,8 @@ return {
   claims = { mode = "RowExclusiveLock", work = "scan" },
   title = "Many rows changed in one statement",
   message = "changes all rows of {table} that match ({amount}) in one transaction",
-  why = [[Each row stays locked until the transaction ends, and the table grows by as many. In batches nobody waits for
-longer than one of them. With facts from the database the number of rows decides.]],
+  why = [[Each row stays locked until the transaction ends, and the table grows by as many. In batches nobody waits
+for longer than one of them. With facts from the database the number of rows decides.]],
   safe = [[
 -- in batches, with pauses, until no row is left
 {head} ctid = any (array(

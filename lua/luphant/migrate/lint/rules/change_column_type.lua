@@ -9,8 +9,8 @@ return {
   claims = { mode = "AccessExclusiveLock", work = "rewrite" },
   title = "ALTER COLUMN TYPE",
   message = "changes the type of {column}: {table} and its indexes are written again while locked for everybody",
-  why = [[Unless the old values are valid as they lie on disk (a longer varchar, varchar to text), the whole table is
-rewritten under ACCESS EXCLUSIVE, and every index with it. Programs that run now also meet a type they do not
+  why = [[Unless the old values are valid as they lie on disk (a longer varchar, varchar to text), the whole table
+is rewritten under ACCESS EXCLUSIVE, and every index with it. Programs that run now also meet a type they do not
 expect.]],
   safe = {
     [[

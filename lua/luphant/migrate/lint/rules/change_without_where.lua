@@ -11,8 +11,8 @@ return {
   claims = { mode = "RowExclusiveLock", work = "scan" },
   title = "UPDATE or DELETE without WHERE",
   message = "{verb} of every row of {table} in one transaction",
-  why = [[Every row is locked until the transaction ends, the table grows to twice its size, replicas fall behind, and a
-deadlock near the end throws all of it away. Batches do the same without anybody noticing.]],
+  why = [[Every row is locked until the transaction ends, the table grows to twice its size, replicas fall behind,
+and a deadlock near the end throws all of it away. Batches do the same without anybody noticing.]],
   safe = [[
 -- in batches, with pauses, until no row is left
 {head}

@@ -7,8 +7,8 @@ return {
   claims = { mode = "AccessExclusiveLock", work = "scan" },
   title = "ADD CHECK without NOT VALID",
   message = "checks every row of {table} while it is locked for everybody",
-  why = [[ACCESS EXCLUSIVE is held for a scan of the whole table. NOT VALID makes the constraint hold for new rows at
-once; VALIDATE, in a migration of its own, reads the old ones while others read and write.]],
+  why = [[ACCESS EXCLUSIVE is held for a scan of the whole table. NOT VALID makes the constraint hold for new rows
+at once; VALIDATE, in a migration of its own, reads the old ones while others read and write.]],
   safe = {
     "alter table {table} add constraint {constraint} check ({expression}) not valid;",
     "alter table {table} validate constraint {constraint};" },
@@ -24,7 +24,7 @@ once; VALIDATE, in a migration of its own, reads the old ones while others read 
           report({ expression = constraint.expression, safe = {
             "alter table {table} add column {column} {type};",
             "alter table {table} add constraint {bare}_{column}_check check ({expression}) not valid;",
-            "alter table {table} validate constraint {bare}_{column}_check;" } }, constraint)
+            "alter table {table} validate constraint {bare}_{column}_check;" } }, action, constraint)
         end
       end
     end,

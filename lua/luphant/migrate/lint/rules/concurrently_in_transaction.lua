@@ -2,6 +2,7 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local guard = require "luphant.migrate.lint.guard"
 local judge = require "luphant.migrate.judge"
 
 return {
@@ -11,13 +12,14 @@ return {
   why = [[The server refuses it. The runner would stop here before anything has run, so this is only told earlier.]],
   safe = [[
 -- migrate:up transaction:false
-{statement};
+{guarded};
 ]],
   bad = "create index concurrently orders_number_idx on orders (number);",
   statements = {
-    ["*"] = function(_, ctx, report)
+    ["*"] = function(ddl, ctx, report)
       local what = ctx.in_transaction and judge.needs_no_transaction(ctx.item.statement)
-      if what then report { what = what } end
+      local sql = ctx.item.statement.sql
+      if what then report { what = what, guarded = guard.of(ddl, sql) or sql } end
     end,
   },
 }

@@ -6,8 +6,8 @@ return {
   name = "constraint-before-code", severity = "note", group = "compatibility", exempts_new = true,
   title = "A new rule for rows that running programs write",
   message = "refuses rows that programs of the last release may still write to {table}",
-  why = [[Between this migration and the last restart the old program runs against the new rule. NOT VALID spares old
-rows, not new ones. A default for the missing value, or a release that keeps the rule first, closes the gap.]],
+  why = [[Between this migration and the last restart the old program runs against the new rule. NOT VALID spares
+old rows, not new ones. A default for the missing value, or a release that keeps the rule first, closes the gap.]],
   advice = "When the old program keeps the rule already, say so: -- migrate:allow constraint-before-code: and why.",
   bad = "alter table orders add constraint orders_total_positive check (total > 0) not valid;",
   actions = {

@@ -7,10 +7,10 @@ return {
   claims = { mode = "AccessExclusiveLock", on = "parent" },
   title = "CREATE TABLE ... PARTITION OF",
   message = "locks {parent} and its default partition for everybody",
-  why = [[The new partition is empty, yet ACCESS EXCLUSIVE is taken on the parent and on the default partition, which is
-read as well: queries on every partition wait. ATTACH takes a light lock on the parent.]],
+  why = [[The new partition is empty, yet ACCESS EXCLUSIVE is taken on the parent and on the default partition,
+which is read as well: queries on every partition wait. ATTACH takes a light lock on the parent.]],
   safe = { [[
-create table {name} (like {parent} including defaults including constraints);
+create table {name} (like {parent} including defaults including constraints including indexes);
 alter table {parent} attach partition {name} {bounds};
 ]] },
   bad = "create table logs_2022 partition of logs for values from ('2022-01-01') to ('2023-01-01');",

@@ -7,8 +7,8 @@ return {
   claims = { mode = "AccessExclusiveLock" },
   title = "DETACH PARTITION without CONCURRENTLY",
   message = "locks all of {table} for everybody to detach {partition}",
-  why = [[ACCESS EXCLUSIVE on the parent stops queries on every partition. CONCURRENTLY (PostgreSQL 14) waits without
-stopping them; it cannot run in a transaction, nor while there is a default partition.]],
+  why = [[ACCESS EXCLUSIVE on the parent stops queries on every partition. CONCURRENTLY (PostgreSQL 14) waits
+without stopping them; it cannot run in a transaction, nor while there is a default partition.]],
   safe = [[
 -- migrate:up transaction:false
 alter table {table} detach partition {partition} concurrently;

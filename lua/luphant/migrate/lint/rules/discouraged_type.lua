@@ -7,7 +7,7 @@ local function never(type, why, instead) return { type = type, why = why, instea
 local TYPES = {
   money = never("money", "its value changes with a setting of the server (lc_monetary), and it knows no currency",
     "numeric(12, 2)"),
-  json = never("json", "it cannot be compared, so DISTINCT, GROUP BY and UNION fail, and it is parsed again with each use",
+  json = never("json", "it cannot be compared, so DISTINCT, GROUP BY and UNION fail, and each use parses it again",
     "jsonb"),
   ["timestamp without time zone"] = never("timestamp", "nobody can tell which moment it means", "timestamptz"),
   ["time with time zone"] = never("timetz", "a time zone without a date says nothing about summer time", "timestamptz"),
@@ -35,7 +35,7 @@ local function check(column, ddl, report)
       .. "changing the type then means writing the whole table again", "bigint")
   end
   if found then
-    report({ column = column.name, found = found.type, reason = found.why, instead = found.instead }, column)
+    report({ column = column.name, found = found.type, reason = found.why, instead = found.instead }, nil, column)
   end
 end
 

@@ -7,8 +7,8 @@ return {
   claims = { mode = "ShareLock", on = "users", work = "scan" },
   title = "ALTER DOMAIN ... ADD CONSTRAINT",
   message = "reads every table with a column of {name} while nobody can write to them",
-  why = [[Each of these tables is locked in SHARE mode, all in one transaction, and read from end to end. NOT VALID holds
-for new values at once.]],
+  why = [[Each of these tables is locked in SHARE mode, all in one transaction, and read from end to end. NOT VALID
+holds for new values at once.]],
   safe = {
     "alter domain {name} add constraint {constraint} check ({expression}) not valid;",
     "alter domain {name} validate constraint {constraint};" },

@@ -17,7 +17,7 @@ return {
   message = "drops {name}, which migrate:up does not mention",
   why = [[The way back should leave the database as it was before. What this drops was there before, with its data.]],
   advice = "Take it out of migrate:down.",
-  bad = "-- migrate:up\nalter table orders add column weight integer;\n\n-- migrate:down\ndrop table customers cascade;",
+  bad = "-- migrate:up\nalter table orders add column weight integer;\n\n-- migrate:down\ndrop table customers;",
   statements = {
     ["drop table"] = function(ddl, ctx, report)
       if ctx.part ~= "down" then return end

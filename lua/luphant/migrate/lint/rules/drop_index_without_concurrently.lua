@@ -7,8 +7,8 @@ return {
   claims = { mode = "AccessExclusiveLock" },
   title = "DROP INDEX without CONCURRENTLY",
   message = "drops the index {name} while its table is locked for everybody",
-  why = [[Dropping takes ACCESS EXCLUSIVE on the table. It is short, but it waits for the longest query on the table, and
-everybody who comes later waits behind it. CONCURRENTLY waits without blocking others.]],
+  why = [[Dropping takes ACCESS EXCLUSIVE on the table. It is short, but it waits for the longest query on the
+table, and everybody who comes later waits behind it. CONCURRENTLY waits without blocking others.]],
   safe = [[
 -- migrate:up transaction:false
 drop index concurrently if exists {names};

@@ -7,8 +7,8 @@ return {
   claims = { mode = "AccessExclusiveLock" },
   title = "DROP NOT NULL",
   message = "lets {column} of {table} be NULL, which programs of the last release do not expect",
-  why = [[Whoever reads the column may take its value for granted. Release the readers that know better first, then the
-change, then the writers that use it.]],
+  why = [[Whoever reads the column may take its value for granted. Release the readers that know better first, then
+the change, then the writers that use it.]],
   safe = "-- migrate:up phase:contract\n{statement};",
   bad = "alter table orders alter column number drop not null;",
   actions = {

@@ -17,8 +17,8 @@ return {
   name = "drop-object", severity = "error", group = "compatibility",
   title = "DROP TABLE, VIEW, SCHEMA outside of the contract phase",
   message = "drops the {object} {name} while programs of the last release still run",
-  why = [[Programs that run now may still use it, and what was in a table is lost. First release a program that does not
-know it, then drop it, in a migration with phase:contract, which runs after the deployment.]],
+  why = [[Programs that run now may still use it, and what was in a table is lost. First release a program that does
+not know it, then drop it, in a migration with phase:contract, which runs after the deployment.]],
   safe = "-- migrate:up phase:contract\n{statement};",
   bad = "drop view open_orders;",
   statements = {

@@ -7,8 +7,8 @@ return {
   claims = { mode = "AccessExclusiveLock", on = "other" },
   title = "DROP TABLE of a table with foreign keys",
   message = "locks {other}, which {name} points at, for everybody",
-  why = [[Each foreign key has triggers on the other table, and to drop them that table is locked in ACCESS EXCLUSIVE
-mode, all of them in one transaction. Dropping the keys first, one by one, locks one of them at a time.]],
+  why = [[Each foreign key has triggers on the other table, and to drop them that table is locked in ACCESS
+EXCLUSIVE mode, all of them in one transaction. Dropping the keys first, one by one, locks one of them at a time.]],
   safe = { "{drops}", "-- migrate:up phase:contract\n{statement};" },
   bad = "-- migrate:up phase:contract\ndrop table orders;",
   setup = "drop view open_orders; drop materialized view daily;",
@@ -19,8 +19,7 @@ mode, all of them in one transaction. Dropping the keys first, one by one, locks
         local drops, other = {}, nil
         for _, item in ipairs(relation and relation.constraints or {}) do
           if item.kind == "foreign_key" and item.references and item.references.name ~= name.name then
-            local constraint = item.name or ("%s_%s_fkey"):format(name.name, item.columns[1])
-            drops[#drops + 1] = ("alter table %s drop constraint %s;"):format(name.text, constraint)
+            drops[#drops + 1] = ("alter table %s drop constraint %s;"):format(name.text, item.name)
             other = other or item.references.text
           end
         end

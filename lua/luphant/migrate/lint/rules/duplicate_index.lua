@@ -20,8 +20,8 @@ return {
     ["create index"] = function(ddl, ctx, report)
       local relation = ctx.known:relation(ddl.table)
       for name, index in pairs(relation and relation.indexes or {}) do
-        local is_same = same(index.definition, ddl.definition)
-        if is_same and (index.unique or false) == (ddl.unique or false) and not (ddl.name and ddl.name.name == name) then
+        local is_same = same(index.definition, ddl.definition) and (index.unique or false) == (ddl.unique or false)
+        if is_same and not (ddl.name and ddl.name.name == name) then
           report { other = name }
           return
         end

@@ -8,8 +8,8 @@ return {
   name = "enum-value-in-same-transaction", severity = "error", group = "compatibility",
   title = "An enum value used in the transaction that adds it",
   message = "{what}",
-  why = [[The server answers "unsafe use of new value". The runner would stop here before anything has run, so this is
-only told earlier.]],
+  why = [[The server answers "unsafe use of new value". The runner would stop here before anything has run, so this
+is only told earlier.]],
   safe = { "{first};", "{statement};" },
   bad = "alter type mood add value 'angry' after 'sad';\ninsert into moods values ('angry');",
   setup = "create table moods (m mood not null primary key);",

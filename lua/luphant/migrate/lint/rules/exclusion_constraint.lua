@@ -7,10 +7,10 @@ return {
   claims = { mode = "AccessExclusiveLock", work = "build" },
   title = "ADD EXCLUDE",
   message = "builds the index of an exclusion constraint on {table} while it is locked for everybody",
-  why = [[There is neither NOT VALID nor USING INDEX for exclusion constraints: ACCESS EXCLUSIVE is held until the index
-is complete and every pair of rows has been compared.]],
-  advice = "On a small table, in a quiet hour. On a big one: a new table that has the constraint from the start, filled "
-    .. "in batches, and a change of names.",
+  why = [[There is neither NOT VALID nor USING INDEX for exclusion constraints: ACCESS EXCLUSIVE is held until the
+index is complete and every pair of rows has been compared.]],
+  advice = "On a small table, in a quiet hour. On a big one: a new table that has it from the start, filled in "
+    .. " batches, and a change of names.",
   bad = "alter table orders add constraint orders_once exclude using btree (number with =);",
   actions = {
     add_constraint = function(action, _, _, report)

@@ -2,6 +2,8 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local column_of = require "luphant.migrate.ddl.column"
+
 -- The statement without the key: a comma goes with a constraint of the table.
 local function without(sql, constraint)
   local before, behind = sql:sub(1, constraint.from - 1), sql:sub(constraint.to + 1)
@@ -11,16 +13,30 @@ local function without(sql, constraint)
   return before:gsub("%s+$", "") .. behind
 end
 
+-- The key wants an index on this side; one further down in the file will do.
+local function index_too(ctx, ddl, columns)
+  for _, item in ipairs(ctx:later()) do
+    local other = item.ddl
+    local is_here = other.what == "create index" and other.table and other.table.name == ddl.name.name
+    if is_here and other.index_columns[1] == columns[1] then return "" end
+  end
+  local name = ddl.name.name .. "_" .. table.concat(columns, "_") .. "_idx"
+  return ("create index %s on %s (%s);"):format(name, ddl.name.text, table.concat(columns, ", "))
+end
+
 return {
   name = "foreign-key-in-create-table", severity = "warning", group = "locks",
   claims = { mode = "ShareRowExclusiveLock", on = "other" },
   title = "A foreign key inside of CREATE TABLE",
   message = "locks {other} for writers until the transaction ends",
-  why = [[The new table is nobody's concern, but the one it points at is: SHARE ROW EXCLUSIVE, which makes writers wait,
-behind everything else the migration does. A migration of its own that adds the key holds the lock for a moment.]],
-  safe = { "{without};", "alter table {table} add constraint {constraint} foreign key ({columns}) references {target};" },
-  bad = "create table notes (id bigint primary key, order_id bigint references orders (id), body text);\n"
-    .. "create index on notes (order_id);",
+  why = [[The new table is nobody's concern, but the one it points at is: SHARE ROW EXCLUSIVE, which makes writers
+wait, behind everything else the migration does. A migration of its own that adds the key holds the lock for a
+moment.]],
+  safe = {
+    "{without};\n{index_too}",
+    "alter table {table} add constraint {constraint} foreign key ({columns}) references {target} not valid;",
+    "alter table {table} validate constraint {constraint};" },
+  bad = "create table notes (id bigint primary key, order_id bigint references orders (id), body text);",
   statements = {
     ["create table"] = function(ddl, ctx, report)
       for _, constraint in ipairs(ddl.constraints or {}) do
@@ -30,9 +46,11 @@ behind everything else the migration does. A migration of its own that adds the 
           local target = text:match "[rR][eE][fF][eE][rR][eE][nN][cC][eE][sS]%s+(.*)$" or other.text
           local columns = table.concat(constraint.columns, ", ")
           report({
-            other = other.text, target = target, columns = columns, without = without(ctx.item.statement.sql, constraint),
-            constraint = constraint.name or ("%s_%s_fkey"):format(ddl.name.name, constraint.columns[1]),
-          }, constraint)
+            other = other.text, target = target, columns = columns,
+            without = without(ctx.item.statement.sql, constraint),
+            index_too = index_too(ctx, ddl, constraint.columns),
+            constraint = column_of.constraint_name(constraint, ddl.name.name),
+          }, nil, constraint)
         end
       end
     end,

@@ -17,8 +17,8 @@ return {
   name = "foreign-key-without-index", severity = "warning", group = "compatibility", needs = "folder",
   title = "A foreign key without an index",
   message = "has no index on {columns}: every DELETE on {other} reads all of {table}",
-  why = [[To delete or renumber a row of the other table, the server looks for rows that point at it. Without an index
-that begins with the columns of the key, it reads this table from end to end, each time.]],
+  why = [[To delete or renumber a row of the other table, the server looks for rows that point at it. Without an
+index that begins with the columns of the key, it reads this table from end to end, each time.]],
   safe = [[
 -- migrate:up transaction:false
 create index concurrently if not exists {index} on {table} ({columns});
@@ -35,7 +35,7 @@ create index concurrently if not exists {index} on {table} ({columns});
         report({
           columns = columns, other = constraint.references.text, table = item.ddl.table.text,
           index = ("%s_%s_idx"):format(relation.name, table.concat(constraint.columns, "_")),
-        }, item, constraint)
+        }, item, nil, constraint)
       end
       if relation and relation.complete and not relation.temporary then
         for _, constraint in ipairs(item.ddl.constraints or {}) do look(constraint) end

@@ -7,8 +7,8 @@ return {
   claims = { mode = "ShareRowExclusiveLock", work = "scan" },
   title = "ADD FOREIGN KEY without NOT VALID",
   message = "looks up every row of {table} in {other} while nobody can write to either",
-  why = [[Both tables are locked in SHARE ROW EXCLUSIVE mode until every row has been looked up. NOT VALID makes the key
-hold for new rows at once; VALIDATE, in a migration of its own, checks the old ones while others read and write.]],
+  why = [[Both tables are locked in SHARE ROW EXCLUSIVE mode until every row has been looked up. NOT VALID makes the
+key hold for new rows at once; VALIDATE, in a migration of its own, checks the old ones while others read and write.]],
   safe = {
     "alter table {table} add constraint {constraint} {definition} not valid;",
     "alter table {table} validate constraint {constraint};" },

@@ -2,7 +2,7 @@
 --
 -- SPDX-License-Identifier: MIT
 
-local WORDS = { "alter%s+table", "create%s+", "drop%s+", "truncate", "execute%s", "lock%s+table", "reindex", "cluster%s" }
+local WORDS = { "alter%s+table", "create%s", "drop%s", "truncate", "execute%s", "lock%s+table", "reindex", "cluster%s" }
 
 local function has_ddl(body)
   local text = body:lower()
@@ -16,8 +16,8 @@ return {
   name = "hidden-ddl", severity = "warning", group = "hygiene",
   title = "DDL inside of a DO block",
   message = "does DDL where only the server can see it",
-  why = [[What a DO block does depends on its variables and on the data. No linter sees inside; running it on a scratch
-database does: luphant migrate lint --trace shows its locks, rewrites and scans.]],
+  why = [[What a DO block does depends on its variables and on the data. No linter sees inside; running it on a
+scratch database does: luphant migrate lint --trace shows its locks, rewrites and scans.]],
   advice = "Write the statements themselves, with IF EXISTS where the block asks a question.",
   bad = "do $$ begin execute 'alter table orders add column weight integer'; end $$;",
   statements = {

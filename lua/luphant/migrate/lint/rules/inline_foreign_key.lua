@@ -7,8 +7,8 @@ return {
   claims = { mode = "AccessExclusiveLock" },
   title = "ADD COLUMN ... REFERENCES",
   message = "locks {table} for everybody and {other} for writers, both in one statement",
-  why = [[ACCESS EXCLUSIVE on the one and SHARE ROW EXCLUSIVE on the other, taken one after the other: traffic on both
-stops until the second lock is there. With a default, every row is looked up as well.]],
+  why = [[ACCESS EXCLUSIVE on the one and SHARE ROW EXCLUSIVE on the other, taken one after the other: traffic on
+both stops until the second lock is there. With a default, every row is looked up as well.]],
   safe = {
     "alter table {table} add column {column} {type};",
     [[
@@ -25,7 +25,7 @@ create index concurrently if not exists {index} on {table} ({column});
           local tail = action.text:match("[rR][eE][fF][eE][rR][eE][nN][cC][eE][sS]%s+%S+%s*(%b())") or ""
           local target = constraint.references.text
           if tail ~= "" then target = target .. " " .. tail end
-          report({ target = target, other = constraint.references.text }, constraint)
+          report({ target = target, other = constraint.references.text }, action, constraint)
         end
       end
     end,

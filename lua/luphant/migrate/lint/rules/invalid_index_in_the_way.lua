@@ -6,8 +6,8 @@ return {
   name = "invalid-index-in-the-way", severity = "error", group = "locks", needs = "facts",
   title = "IF NOT EXISTS over an invalid index",
   message = "is skipped: an INVALID index called {name} is there already",
-  why = [[An attempt that was cut off left it. IF NOT EXISTS looks at the name only, so the statement succeeds and the
-index stays unusable. This is found with facts from the database.]],
+  why = [[An attempt that was cut off left it. IF NOT EXISTS looks at the name only, so the statement succeeds and
+the index stays unusable. This is found with facts from the database.]],
   safe = [[
 -- migrate:up transaction:false
 drop index concurrently if exists {name};

@@ -15,8 +15,8 @@ return {
   name = "lock-timeout", severity = "error", group = "hygiene", also_down = true,
   title = "lock_timeout switched off, or long",
   message = "waits for locks {long}",
-  why = [[A statement that waits for a strong lock makes everybody wait who comes after it: the queue stands behind one
-long query. The runner waits two seconds, gives way, and tries again; leave that to it.]],
+  why = [[A statement that waits for a strong lock makes everybody wait who comes after it: the queue stands behind
+one long query. The runner waits two seconds, gives way, and tries again; leave that to it.]],
   advice = "Take it out; for a table that is always busy, retry longer (--lock-retry-for) rather than wait longer.",
   bad = "set local lock_timeout = 0;\nalter table orders add column weight integer;",
   good = { "set local lock_timeout = '5s';\nalter table orders add column weight integer;" },

@@ -12,7 +12,8 @@ return {
   why = [[A lock lives until the transaction ends. What would have been a moment's lock becomes one as long as this
 statement takes.]],
   safe = { "{first_statement};", "{statement};" },
-  bad = "alter table orders add column weight integer;\nalter table customers validate constraint customers_country_check;",
+  bad = "alter table orders add column weight integer;\n"
+    .. "alter table customers validate constraint customers_country_check;",
   setup = "alter table customers add constraint customers_country_check check (country <> '') not valid;",
   statements = {
     ["*"] = function(ddl, ctx, report)
@@ -21,7 +22,8 @@ statement takes.]],
         local held = ctx.held[1]
         local names = lock.relation.text
         -- Work under a strong lock of its own has a rule of its own.
-        if lock.work and held and not (locks.is_strong(lock.mode) and lock.relation.name == held.lock.relation.name) then
+        local is_own = held and locks.is_strong(lock.mode) and lock.relation.name == held.lock.relation.name
+        if lock.work and held and not is_own then
           -- VALIDATE of what the same transaction added is told by validate-in-same-transaction.
           if held.lock.relation.name == lock.relation.name and ddl.actions[1]
             and ddl.actions[1].kind == "validate_constraint" and #ctx.held == 1 then return end

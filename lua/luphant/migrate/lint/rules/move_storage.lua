@@ -12,7 +12,8 @@ return {
   claims = { mode = "AccessExclusiveLock", work = "rewrite" },
   title = "SET LOGGED, UNLOGGED, TABLESPACE, ACCESS METHOD",
   message = "{what} copies all of {table} while it is locked for everybody",
-  why = [[The whole table is written anew, under ACCESS EXCLUSIVE, and with SET LOGGED into the write-ahead log as well.]],
+  why = [[The whole table is written anew, under ACCESS EXCLUSIVE, and with SET LOGGED into the write-ahead log as
+well.]],
   advice = "In a maintenance window; or a new table of the wanted kind, filled in batches, and a change of names.",
   bad = "alter table orders set unlogged;",
   actions = { set_logged = check, set_unlogged = check, set_tablespace = check, set_access_method = check },

@@ -9,9 +9,9 @@ return {
   name = "needs-privileges", severity = "warning", group = "hygiene",
   title = "Extensions, roles, settings of the server among other statements",
   message = "{verb} {object} needs rights that whoever owns the tables may not have",
-  why = [[In production another role may run the migrations than on your machine, and roles, tablespaces and settings
-belong to the whole server, not to this database. In a migration of its own it can be run by whoever may, or
-skipped.]],
+  why = [[In production another role may run the migrations than on your machine, and roles, tablespaces and
+settings belong to the whole server, not to this database. In a migration of its own it can be run by whoever may,
+or skipped.]],
   safe = { "{statement};", "{others};" },
   bad = "create role reporting;\nalter table orders add column weight integer;",
   statements = {

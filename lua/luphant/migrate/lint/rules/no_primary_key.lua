@@ -6,8 +6,8 @@ return {
   name = "no-primary-key", severity = "warning", group = "hygiene",
   title = "A table without a primary key",
   message = "{table} has no primary key",
-  why = [[Logical replication cannot update or delete its rows, duplicates cannot be told apart, and no foreign key can
-point at it.]],
+  why = [[Logical replication cannot update or delete its rows, duplicates cannot be told apart, and no foreign key
+can point at it.]],
   safe = "-- in CREATE TABLE\nid bigint generated always as identity primary key",
   bad = "create table notes (body text);",
   is_fragment = true,

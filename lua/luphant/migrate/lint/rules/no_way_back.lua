@@ -6,9 +6,9 @@ return {
   name = "no-way-back", severity = "warning", group = "hygiene",
   title = "No migrate:down",
   message = "has no way back",
-  why = [[At three in the morning `luphant migrate down` is what one reaches for. Where there is no way back, the file
-says so (irreversible) and nobody hopes in vain.]],
-  advice = "Write `-- migrate:down` and the statements that undo it. When there are none: `-- migrate:up irreversible`.",
+  why = [[At three in the morning `luphant migrate down` is what one reaches for. Where there is no way back, the
+file says so (irreversible) and nobody hopes in vain.]],
+  advice = "Write `-- migrate:down` and what undoes it. Where nothing does: `-- migrate:up irreversible`.",
   bad = "-- migrate:up\nalter table orders add column weight integer;",
   is_about_file = true,
   file = function(ctx, report)

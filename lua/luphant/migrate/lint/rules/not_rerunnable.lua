@@ -2,10 +2,17 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local guard = require "luphant.migrate.lint.guard"
+
 local GUARDED = { create = true, drop = true }
-local ALWAYS = { vacuum = true, reindex = true, analyze = true, set = true, reset = true, refresh = true, comment = true,
-  cluster = true, select = true, grant = true, revoke = true, update = true, delete = true, checkpoint = true,
-  truncate = true, ["do"] = true, with = true, merge = true }
+local ALWAYS = {}
+for word in ([[vacuum reindex analyze set reset refresh comment cluster select grant revoke update delete checkpoint
+  truncate do with merge]]):gmatch "%a+" do ALWAYS[word] = true end
+-- Actions of ALTER TABLE that fail when they are done already.
+local ONCE = { add_column = true, add_constraint = true, add_identity = true, drop_column = true, rename = true,
+  drop_constraint = true, rename_column = true, rename_constraint = true, attach_partition = true,
+  detach_partition = true }
+local ADVICE = "Give it IF EXISTS or IF NOT EXISTS where there is one, or a migration of its own with a transaction."
 
 local function is_guarded(ddl, sql)
   if ALWAYS[ddl.verb] or ddl.or_replace then return true end
@@ -13,12 +20,16 @@ local function is_guarded(ddl, sql)
   if ddl.verb == "insert" then return sql:lower():find "on%s+conflict" ~= nil end
   if ddl.what ~= "alter table" then return ddl.actions[1] and ddl.actions[1].if_not_exists or false end
   for _, action in ipairs(ddl.actions) do
-    local is_repeatable = action.if_exists or action.if_not_exists
-      or (not action.kind:find "^add_" and not action.kind:find "^drop_column" and not action.kind:find "^rename"
-        and not action.kind:find "partition$" and action.kind ~= "drop_constraint")
+    local is_repeatable = action.if_exists or action.if_not_exists or not ONCE[action.kind]
     if not is_repeatable then return false end
   end
   return true
+end
+
+-- With nothing behind it, it either happened or did not; only an index build leaves something half-done.
+local function is_last(ctx)
+  local is_build = ctx.item.ddl.what == "create index" and ctx.item.ddl.concurrently
+  return ctx.item.index == #ctx.items and not is_build and not ctx.migration.verify
 end
 
 return {
@@ -31,20 +42,10 @@ clear whether that one was done, only one that may be repeated is safe.]],
   bad = "-- migrate:up transaction:false\ncreate index concurrently orders_number_idx on orders (number);",
   statements = {
     ["*"] = function(ddl, ctx, report)
-      if ctx.in_transaction or is_guarded(ddl, ctx.item.statement.sql) then return end
-      local sql, guard = ctx.item.statement.sql, nil
-      if ddl.what == "create index" then
-        guard = sql:gsub("^(.-[cC][oO][nN][cC][uU][rR][rR][eE][nN][tT][lL][yY])", "%1 if not exists")
-      elseif ddl.verb == "drop" then
-        guard = sql:gsub("^(%a+%s+%a+%s+)", "%1if exists ")
-          :gsub("^(%a+%s+%a+%s+)if exists ([cC][oO][nN]%a+)", "%1%2 if exists")
-      end
-      local is_guard = guard and guard ~= sql
-      report {
-        safe = not is_guard and {} or nil, guarded = guard,
-        advice = not is_guard and "Give it IF EXISTS or IF NOT EXISTS where there is one, or a migration of its own that "
-          .. "has a transaction." or nil,
-      }
+      local sql = ctx.item.statement.sql
+      if ctx.in_transaction or is_last(ctx) or is_guarded(ddl, sql) then return end
+      local guarded = guard.of(ddl, sql)
+      report { guarded = guarded, safe = not guarded and {} or nil, advice = not guarded and ADVICE or nil }
     end,
   },
 }

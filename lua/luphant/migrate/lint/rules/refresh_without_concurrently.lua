@@ -7,11 +7,12 @@ return {
   claims = { mode = "AccessExclusiveLock", work = "rewrite" },
   title = "REFRESH MATERIALIZED VIEW without CONCURRENTLY",
   message = "locks {name} for its readers until its query has been run",
-  why = [[ACCESS EXCLUSIVE is held while the query runs. CONCURRENTLY keeps the old rows readable meanwhile; it needs a
-unique index on plain columns, and still keeps other refreshes out. Refreshing is work for a scheduler, not for
-a migration.]],
+  why = [[ACCESS EXCLUSIVE is held while the query runs. CONCURRENTLY keeps the old rows readable meanwhile; it
+needs a unique index on plain columns, and still keeps other refreshes out. Refreshing is work for a scheduler, not
+for a migration.]],
   safe = { [[
-create unique index if not exists {bare}_key on {name} ({key});
+-- migrate:up transaction:false
+create unique index concurrently if not exists {bare}_key on {name} ({key});
 ]], "refresh materialized view concurrently {name};" },
   example = { ["<its key>"] = "day" },
   bad = "refresh materialized view daily;",

@@ -7,8 +7,8 @@ return {
   claims = { mode = "ShareLock", work = "build" },
   title = "REINDEX without CONCURRENTLY",
   message = "rebuilds indexes of {what} while nobody can write",
-  why = [[The table is locked in SHARE mode and each index in ACCESS EXCLUSIVE while it is rebuilt. Queries wait too: the
-planner looks at every index of a table.]],
+  why = [[The table is locked in SHARE mode and each index in ACCESS EXCLUSIVE while it is rebuilt. Queries wait
+too: the planner looks at every index of a table.]],
   safe = [[
 -- migrate:up transaction:false
 reindex {kind} concurrently {what};

@@ -37,8 +37,8 @@ return {
   claims = { mode = "AccessExclusiveLock" },
   title = "RENAME, SET SCHEMA outside of the contract phase",
   message = "renames {what}, which programs of the last release still know by the old name",
-  why = [[From that moment every statement of theirs that has the old name in it fails. There is no moment at which both
-releases are right: keep both names for a while.]],
+  why = [[From that moment every statement of theirs that has the old name in it fails. There is no moment at which
+both releases are right: keep both names for a while.]],
   bad = "alter table orders rename column note to remark;",
   good = { "alter table orders rename to purchases;\ncreate view orders as select * from purchases;" },
   actions = {

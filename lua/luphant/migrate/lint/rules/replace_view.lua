@@ -7,8 +7,8 @@ return {
   claims = { mode = "AccessExclusiveLock" },
   title = "CREATE OR REPLACE VIEW",
   message = "locks the view {name} for its readers for a moment",
-  why = [[ACCESS EXCLUSIVE on the view: the statement waits for queries that use it, and later ones wait behind it. The
-runner's lock_timeout gives up and tries again before that hurts.]],
+  why = [[ACCESS EXCLUSIVE on the view: the statement waits for queries that use it, and later ones wait behind it.
+The runner's lock_timeout gives up and tries again before that hurts.]],
   advice = "Keep the migration short: nothing slow in front of it or behind it.",
   bad = "create or replace view open_orders as select id, number from orders where status in ('open', 'new');",
   statements = {

@@ -8,8 +8,8 @@ return {
   name = "second-table-under-lock", severity = "warning", group = "locks", exempts_new = true,
   title = "A second table locked in the same transaction",
   message = "waits for a lock on {second} while {first} stays locked (line {line})",
-  why = [[Locks are kept until the transaction ends. While this statement waits for the second table, everybody who needs
-the first one waits as well; and whoever locks the two the other way round makes a deadlock of it.]],
+  why = [[Locks are kept until the transaction ends. While this statement waits for the second table, everybody who
+needs the first one waits as well; and whoever locks the two the other way round makes a deadlock of it.]],
   safe = { "{first_statement};", "{statement};" },
   bad = "alter table orders add column weight integer;\nalter table customers add column size integer;",
   statements = {

@@ -7,8 +7,8 @@ return {
   claims = { mode = "AccessExclusiveLock", work = "scan" },
   title = "SET NOT NULL",
   message = "reads all of {table} for a NULL in {column} while it is locked for everybody",
-  why = [[ACCESS EXCLUSIVE is held for a scan of the whole table. When a valid CHECK says the same already, the scan is
-left out, and a CHECK can be validated while others read and write.]],
+  why = [[ACCESS EXCLUSIVE is held for a scan of the whole table. When a valid CHECK says the same already, the scan
+is left out, and a CHECK can be validated while others read and write.]],
   safe = {
     "alter table {table} add constraint {bare}_{column}_not_null check ({column} is not null) not valid;",
     "alter table {table} validate constraint {bare}_{column}_not_null;",

@@ -6,8 +6,8 @@ return {
   name = "several-alters-of-one-table", severity = "note", group = "locks", exempts_new = true,
   title = "Several ALTER TABLE of one table",
   message = "alters {table} again; line {line} does so already",
-  why = [[Outside of a transaction each statement waits for the lock anew, and each wait stops the traffic. Inside of one
-the first statement gets the lock; one statement with several actions says the same and passes over the rows
+  why = [[Outside of a transaction each statement waits for the lock anew, and each wait stops the traffic. Inside
+of one the first statement gets the lock; one statement with several actions says the same and passes over the rows
 once.]],
   safe = { "{first},\n  {actions};" },
   bad = "alter table orders add column weight integer;\nalter table orders add column height integer;",

@@ -9,8 +9,8 @@ return {
   claims = { mode = "AccessExclusiveLock" },
   title = "Short changes that lock for everybody",
   message = "locks {table} for everybody for a moment",
-  why = [[ACCESS EXCLUSIVE is held for an instant, but to get it the statement waits for the longest query on the table,
-and everybody who comes later waits behind it. The runner's lock_timeout gives up and tries again before that
+  why = [[ACCESS EXCLUSIVE is held for an instant, but to get it the statement waits for the longest query on the
+table, and everybody who comes later waits behind it. The runner's lock_timeout gives up and tries again before that
 hurts.]],
   advice = "Keep the migration short, and its lock_timeout as it is.",
   bad = "alter table orders alter column status set default 'open';",

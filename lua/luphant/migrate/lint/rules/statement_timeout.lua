@@ -8,8 +8,8 @@ return {
   name = "statement-timeout", severity = "warning", group = "hygiene", also_down = true,
   title = "statement_timeout or idle_in_transaction_session_timeout switched off",
   message = "switches {setting} off, so nothing ends a statement that went wrong",
-  why = [[The runner sets both, so that a migration that hangs lets go of its locks. Who needs longer says how long, on
-the marker line.]],
+  why = [[The runner sets both, so that a migration that hangs lets go of its locks. Who needs longer says how long,
+on the marker line.]],
   safe = "-- migrate:up statement_timeout:30min\n{rest};",
   bad = "set local statement_timeout = 0;\nalter table orders add column weight integer;",
   statements = {

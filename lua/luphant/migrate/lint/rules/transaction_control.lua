@@ -8,8 +8,8 @@ return {
   name = "transaction-control", severity = "error", group = "hygiene", also_down = true,
   title = "BEGIN, COMMIT and what else is the runner's own",
   message = "{what}",
-  why = [[The row that says "applied" belongs to the same transaction as the work. A COMMIT in the file parts them, and a
-failure behind it leaves a database that says nothing about what happened.]],
+  why = [[The row that says "applied" belongs to the same transaction as the work. A COMMIT in the file parts them,
+and a failure behind it leaves a database that says nothing about what happened.]],
   advice = "{hint}",
   bad = "begin;\nalter table orders add column weight integer;\ncommit;",
   statements = {

@@ -7,8 +7,8 @@ return {
   claims = { mode = "AccessExclusiveLock" },
   title = "TRUNCATE",
   message = "empties {table}{more} under the strongest lock",
-  why = [[All rows are gone, nothing of a WHERE protects any of them, triggers for DELETE do not fire, and CASCADE empties
-every table that points at this one. ACCESS EXCLUSIVE makes everybody wait.]],
+  why = [[All rows are gone, nothing of a WHERE protects any of them, triggers for DELETE do not fire, and CASCADE
+empties every table that points at this one. ACCESS EXCLUSIVE makes everybody wait.]],
   safe = [[
 -- in batches, with pauses, until no row is left
 delete from {table} where ctid = any (array(select ctid from {table} where <condition> limit 1000));

@@ -11,8 +11,8 @@ return {
   name = "unique-on-existing-data", severity = "note", group = "compatibility", exempts_new = true,
   title = "A unique index over rows that are there already",
   message = "fails when two rows of {table} have the same {columns}",
-  why = [[On the data of a test it works. A check block asks before anything is done, and names the rows that are in the
-way.]],
+  why = [[On the data of a test it works. A check block asks before anything is done, and names the rows that are in
+the way.]],
   safe = [[
 -- migrate:up transaction:false
 {statement};

@@ -7,8 +7,8 @@ return {
   claims = { mode = "AccessExclusiveLock", work = "build" },
   title = "ADD UNIQUE or PRIMARY KEY without USING INDEX",
   message = "builds a unique index on {table} while it is locked for everybody",
-  why = [[ACCESS EXCLUSIVE is held until the index is complete. An index built CONCURRENTLY beforehand can be made the
-constraint's in an instant.]],
+  why = [[ACCESS EXCLUSIVE is held until the index is complete. An index built CONCURRENTLY beforehand can be made
+the constraint's in an instant.]],
   safe = {
     [[
 -- migrate:up transaction:false
@@ -31,7 +31,7 @@ create unique index concurrently if not exists {constraint} on {table} ({columns
             "alter table {table} add column {column} {type};", [[
 -- migrate:up transaction:false
 create unique index concurrently if not exists {constraint} on {table} ({columns});
-]], "alter table {table} add constraint {constraint} {kind} using index {constraint};" } }, constraint)
+]], "alter table {table} add constraint {constraint} {kind} using index {constraint};" } }, action, constraint)
         end
       end
     end,

@@ -5,7 +5,7 @@
 local function check(ddl, ctx, report)
   local name = ddl.table or ddl.name
   if name and not name.schema and not (ctx:is_new(name) and ddl.verb ~= "create") and not ddl.temporary then
-    report({ name = name.text }, name)
+    report({ name = name.text }, nil, name)
   end
 end
 

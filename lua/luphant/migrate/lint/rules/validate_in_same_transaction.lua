@@ -7,8 +7,8 @@ return {
   claims = { mode = "AccessExclusiveLock", work = "scan" },
   title = "VALIDATE in the transaction that added the constraint",
   message = "validates {constraint} while the lock that added it is still held",
-  why = [[VALIDATE alone lets others read and write. In the transaction that added the constraint it runs under the lock
-of ADD CONSTRAINT, so nothing has been gained by NOT VALID.]],
+  why = [[VALIDATE alone lets others read and write. In the transaction that added the constraint it runs under the
+lock of ADD CONSTRAINT, so nothing has been gained by NOT VALID.]],
   safe = {
     "alter table {table} add constraint {constraint} {definition};",
     "alter table {table} validate constraint {constraint};" },

@@ -9,8 +9,8 @@ return {
   claims = { mode = "AccessExclusiveLock", work = "rewrite" },
   title = "ADD COLUMN with a volatile default",
   message = "adds {column} with a default of its own for each row: {table} is written again while locked for everybody",
-  why = [[A constant default, and a stable one like now(), is stored once and costs nothing. A volatile one ({culprit})
-has to be computed for each row: the whole table is rewritten under ACCESS EXCLUSIVE.]],
+  why = [[A constant default, and a stable one like now(), is stored once and costs nothing. A volatile one
+({culprit}) has to be computed for each row: the whole table is rewritten under ACCESS EXCLUSIVE.]],
   safe = {
     [[
 alter table {table} add column {column} {type};
