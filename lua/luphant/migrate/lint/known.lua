@@ -99,6 +99,9 @@ end
 
 local function add_constraint(relation, constraint)
   local given = column_of.constraint_name(constraint, relation.name)
+  for _, item in ipairs(relation.constraints) do
+    if item.name == given then return end
+  end
   relation.constraints[#relation.constraints + 1] = {
     name = given, kind = constraint.kind, columns = constraint.columns, expression = constraint.expression,
     validated = not constraint.not_valid, references = constraint.references,
@@ -134,7 +137,12 @@ local function forget(list, item)
 end
 
 local function create_table(known, ddl)
-  if not ddl.name or (ddl.if_not_exists and known:relation(ddl.name)) then return end
+  local there = ddl.name and known:relation(ddl.name)
+  if not ddl.name or (there and ddl.if_not_exists and not there.is_fact) then return end
+  if there and there.is_fact then
+    there.born = known.now -- the facts know more of it than this statement
+    return
+  end
   local relation = new_relation(known, ddl.name, "table", not (ddl.is_query or ddl.partition_of or ddl.has_like))
   relation.temporary, relation.is_partitioned = ddl.temporary, ddl.is_partitioned
   for _, column in ipairs(ddl.columns or {}) do
@@ -259,6 +267,7 @@ local function from_fact(fact)
   local relation = {
     name = fact.name, schema = fact.schema, kind = fact.kind or "table", columns = {}, indexes = {}, constraints = {},
     rows = fact.rows, parent = fact.parent, default_partition = fact.default_partition, complete = true,
+    is_fact = true,
   }
   for _, column in ipairs(fact.columns or {}) do
     relation.columns[column.name] = {

@@ -1,0 +1,148 @@
+-- luphant.migrate.lint.trace - the referee: runs migrations on a scratch database and looks what they do.
+--
+-- Each migration runs twice: first in a transaction that is rolled back, statement by statement, with a look at locks,
+-- files and scans after each; then for good, so that the next one finds what it needs. What cannot run in a
+-- transaction is looked at without CONCURRENTLY where that is the reason; its locks are known and not observed.
+--
+-- Needs an empty database that nobody else uses, on a server that may be spoilt: roles and settings of the server that
+-- a migration makes stay.
+--
+-- SPDX-License-Identifier: MIT
+
+local ddl_of = require "luphant.migrate.ddl"
+local judge = require "luphant.migrate.judge"
+local locks_of = require "luphant.migrate.lint.locks"
+local observe = require "luphant.migrate.lint.observe"
+
+local M = {}
+
+---@class (exact) luphant.migrate.lint.Traced
+---@field file string
+---@field version string
+---@field statements { statement: luphant.sqltext.Statement, seen: luphant.migrate.lint.Observation?, assumed: boolean }[]
+---@field failed? { statement: luphant.sqltext.Statement, err: table }
+---@field skipped? string why nothing was run
+
+-- What cannot run in a transaction for another reason than CONCURRENTLY is not looked at.
+local function observable(statement, ddl)
+  if not judge.needs_no_transaction(statement) then return statement.sql, false end
+  if not ddl.concurrently and not (ddl.actions[1] and ddl.actions[1].concurrently) then return nil end
+  return (statement.sql:gsub("%s[cC][oO][nN][cC][uU][rR][rR][eE][nN][tT][lL][yY]", "", 1)), true
+end
+
+-- The locks that are known, in the form of those observed.
+local function assumed_locks(ddl)
+  local list = {}
+  for i, lock in ipairs(locks_of.of(ddl)) do
+    list[i] = { relation = (lock.relation.text:gsub("^public%.", "")), mode = lock.mode }
+  end
+  return list
+end
+
+local function look(conn, origin, statement, ddl)
+  local sql, is_assumed = observable(statement, ddl)
+  if not sql then return nil, nil, true end
+  local before, err = observe.snapshot(conn)
+  if not before then return nil, err end
+  local done
+  done, err = conn:script(sql)
+  if not done then return nil, err end
+  local after
+  after, err = observe.snapshot(conn)
+  if not after then return nil, err end
+  local seen = observe.difference(origin, before, after)
+  if is_assumed then seen.locks, seen.held = assumed_locks(ddl), assumed_locks(ddl) end
+  return seen, nil, is_assumed
+end
+
+-- In one transaction that is rolled back.
+local function look_together(conn, traced, statements)
+  local ok, err = conn:script "begin"
+  if not ok then return nil, err end
+  local origin
+  origin, err = observe.snapshot(conn)
+  if not origin then return nil, err end
+  for _, statement in ipairs(statements) do
+    local seen, why, is_assumed = look(conn, origin, statement, ddl_of.read(statement.sql))
+    if why then
+      traced.failed = { statement = statement, err = why }
+      break
+    end
+    traced.statements[#traced.statements + 1] = { statement = statement, seen = seen, assumed = is_assumed or false }
+  end
+  return conn:script "rollback"
+end
+
+-- Where the file has no transaction each statement is looked at alone, and then done.
+local function look_apart(conn, traced, statements)
+  for _, statement in ipairs(statements) do
+    local ok, err = look_together(conn, traced, { statement })
+    if not ok then return nil, err end
+    if traced.failed then return true end
+    ok, err = conn:script(statement.sql)
+    if not ok then
+      traced.failed = { statement = statement, err = err }
+      return true
+    end
+  end
+  return true
+end
+
+local function text_of(statements)
+  local list = {}
+  for i, statement in ipairs(statements) do list[i] = statement.sql end
+  return table.concat(list, ";\n")
+end
+
+local function run_one(conn, migration, is_wanted)
+  local traced = { file = migration.file, version = migration.version, statements = {} }
+  if not migration.up then
+    traced.skipped = "is no SQL"
+    return traced
+  elseif #migration.vars > 0 then
+    traced.skipped = "has placeholders"
+    return traced
+  end
+  local statements = migration.up.statements
+  if not migration.transaction then
+    local ok, err = look_apart(conn, traced, statements)
+    if not ok then return nil, err end
+    return traced
+  end
+  if is_wanted then
+    local ok, err = look_together(conn, traced, statements)
+    if not ok then return nil, err end
+  end
+  if not traced.failed then
+    local ok, err = conn:script("begin;\n" .. text_of(statements) .. ";\ncommit")
+    if not ok then
+      traced.failed = { statement = statements[1], err = err }
+      conn:script "rollback"
+    end
+  end
+  return traced
+end
+
+--- Runs migrations on an empty scratch database.
+---@param conn table a connection to it
+---@param list luphant.migrate.Migration[] all of a folder, in order
+---@param only? table<string, boolean> files to look at; the others are just run
+---@return luphant.migrate.lint.Traced[]? traced
+---@return table? err the connection was lost
+function M.run(conn, list, only)
+  observe.prepare(conn)
+  local out = {}
+  for _, migration in ipairs(list) do
+    local is_wanted = not only or only[migration.file] or false
+    local traced, err = run_one(conn, migration, is_wanted)
+    if not traced then return nil, err end
+    if is_wanted then out[#out + 1] = traced end
+    -- Settings and roles of one migration are not the next one's.
+    local ok
+    ok, err = conn:script "reset all; reset role"
+    if not ok then return nil, err end
+  end
+  return out
+end
+
+return M
