@@ -2,7 +2,7 @@
 --
 -- Translates arguments into one call of luphant.migrate, and its events and answer into lines or JSON. Exit codes:
 --
---   0  done, or nothing to do          5  (findings of lint)
+--   0  done, or nothing to do          5  the linter found something
 --   1  a migration or the database     6  another runner holds the lock
 --      failed, and nothing was applied 7  stopped half-way: some were applied, or one is half done
 --   2  wrong use or configuration      130  interrupted by Ctrl-C
@@ -13,11 +13,12 @@
 
 local json = require "luphant.cli.migrate.json"
 local lines = require "luphant.cli.migrate.lines"
+local lint = require "luphant.cli.migrate.lint"
 local luphant = require "luphant"
 local migrate = require "luphant.migrate"
 local options = require "luphant.cli.migrate.options"
 
-local M = { summary = "Apply numbered migrations, take them back, show and set right their state" }
+local M = { summary = "Apply numbered migrations, take them back, show and set right their state, lint them" }
 
 local OK, FAILED, USAGE, PENDING, INTEGRITY, LOCKED, HALF_WAY, INTERRUPTED = 0, 1, 2, 3, 4, 6, 7, 130
 local EXIT = {
@@ -25,7 +26,11 @@ local EXIT = {
   config = USAGE, migration_behind = PENDING,
 }
 
-M.configure = options.configure
+--- Adds the arguments of this command to its parser (argparse).
+function M.configure(parser)
+  options.configure(parser)
+  lint.configure(parser)
+end
 
 -- ---- verbs that run -----------------------------------------------------------------------------------------
 
@@ -149,6 +154,7 @@ function M.run(args, env)
     env.err:write("luphant migrate: ", problem, "\n")
     return USAGE
   end
+  if args.verb == "lint" then return lint.run(args, env) end
   local conn, err = luphant.connect(url_of(args, env))
   if not conn then return report(args, env, err) end
   local read = READ[args.verb] or (args.dry_run and (args.verb == "up" or args.verb == "down") and plan)

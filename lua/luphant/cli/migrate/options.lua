@@ -5,7 +5,7 @@
 local options = {}
 
 options.VERBS = {
-  "up", "down", "redo", "status", "history", "plan", "resume", "resolve", "skip", "repair", "baseline",
+  "up", "down", "redo", "status", "history", "plan", "resume", "resolve", "skip", "repair", "baseline", "lint",
 }
 
 local function whole(name)
@@ -28,7 +28,8 @@ local function what_to_run(parser)
   parser:option("--count", "up, down: so many versioned migrations (down: 1 by default)."):convert(whole "--count")
   parser:option("--to", "up, down: up to this version, or down to it (0: all).")
   parser:option("--only", "up: this migration alone, whatever lies before it; needs --reason."):count "*"
-  parser:option("--phase", "up: expand (default), contract or all."):choices { "expand", "contract", "all" }
+  parser:option("--phase", "up: expand (default), contract or all; lint: judge only those of one.")
+    :choices { "expand", "contract", "all" }
   parser:flag("--allow-out-of-order", "up: also what has a lower number than something applied.")
   parser:flag("--ignore-missing", "up: applied files may be gone.")
   parser:option("--rerun", "up: a repeatable one whose text is an older one again."):count "*"

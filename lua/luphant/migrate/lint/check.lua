@@ -9,6 +9,7 @@ local fields_of = require "luphant.migrate.lint.fields"
 local ddl_of = require "luphant.migrate.ddl"
 local known_of = require "luphant.migrate.lint.known"
 local messages = require "luphant.migrate.lint.messages"
+local referee = require "luphant.migrate.lint.referee"
 local rules = require "luphant.migrate.lint.rules"
 local sqltext = require "luphant.sqltext"
 
@@ -45,11 +46,16 @@ local function reporter(run, ctx, rule)
     local level = level_of(run, rule, fields)
     if level == "off" or not run.is_wanted then return end
     fields = all_fields(ctx, fields, item, action)
+    local entry = item and referee.entry(ctx.traced, item.statement)
+    if referee.refutes(rule.claims, entry) then
+      run.refuted = run.refuted + 1
+      return
+    end
     local finding = messages.finding(rule, fields)
     finding.severity, finding.file, finding.claims = level, ctx.migration.file, rule.claims
     finding.version = ctx.migration.version
     if item then place(finding, ctx.section, item, (at or action or item).from) end
-    finding.table = fields.relation and fields.relation.name
+    finding.seen = entry and referee.describe(entry)
     run.found[#run.found + 1] = { finding = finding, statement = item and item.statement }
   end
 end
@@ -93,6 +99,8 @@ local function run_section(run, migration, part)
   local section = migration[part]
   if not section or (part ~= "up" and part ~= "down") then return end
   local ctx = context.new(migration, section, part, { items = items_of(section), known = run.known, base = run.base })
+  ctx.found = run.found
+  ctx.traced = part == "up" and run.traced[section.file] or nil
   for _, item in ipairs(ctx.items) do
     ctx.item = item
     run_statement_rules(run, ctx)
@@ -162,13 +170,11 @@ end
 --- Lints migrations, given in the order to run.
 ---@param list luphant.migrate.Migration[]
 ---@param options table checked by lint/init.lua
----@return luphant.migrate.lint.Finding[] findings
----@return luphant.migrate.lint.Finding[] allowed those that a comment allows, each with its reason in `allowed`
----@return integer files how many were looked at
+---@return luphant.migrate.lint.Report report without `counts`
 function M.run(list, options)
   local run = {
     known = known_of.new(options.facts), severity = options.severity or {}, only = options.only, phase = options.phase,
-    base = options.base, findings = {}, allowed = {},
+    base = options.base, traced = referee.index(options.traced), findings = {}, allowed = {}, refuted = 0,
   }
   local files = 0
   for _, migration in ipairs(list) do
@@ -181,7 +187,7 @@ function M.run(list, options)
     if run.is_wanted then files = files + 1 end
   end
   sort(run.findings)
-  return run.findings, run.allowed, files
+  return { findings = run.findings, allowed = run.allowed, refuted = run.refuted, files = files }
 end
 
 return M

@@ -25,6 +25,8 @@ local M = {}
 ---@field known table what is known of the schema before it
 ---@field held table[] strong locks on relations in use, taken before it in the same transaction
 ---@field base? table what the branch compared with has
+---@field found table[] what has been reported about this file: { finding, statement }
+---@field traced? table what trace saw, see referee
 
 --- A context for one section.
 function M.new(migration, section, part, shared)

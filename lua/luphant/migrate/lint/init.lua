@@ -8,9 +8,13 @@
 local args = require "luphant.args"
 local check = require "luphant.migrate.lint.check"
 local errors = require "luphant.errors"
+local facts = require "luphant.migrate.lint.facts"
+local filename = require "luphant.migrate.filename"
 local load = require "luphant.migrate.load"
 local messages = require "luphant.migrate.lint.messages"
 local rules = require "luphant.migrate.lint.rules"
+local trace = require "luphant.migrate.lint.trace"
+local version = require "luphant.migrate.version"
 
 local M = {}
 
@@ -19,12 +23,14 @@ local M = {}
 ---@field only? string[] files; the others are read, for what they tell about the schema, and not judged
 ---@field phase? "expand"|"contract" only migrations of that phase
 ---@field facts? luphant.migrate.lint.Facts what a database knows (lint.facts)
----@field base? table what the branch compared with has: `name`, `files`, `edited`, `highest`
+---@field traced? luphant.migrate.lint.Traced[] what lint.trace saw
+---@field base? { name: string, files: string[], edited: string[] } what the branch compared with has
 ---@field ignore? string[] globs of file names that are no migrations
 
 ---@class (exact) luphant.migrate.lint.Report
 ---@field findings luphant.migrate.lint.Finding[]
 ---@field allowed luphant.migrate.lint.Finding[] what a migrate:allow comment allows, with its reason in `allowed`
+---@field refuted integer how many findings trace took back
 ---@field files integer how many were judged
 ---@field counts { error: integer, warning: integer, note: integer }
 
@@ -45,7 +51,10 @@ local OPTIONS = {
   only = { type = "table" },
   phase = { type = "string", one_of = { "expand", "contract" } },
   facts = { type = "table" },
-  base = { type = "table" },
+  traced = { type = "table" },
+  base = { type = "table", check = function(base)
+    if type(base.name) ~= "string" or type(base.files) ~= "table" then return "needs a name and a list of files" end
+  end },
   ignore = { type = "table" },
 }
 
@@ -56,14 +65,33 @@ local function set(list)
   return members
 end
 
+-- The highest number among files, which the order of new ones is measured by.
+local function highest_of(paths)
+  local highest
+  for _, path in ipairs(paths) do
+    local found = filename.read(path:match "[^/]*$")
+    if found and found.kind == "versioned" and (not highest or version.before(highest, found.version)) then
+      highest = found.version
+    end
+  end
+  return highest
+end
+
+local function base_of(base)
+  if not base then return nil end
+  return {
+    name = base.name, files = set(base.files), edited = set(base.edited or {}), highest = highest_of(base.files),
+  }
+end
+
 local function judge(list, options)
   local run = {}
   for key, value in pairs(options) do run[key] = value end
-  run.only = set(options.only)
-  local findings, allowed, files = check.run(list, run)
+  run.only, run.base = set(options.only), base_of(options.base)
+  local report = check.run(list, run)
   local counts = { error = 0, warning = 0, note = 0 }
-  local report = { findings = findings, allowed = allowed, files = files, counts = counts }
-  for _, finding in ipairs(findings) do counts[finding.severity] = counts[finding.severity] + 1 end
+  report.counts = counts
+  for _, finding in ipairs(report.findings) do counts[finding.severity] = counts[finding.severity] + 1 end
   return report
 end
 
@@ -143,6 +171,28 @@ function M.files(list, opts)
   if #problems > 0 then return nil, invalid(problems) end
   options.only = only
   return judge(all, options)
+end
+
+--- What a database knows, for the option `facts`. Reads catalogs only.
+---@param conn table a connection
+---@return luphant.migrate.lint.Facts? facts
+---@return table? err
+function M.facts(conn)
+  args.argument(conn, { "table", "userdata" }, 1, "facts")
+  return facts.read(conn)
+end
+
+--- Runs migrations on a scratch database, for the option `traced`. The database must be empty and nobody else's; the
+--- server, one that may be spoilt.
+---@param conn table a connection to it
+---@param list luphant.migrate.Migration[] all of a folder, in order
+---@param files? string[] those to look at; the others are only run
+---@return luphant.migrate.lint.Traced[]? traced
+---@return table? err
+function M.trace(conn, list, files)
+  args.argument(conn, { "table", "userdata" }, 1, "trace")
+  args.argument(list, "table", 2, "trace")
+  return trace.run(conn, list, set(files))
 end
 
 --- Does the report hold a finding of that severity or above?

@@ -85,7 +85,7 @@ local function compare(out, old, new)
 end
 
 ---@class (exact) luphant.migrate.lint.Observation
----@field locks { relation: string, mode: string }[] on relations that were there when the migration began; new ones only
+---@field locks { relation: string, mode: string }[] new ones, on relations older than the migration
 ---@field held { relation: string, mode: string }[] all that are held after the statement
 ---@field rewritten string[]
 ---@field scanned string[]

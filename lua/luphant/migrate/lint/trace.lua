@@ -19,7 +19,7 @@ local M = {}
 ---@class (exact) luphant.migrate.lint.Traced
 ---@field file string
 ---@field version string
----@field statements { statement: luphant.sqltext.Statement, seen: luphant.migrate.lint.Observation?, assumed: boolean }[]
+---@field statements table[] each { statement, seen, assumed }: an Observation, and whether its locks are known only
 ---@field failed? { statement: luphant.sqltext.Statement, err: table }
 ---@field skipped? string why nothing was run
 
@@ -104,6 +104,13 @@ local function run_one(conn, migration, is_wanted)
     return traced
   end
   local statements = migration.up.statements
+  for _, statement in ipairs(statements) do
+    local is_alone = migration.transaction and judge.needs_no_transaction(statement)
+    if is_alone or judge.refusal(statement, migration.transaction) then
+      traced.skipped = "would be refused by the runner"
+      return traced
+    end
+  end
   if not migration.transaction then
     local ok, err = look_apart(conn, traced, statements)
     if not ok then return nil, err end

@@ -14,9 +14,10 @@ of the new one needless; one that excludes its range, that of the default partit
     "alter table {partition} add constraint {bare_partition}_range check ({range}) not valid;",
     "alter table {partition} validate constraint {bare_partition}_range;",
     "{statement};\nalter table {partition} drop constraint {bare_partition}_range;" },
-  setup = "create table events_2022 (id bigint not null, at timestamptz not null);",
+  setup = "create table logs (at timestamptz not null) partition by range (at);\n"
+    .. "create table logs_2022 (at timestamptz not null);",
   example = { ["<what its bounds say>"] = "at is not null and at >= '2022-01-01' and at < '2023-01-01'" },
-  bad = "alter table events attach partition events_2022 for values from ('2022-01-01') to ('2023-01-01');",
+  bad = "alter table logs attach partition logs_2022 for values from ('2022-01-01') to ('2023-01-01');",
   actions = {
     attach_partition = function(action, ddl, ctx, report)
       local partition, parent = action.relation, ctx.known:relation(ddl.table)

@@ -8,7 +8,8 @@ return {
   title = "ALTER DOMAIN ... ADD CONSTRAINT",
   message = "reads every table with a column of {name} while nobody can write to them",
   why = [[Each of these tables is locked in SHARE mode, all in one transaction, and read from end to end. NOT VALID
-holds for new values at once.]],
+holds for new values at once and locks nothing. To VALIDATE it later keeps writers out as well; do that in a quiet
+hour, or leave it. A CHECK on each table can be validated while others write.]],
   safe = {
     "alter domain {name} add constraint {constraint} check ({expression}) not valid;",
     "alter domain {name} validate constraint {constraint};" },

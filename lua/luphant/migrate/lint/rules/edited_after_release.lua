@@ -10,7 +10,7 @@ return {
 may change, and `luphant migrate repair` then records the new text.]],
   advice = "Put the old text back and write a new migration.",
   is_about_file = true,
-  base = function(file) return { name = "main", files = { [file] = true }, edited = { [file] = true } } end,
+  base = function(file) return { name = "main", files = { file }, edited = { file } } end,
   bad = "alter table orders add column weight integer;",
   file = function(ctx, report)
     local base, migration = ctx.base, ctx.migration

@@ -25,7 +25,7 @@ local function index_too(ctx, ddl, columns)
 end
 
 return {
-  name = "foreign-key-in-create-table", severity = "warning", group = "locks",
+  name = "foreign-key-in-create-table", severity = "note", group = "locks",
   claims = { mode = "ShareRowExclusiveLock", on = "other" },
   title = "A foreign key inside of CREATE TABLE",
   message = "locks {other} for writers until the transaction ends",

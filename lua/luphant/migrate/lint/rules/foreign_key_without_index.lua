@@ -23,6 +23,7 @@ index that begins with the columns of the key, it reads this table from end to e
 -- migrate:up transaction:false
 create index concurrently if not exists {index} on {table} ({columns});
 ]],
+  safe_follows = true,
   bad = "create table notes (id bigint primary key, order_id bigint);\n"
     .. "alter table notes add constraint notes_order_id_fkey foreign key (order_id) references orders (id);",
   section = function(ctx, report)

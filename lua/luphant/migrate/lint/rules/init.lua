@@ -74,6 +74,8 @@ local NAMES = {
   "no-primary-key",
   "out-of-order",
   "edited-after-release",
+  "seen-by-trace",
+  "fails-in-trace",
   "unneeded-allow",
 }
 

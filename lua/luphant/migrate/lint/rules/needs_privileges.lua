@@ -13,7 +13,7 @@ return {
 settings belong to the whole server, not to this database. In a migration of its own it can be run by whoever may,
 or skipped.]],
   safe = { "{statement};", "{others};" },
-  bad = "create role reporting;\nalter table orders add column weight integer;",
+  bad = "create publication changes for table orders;\nalter table orders add column weight integer;",
   statements = {
     ["*"] = function(ddl, ctx, report)
       if not KINDS[ddl.object or ""] or #ctx.items == 1 then return end

@@ -1,0 +1,141 @@
+-- luphant migrate lint - lints the folder of migrations, or what a branch changes in it.
+--
+-- No database is needed. With --database its catalogs are asked for what the text does not tell; with --trace the
+-- migrations run on a scratch database, of a private server unless a URL names another. Exit codes: 0 nothing at or
+-- above --fail-on, 4 the folder is not in order, 5 findings.
+--
+-- SPDX-License-Identifier: MIT
+
+local git = require "luphant.cli.git"
+local lint = require "luphant.migrate.lint"
+local luphant = require "luphant"
+local migrate = require "luphant.migrate"
+local scratch = require "luphant.cli.migrate.scratch"
+local style = require "luphant.cli.style"
+
+local M = {}
+
+local OK, FAILED, USAGE, NO_CONNECTION, INVALID, FINDINGS = 0, 1, 2, 3, 4, 5
+
+local FORMATS = { "text", "json", "sarif", "github" }
+
+local function read_rule(text)
+  local name, level = text:match "^([%w%-]+)=(%a+)$"
+  if not name then return nil, "--rule must be NAME=LEVEL" end
+  return { name = name, level = level }
+end
+
+--- Adds the options of lint to the parser of `luphant migrate`.
+function M.configure(parser)
+  parser:option("--format", "lint: text, json, sarif or github."):choices(FORMATS)
+  parser:option("--base", "lint: judge only what was added or edited since this branch or commit.")
+  parser:option("--fail-on", "lint: the lowest severity that answers exit code 5 (default: warning).")
+    :choices { "note", "warning", "error" }
+  parser:option("--rule", "lint: another severity for a rule, NAME=off|note|warning|error; repeatable.")
+    :count("*"):convert(read_rule)
+  parser:option("--phase", "lint: judge only migrations of this phase."):choices { "expand", "contract" }
+  parser:option("--trace", "lint: run everything on a scratch database; URL of a server that may be spoilt, "
+    .. "or nothing for a private one."):args("?")
+  parser:flag("--no-color", "lint: no colour, even on a terminal.")
+end
+
+local function severities(args)
+  local out = {}
+  for _, rule in ipairs(args.rule or {}) do out[rule.name] = rule.level end
+  return out
+end
+
+local function fail(env, code, message)
+  env.err:write("luphant migrate: ", tostring(message), "\n")
+  return nil, code
+end
+
+-- What --base leaves to be judged.
+local function add_base(options, args, env)
+  if not args.base then return true end
+  local changes, why = git.changes(args.dir, args.base)
+  if not changes then return fail(env, USAGE, "--base: " .. why) end
+  local only = {}
+  for _, path in ipairs(changes.added) do only[#only + 1] = path end
+  for _, path in ipairs(changes.edited) do only[#only + 1] = path end
+  options.only, options.base = only, { name = args.base, files = changes.files, edited = changes.edited }
+  return true
+end
+
+local function add_facts(options, args, env)
+  if not args.database then return true end
+  local conn, err = luphant.connect(args.database)
+  if not conn then return fail(env, NO_CONNECTION, err) end
+  options.facts, err = lint.facts(conn)
+  conn:close()
+  if not options.facts then return fail(env, FAILED, err) end
+  return true
+end
+
+-- A way back of its own file counts for the migration it belongs to.
+local function only_files(list, only)
+  if not only then return nil end
+  local wanted, out = {}, {}
+  for _, path in ipairs(only) do wanted[path] = true end
+  for _, migration in ipairs(list) do
+    if wanted[migration.file] or wanted[migration.down_file or ""] then out[#out + 1] = migration.file end
+  end
+  return out
+end
+
+local function add_trace(options, list, args, env)
+  if not args.trace then return true end
+  -- argparse gives a list for an option whose argument may be missing.
+  local url = args.trace
+  if type(url) == "table" then url = url[1] end
+  local traced, err, is_no_connection = scratch.run(url, function(conn)
+    return lint.trace(conn, list, options.only)
+  end)
+  if not traced then return fail(env, is_no_connection and NO_CONNECTION or FAILED, err) end
+  options.traced = traced
+  return true
+end
+
+local function colours(env, args)
+  local paint = style.new(env, args.no_color)
+  return { error = paint.red, warning = paint.yellow, note = paint.dim, dim = paint.dim, bold = paint.bold }
+end
+
+-- Options of lint that say more than the command line does; or nil and an exit code.
+local function prepare(list, args, env)
+  local options = { severity = severities(args), phase = args.phase }
+  for _, step in ipairs { add_base, add_facts } do
+    local ok, code = step(options, args, env)
+    if not ok then return nil, code end
+  end
+  options.only = only_files(list, options.only)
+  local ok, code = add_trace(options, list, args, env)
+  if not ok then return nil, code end
+  return options
+end
+
+--- Runs the command.
+---@param args table what the parser made of the command line
+---@param env luphant.cli.env
+---@return integer exit_code
+function M.run(args, env)
+  local list, err = migrate.load(args.dir)
+  if not list then
+    env.err:write("luphant migrate: ", tostring(err), "\n")
+    return INVALID
+  end
+  local options, code = prepare(list, args, env)
+  if not options then return code end
+  local fine, report = pcall(lint.migrations, list, options)
+  if not fine then
+    -- A rule or severity that does not exist: the only options that come from the command line unchecked.
+    env.err:write("luphant migrate: --rule: ", (tostring(report):gsub("^.-:%d+: ", "")), "\n")
+    return USAGE
+  end
+  local name = args.format or (args.json and "json") or "text"
+  local format = require("luphant.migrate.lint.format." .. name)
+  env.out:write(format(report, name == "text" and colours(env, args) or nil))
+  return lint.fails(report, args.fail_on or "warning") and FINDINGS or OK
+end
+
+return M

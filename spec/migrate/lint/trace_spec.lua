@@ -1,0 +1,241 @@
+-- The linter and the server, held against each other: every example of every rule is run, and the locks, rewrites and
+-- scans that the rule claims have to be seen; what it says to write instead has to run, and to be better.
+--
+-- To see it fail: write another mode into the `claims` of a rule, or another lock into lint/locks.lua.
+
+local env = require "spec.support.env"
+local example = require "luphant.migrate.lint.example"
+local lint = require "luphant.migrate.lint"
+local locks_of = require "luphant.migrate.lint.locks"
+local luphant = require "luphant"
+local rules = require "luphant.migrate.lint.rules"
+
+local DATABASE = "luphant_lint_trace"
+
+local base
+
+local function with_database(fn)
+  assert(base:execute("drop database if exists " .. DATABASE .. " with (force)"))
+  assert(base:execute("create database " .. DATABASE .. " template template0"))
+  local conn = assert(luphant.connect(env.url(), { dbname = DATABASE }))
+  local ok, a, b = pcall(fn, conn)
+  conn:close()
+  assert(base:execute("drop database " .. DATABASE .. " with (force)"))
+  if not ok then error(a, 0) end
+  return a, b
+end
+
+local function trace(list, first)
+  local only = {}
+  for i = first, #list do only[#only + 1] = list[i].file end
+  return with_database(function(conn) return assert(lint.trace(conn, list, only)) end)
+end
+
+-- The strongest lock seen in all statements of traced migrations, by relation.
+local function strongest(traced)
+  local best = {}
+  for _, migration in ipairs(traced) do
+    for _, entry in ipairs(migration.statements) do
+      for _, lock in ipairs(entry.seen and entry.seen.locks or {}) do
+        local old = best[lock.relation]
+        if not old or locks_of.LEVEL[lock.mode] > locks_of.LEVEL[old] then best[lock.relation] = lock.mode end
+      end
+    end
+  end
+  return best
+end
+
+local FIELD = { rewrite = "rewritten", scan = "scanned", build = "built" }
+
+local function saw(traced, work)
+  for _, migration in ipairs(traced) do
+    for _, entry in ipairs(migration.statements) do
+      if entry.seen and #entry.seen[FIELD[work]] > 0 then return true end
+    end
+  end
+  return false
+end
+
+-- Work on rows under a lock that stops others, within one statement or one transaction.
+local function strong_work(traced)
+  for _, migration in ipairs(traced) do
+    for _, entry in ipairs(migration.statements) do
+      local is_strong = false
+      for _, lock in ipairs(entry.seen and entry.seen.held or {}) do
+        is_strong = is_strong or locks_of.is_strong(lock.mode)
+      end
+      for _, field in ipairs(is_strong and { "rewritten", "scanned", "built" } or {}) do
+        if #entry.seen[field] > 0 then return entry.statement.sql end
+      end
+    end
+  end
+end
+
+local function show(map)
+  local out = {}
+  for relation, mode in pairs(map) do out[#out + 1] = relation .. " " .. mode end
+  return table.concat(out, ", ")
+end
+
+local function failure(traced)
+  for _, migration in ipairs(traced) do
+    if migration.failed then return tostring(migration.failed.err) end
+  end
+end
+
+-- The only way there is does some work under a strong lock.
+local STILL_WORKS = {
+  ["domain-constraint"] = "a domain is validated under SHARE",
+  ["refresh-without-concurrently"] = "the query of the view is run",
+}
+
+-- These fail, or are refused, by their nature.
+local DOES_NOT_RUN = {
+  ["concurrently-in-transaction"] = "refused", ["transaction-control"] = "refused",
+  ["enum-value-in-same-transaction"] = "fails",
+}
+
+describe("on a server", function()
+  lazy_setup(function() base = assert(luphant.connect(env.url())) end)
+  lazy_teardown(function() base:close() end)
+
+  for _, rule in ipairs(rules.list) do
+    if rule.bad and rule.needs ~= "base" then
+      it(rule.name .. ": the example does what the rule claims", function()
+        local _, list = example.finding(rule)
+        local traced = trace(list, #list)
+        if DOES_NOT_RUN[rule.name] then
+          assert.is_truthy(traced[1].failed or traced[1].skipped)
+          return
+        end
+        assert.is_nil(failure(traced))
+        if not rule.claims then return end
+        local best, seen = strongest(traced), false
+        for _, mode in pairs(best) do seen = seen or mode == rule.claims.mode end
+        assert(seen, ("claims %s, seen: %s"):format(rule.claims.mode, show(best)))
+        if rule.claims.work then assert(saw(traced, rule.claims.work), "no " .. rule.claims.work .. " seen") end
+      end)
+
+      it(rule.name .. ": what to write instead runs", function()
+        local safe = example.safe(rule, (example.finding(rule)))
+        if rule.is_fragment or #safe == 0 then return end
+        if rule.safe_follows then table.insert(safe, 1, rule.bad) end
+        local _, list = example.lint(rule, safe)
+        local traced = trace(list, #list - #safe + 1)
+        assert.is_nil(failure(traced))
+        for _, migration in ipairs(traced) do assert.is_nil(migration.skipped) end
+        if rule.claims and rule.claims.work and not STILL_WORKS[rule.name] then assert.is_nil(strong_work(traced)) end
+      end)
+
+      for _, good in ipairs(rule.good or {}) do
+        it(rule.name .. ": the harmless example does no such work: " .. good:sub(1, 40), function()
+          local _, list = example.lint(rule, { good })
+          local traced = trace(list, #list)
+          assert.is_nil(failure(traced))
+          if rule.claims and rule.claims.work then assert.is_nil(strong_work(traced)) end
+        end)
+      end
+    end
+  end
+
+  describe("the referee", function()
+    local function judge(sql, setup)
+      local list = { example.migration(example.SHOP, "0001"), example.migration(setup or "select 1", "0002"),
+        example.migration("-- migrate:up irreversible\n" .. sql, "0003") }
+      local only = { list[3].file }
+      local traced = with_database(function(conn) return assert(lint.trace(conn, list, only)) end)
+      return lint.migrations(list, { only = only, traced = traced })
+    end
+
+    local function names(report)
+      local out = {}
+      for i, finding in ipairs(report.findings) do out[i] = finding.rule end
+      return table.concat(out, " ")
+    end
+
+    it("sees what a DO block hides", function()
+      local report = judge "do $$ begin perform add_it(); end $$;\n", nil
+      assert.equal("fails-in-trace", names(report))
+      report = judge("do $$ begin perform add_it(); end $$;",
+        "create function add_it() returns void language plpgsql as $f$ begin "
+        .. "alter table orders add column token uuid default gen_random_uuid(); end $f$;")
+      assert.equal("seen-by-trace", names(report))
+      assert.matches("writes orders again", report.findings[1].message)
+      assert.equal("error", report.findings[1].severity)
+    end)
+
+    it("tells a strong lock that no text shows", function()
+      local report = judge("select rename_it();", "create function rename_it() returns void language plpgsql as $f$ begin "
+        .. "execute 'alter table orders rename column note to remark'; end $f$;")
+      assert.equal("seen-by-trace", names(report))
+      assert.equal("takes ACCESS EXCLUSIVE on orders", report.findings[1].message)
+    end)
+
+    it("takes back a rewrite that does not happen", function()
+      local report = judge("alter table orders add column n integer default calm();",
+        "create function calm() returns integer language sql immutable as 'select 1';")
+      assert.equal("", names(report))
+      assert.equal(1, report.refuted)
+      report = judge("alter table orders add column n integer default wild();",
+        "create function wild() returns integer language plpgsql volatile as $f$ begin return 1; end $f$;")
+      assert.equal("volatile-default", names(report))
+      assert.same({ "ACCESS EXCLUSIVE on orders", "rewritten: orders", "scanned: orders",
+        "built: orders_customer_id_idx, orders_pkey" }, report.findings[1].seen)
+    end)
+
+    it("knows the reason of the event trigger, and needs it not", function()
+      local list = { example.migration(example.SHOP, "0001"), example.migration("alter table orders set unlogged;", "0002") }
+      local traced = with_database(function(conn) return assert(lint.trace(conn, list)) end)
+      assert.same({ "orders" }, traced[2].statements[1].seen.noted)
+      assert.same({ "orders" }, traced[2].statements[1].seen.rewritten)
+    end)
+
+    it("is silenced by a comment with a reason, which counts as needed", function()
+      local report = judge("-- migrate:allow seen-by-trace, hidden-ddl: five rows\n"
+        .. "do $$ begin execute 'alter table orders set unlogged'; end $$;")
+      assert.equal("", names(report))
+      assert.equal(2, #report.allowed)
+    end)
+
+    it("leaves nothing behind in the scratch database but the migrations", function()
+      with_database(function(conn)
+        local list = { example.migration("create table t (a int primary key);", "0001"),
+          example.migration("drop table t;", "0002") }
+        assert(lint.trace(conn, list))
+        assert.is_nil(conn:query_value "select to_regclass('t')")
+        assert.equal("idle", conn:transaction_status())
+      end)
+    end)
+  end)
+
+  describe("facts", function()
+    it("are what the catalogs say", function()
+      with_database(function(conn)
+        assert(conn:script(example.SHOP .. "insert into customers (email) values ('a@example.org'); analyze;"
+          .. "create index a on orders (lower(number), status) where total > 0;"
+          .. "create function wild() returns int volatile language sql as 'select 1'"))
+        local facts = assert(lint.facts(conn))
+        local by_name = {}
+        for _, relation in ipairs(facts.relations) do by_name[relation.name] = relation end
+        assert.equal("v", facts.functions.wild)
+        assert.equal(1, by_name.customers.rows)
+        assert.equal("events_rest", by_name.events.default_partition)
+        assert.equal("events", by_name.events_rest.parent)
+        assert.equal("character varying(2)", by_name.customers.columns[3].type)
+        assert.equal("a", by_name.orders.indexes[1].name)
+        assert.same({ false, "status" }, by_name.orders.indexes[1].columns)
+        assert.is_true(by_name.orders.indexes[1].partial)
+        assert.equal("materialized view", by_name.daily.kind)
+        local key
+        for _, item in ipairs(by_name.orders.constraints) do if item.kind == "foreign_key" then key = item end end
+        assert.same({ "customer_id" }, key.columns)
+        assert.equal("customers", key.references.name)
+        -- The folder is replayed on top of them: nothing of the shop is flagged as another's.
+        local list = { example.migration("-- migrate:up irreversible\n" .. example.SHOP, "0001"),
+          example.migration("-- migrate:up irreversible\nalter table orders alter note type varchar(150);", "0002") }
+        local report = lint.migrations(list, { facts = facts })
+        for _, finding in ipairs(report.findings) do assert.equal("foreign-key-in-create-table", finding.rule) end
+      end)
+    end)
+  end)
+end)
