@@ -242,6 +242,7 @@ local REFERENCE = {
   ["wait.md"] = { ["wait."] = require "luphant.wait" },
   ["schema.md"] = { ["schema."] = require "luphant.schema" },
   ["migrate.md"] = { ["migrate."] = require "luphant.migrate" },
+  ["migrate-lint.md"] = { ["lint."] = require "luphant.migrate.lint" },
   ["testing-server.md"] = { ["server."] = server, [":"] = upvalue(server.start, "Server") },
   ["testing-proxy.md"] = { ["proxy."] = proxy, ["proxy:"] = upvalue(proxy.start, "proxy") },
 }

@@ -19,7 +19,7 @@ local function lines_of(command)
 end
 
 describe("the generators", function()
-  for _, name in ipairs { "pg_type", "sqlstate", "docs_kinds", "lua_kinds", "meta_core" } do
+  for _, name in ipairs { "pg_type", "sqlstate", "docs_kinds", "docs_lint", "lua_kinds", "meta_core" } do
     it(name .. " gives the bytes that are committed", function()
       local outputs = dofile("csrc/gen/" .. name .. ".lua").outputs()
       assert.is_truthy(next(outputs))

@@ -34,6 +34,7 @@ local function read_table(reader, ddl)
   ddl.name = reader:name()
   if reader:accept "partition of" then
     ddl.partition_of = reader:name()
+    ddl.is_default = reader:accept "default"
   elseif reader:accept "of" then
     reader:name()
   end

@@ -33,6 +33,7 @@ local M = {}
 ---@field only? boolean
 ---@field cascade? boolean
 ---@field partition_of? luphant.migrate.ddl.Name
+---@field is_default? boolean CREATE TABLE ... PARTITION OF ... DEFAULT
 ---@field inherits? luphant.migrate.ddl.Name[]
 ---@field is_partitioned? boolean
 ---@field has_like? boolean CREATE TABLE (LIKE ...)

@@ -163,7 +163,7 @@ M.KINDS = {
   { "no force row level security", "row_security" },
   { "force row level security", "row_security" },
   { "cluster on", "cluster_on", read_named },
-  { "no inherit", "inherit", read_relation },
+  { "no inherit", "no_inherit", read_relation },
   { "inherit", "inherit", read_relation },
   { "not of", "of_type" },
   { "of", "of_type" },

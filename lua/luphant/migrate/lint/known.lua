@@ -149,7 +149,11 @@ local function create_table(known, ddl)
     relation.columns[column.name] = { type = column.type, not_null = column.not_null, default = column.default }
   end
   for _, constraint in ipairs(ddl.constraints or {}) do add_constraint(relation, constraint) end
-  if ddl.partition_of then relation.parent = ddl.partition_of.name end
+  if ddl.partition_of then
+    relation.parent = ddl.partition_of.name
+    local parent = known:relation(ddl.partition_of)
+    if parent and ddl.is_default then parent.default_partition = relation.name end
+  end
 end
 
 local function create_view(kind)

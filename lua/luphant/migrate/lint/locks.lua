@@ -75,28 +75,54 @@ local function plain(mode, work)
   return function(_, relation, list) list[#list + 1] = lock(relation, mode, work) end
 end
 
+-- The default partition is locked and read, to see that it has no row that belongs into the new one.
+local function add_default_partition(parent, list, known)
+  local relation = known and known:relation(parent)
+  local name = relation and relation.default_partition
+  if name then
+    list[#list + 1] = lock({ name = name, schema = relation.schema, text = name, from = parent.from }, AEX, "scan")
+  end
+end
+
+-- A foreign key has triggers on the other table; to drop them it is locked as well.
+local function add_referenced(constraint, list)
+  if constraint.kind == "foreign_key" and constraint.references then
+    list[#list + 1] = lock(constraint.references, AEX)
+  end
+end
+
+local function drop_constraint(action, relation, list, known)
+  list[#list + 1] = lock(relation, AEX)
+  local there = known and known:relation(relation)
+  for _, constraint in ipairs(there and there.constraints or {}) do
+    if constraint.name == action.name then add_referenced(constraint, list) end
+  end
+end
+
 local ACTIONS = {
   add_column = add_column,
   add_constraint = function(action, relation, list) constraint_locks(action.constraint, relation, list) end,
   add_identity = plain(AEX),
   alter_constraint = plain(AEX),
-  attach_partition = function(action, relation, list)
+  attach_partition = function(action, relation, list, known)
     list[#list + 1] = lock(relation, SUX)
     list[#list + 1] = lock(action.relation, AEX, "scan")
+    add_default_partition(relation, list, known)
   end,
   change_identity = plain(AEX), change_owner = plain(AEX), change_rule = plain(AEX),
   change_type = change_type,
   cluster_on = plain(SUX),
   detach_partition = detach,
   disable_trigger = plain(SRX), enable_trigger = plain(SRX),
-  drop_column = plain(AEX), drop_constraint = plain(AEX), drop_default = plain(AEX), drop_expression = plain(AEX),
+  drop_column = plain(AEX), drop_constraint = drop_constraint, drop_default = plain(AEX), drop_expression = plain(AEX),
   drop_identity = plain(AEX), drop_not_null = plain(AEX),
   finalize_detach = plain(SUX),
   inherit = function(action, relation, list)
     list[#list + 1] = lock(relation, AEX)
     list[#list + 1] = lock(action.relation, SUX)
   end,
-  of_type = plain(AEX), rename = plain(AEX), rename_column = plain(AEX), rename_constraint = plain(AEX),
+  no_inherit = plain(AEX), of_type = plain(AEX),
+  rename = plain(AEX), rename_column = plain(AEX), rename_constraint = plain(AEX),
   replica_identity = plain(AEX), row_security = plain(AEX),
   set_access_method = plain(AEX, "rewrite"),
   set_attribute = plain(SUX), set_parameters = plain(SUX), set_statistics = plain(SUX),
@@ -132,13 +158,24 @@ local function on_names(mode)
   end
 end
 
-local function create_table(ddl, list)
+local function drop_table(ddl, list, known)
+  for _, name in ipairs(ddl.names or {}) do
+    list[#list + 1] = lock(name, AEX)
+    local there = known and known:relation(name)
+    for _, constraint in ipairs(there and there.constraints or {}) do add_referenced(constraint, list) end
+  end
+end
+
+local function create_table(ddl, list, known)
   for _, constraint in ipairs(ddl.constraints or {}) do
     if constraint.kind == "foreign_key" and constraint.references then
       list[#list + 1] = lock(constraint.references, SRX)
     end
   end
-  if ddl.partition_of then list[#list + 1] = lock(ddl.partition_of, AEX) end
+  if ddl.partition_of then
+    list[#list + 1] = lock(ddl.partition_of, AEX)
+    add_default_partition(ddl.partition_of, list, known)
+  end
   for _, parent in ipairs(ddl.inherits or {}) do list[#list + 1] = lock(parent, SUX) end
 end
 
@@ -187,7 +224,7 @@ local STATEMENTS = {
   ["create index"] = create_index, ["create policy"] = on_table(AEX), ["create rule"] = on_table(AEX),
   ["create table"] = create_table, ["create trigger"] = on_table(SRX), ["create view"] = replace_view,
   ["drop index"] = drop_index, ["drop materialized view"] = on_names(AEX), ["drop policy"] = on_table(AEX),
-  ["drop rule"] = on_table(AEX), ["drop table"] = on_names(AEX), ["drop trigger"] = on_table(AEX),
+  ["drop rule"] = on_table(AEX), ["drop table"] = drop_table, ["drop trigger"] = on_table(AEX),
   ["drop view"] = on_names(AEX), ["drop foreign table"] = on_names(AEX),
   delete = on_table(RX, "scan"), insert = on_table(RX), merge = on_table(RX, "scan"), update = on_table(RX, "scan"),
   lock = function(ddl, list)

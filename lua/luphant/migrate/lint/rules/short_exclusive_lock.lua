@@ -16,7 +16,8 @@ hurts.]],
   bad = "alter table orders alter column status set default 'open';",
   actions = {
     alter_constraint = check, change_identity = check, change_owner = check, drop_constraint = check,
-    drop_default = check, drop_expression = check, drop_identity = check, inherit = check, of_type = check,
+    drop_default = check, drop_expression = check, drop_identity = check, inherit = check, no_inherit = check,
+    of_type = check,
     set_compression = check, set_default = check, set_storage = check, add_identity = check,
   },
 }
