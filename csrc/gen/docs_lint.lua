@@ -33,8 +33,8 @@ is not in order, else 0. From Lua it is [luphant.migrate.lint](../api/migrate-li
 - **By facts** of a database, with `--database`: how many rows there are, which functions are volatile, which index is
   invalid. Catalogs are read and nothing else.
 - **By trace**, with `--trace`: every migration runs on a scratch database in a transaction that is rolled back, and
-  `pg_locks`, the files of tables and the `table_rewrite` event trigger say what happened. Trace is the referee: it takes
-  back what did not happen (a function that turns out not to be volatile) and tells what no text shows (a `DO` block).
+  `pg_locks`, the files of tables and the `table_rewrite` event trigger say what happened. Trace is the referee: it
+  takes back what did not happen (a function that turns out not to be volatile) and tells what no text shows (a `DO` block).
   It then runs the migration for good, so that the next one finds what it needs. `--trace URL` uses that server instead
   of a private one; roles and settings of the server that a migration makes stay there.
 

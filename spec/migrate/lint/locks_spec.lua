@@ -128,7 +128,8 @@ describe("the table of locks", function()
     -- Every row of the table is among them, or has a reason not to be.
     local elsewhere = {
       finalize_detach = "needs a broken detach", set_expression = "newer than some servers",
-      set_access_method = "there is one access method", set_logged = "as set_unlogged", set_without_oids = "does nothing",
+      set_access_method = "there is one access method", set_logged = "as set_unlogged",
+      set_without_oids = "does nothing",
       vacuum = "not in a transaction", merge = "newer than some servers", ["alter foreign table"] = "as alter table",
       ["drop foreign table"] = "as drop table", ["alter materialized view"] = "as alter view",
       ["alter rule"] = "as drop rule",

@@ -49,7 +49,10 @@ describe("the rule", function()
         it("is satisfied by what it says to write instead", function()
           local safe = example.safe(rule, (example.finding(rule)))
           if rule.is_fragment or #safe == 0 then return end
-          if rule.safe_follows then safe = { rule.bad .. "\n" .. safe[1]:gsub("^[^\n]*\n", ""):gsub("concurrently ", "") } end
+          -- What follows the statement stands with it here: the table is new, so CONCURRENTLY is not needed.
+          if rule.safe_follows then
+            safe = { rule.bad .. "\n" .. safe[1]:gsub("^[^\n]*\n", ""):gsub("concurrently ", "") }
+          end
           assert.equal("", names(example.lint(rule, safe).findings, true))
         end)
 
@@ -195,7 +198,8 @@ describe("options", function()
   it("that do not exist are misuse, at the caller's line", function()
     local ok, message = pcall(function() lint.migrations({}, { severity = { ["set-not-nul"] = "off" } }) end)
     assert.is_false(ok)
-    assert.matches('rules_spec.lua:%d+: option "severity" names "set%-not%-nul", .*did you mean "set%-not%-null"', message)
+    assert.matches('rules_spec.lua:%d+: option "severity" names "set%-not%-nul"', message)
+    assert.matches('did you mean "set%-not%-null"', message)
     assert.error_matches(function() lint.migrations({}, { severity = { ["set-not-null"] = "fatal" } }) end, "must be")
   end)
 

@@ -154,7 +154,7 @@ describe("on a server", function()
     end
 
     it("sees what a DO block hides", function()
-      local report = judge "do $$ begin perform add_it(); end $$;\n", nil
+      local report = judge "do $$ begin perform add_it(); end $$;"
       assert.equal("fails-in-trace", names(report))
       report = judge("do $$ begin perform add_it(); end $$;",
         "create function add_it() returns void language plpgsql as $f$ begin "
@@ -165,7 +165,8 @@ describe("on a server", function()
     end)
 
     it("tells a strong lock that no text shows", function()
-      local report = judge("select rename_it();", "create function rename_it() returns void language plpgsql as $f$ begin "
+      local report = judge("select rename_it();",
+        "create function rename_it() returns void language plpgsql as $f$ begin "
         .. "execute 'alter table orders rename column note to remark'; end $f$;")
       assert.equal("seen-by-trace", names(report))
       assert.equal("takes ACCESS EXCLUSIVE on orders", report.findings[1].message)
@@ -184,7 +185,8 @@ describe("on a server", function()
     end)
 
     it("knows the reason of the event trigger, and needs it not", function()
-      local list = { example.migration(example.SHOP, "0001"), example.migration("alter table orders set unlogged;", "0002") }
+      local list = { example.migration(example.SHOP, "0001"),
+        example.migration("alter table orders set unlogged;", "0002") }
       local traced = with_database(function(conn) return assert(lint.trace(conn, list)) end)
       assert.same({ "orders" }, traced[2].statements[1].seen.noted)
       assert.same({ "orders" }, traced[2].statements[1].seen.rewritten)
