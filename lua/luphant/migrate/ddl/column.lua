@@ -68,10 +68,10 @@ local function begins_clause(reader)
   return false
 end
 
--- `default x is not distinct from y`, `default not true`: these belong to the expression.
+-- `default x is not null`: these words belong to the expression.
 local function ends_default(reader)
-  local before = reader.tokens[reader.at - 1]
-  return begins_clause(reader) and not (before and before.word == "is")
+  local before, first = reader:word(-1), reader:word(-2)
+  return begins_clause(reader) and before ~= "is" and not (before == "not" and first == "is")
 end
 
 -- ON DELETE SET NULL (a), MATCH FULL and the like, up to what the next clause could be.

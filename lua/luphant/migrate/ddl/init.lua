@@ -289,6 +289,7 @@ function M.read(sql)
   reader:skip()
   if VERBS[verb] then VERBS[verb](reader, ddl) end
   if ddl.object == "table" and verb == "create" then ddl.table = ddl.name end
+  if ddl.object == "table" and not ddl.name then ddl.object = nil end -- cut off: nobody can say anything about it
   ddl.what = ddl.object and verb .. " " .. ddl.object or verb
   return ddl
 end

@@ -2,13 +2,11 @@
 --
 -- SPDX-License-Identifier: MIT
 
-local function made(ctx)
-  local names = {}
-  local up = ctx.migration.up
-  for _, statement in ipairs(up and up.statements or {}) do
-    for _, word in ipairs(statement.words) do names[word] = true end
-  end
-  return names, up and up.text:lower() or ""
+-- Does migrate:up mention the name anywhere, also in the text of a function?
+local function is_mentioned(ctx, name)
+  local text = ctx.migration.up and ctx.migration.up.text:lower() or ""
+  local plain = name:lower():gsub("%p", "%%%0")
+  return text:find("%f[%w_]" .. plain .. "%f[^%w_]") ~= nil
 end
 
 return {
@@ -21,19 +19,15 @@ return {
   statements = {
     ["drop table"] = function(ddl, ctx, report)
       if ctx.part ~= "down" then return end
-      local names, text = made(ctx)
       for _, name in ipairs(ddl.names) do
-        if not names[name.name] and not text:find(name.name:lower(), 1, true) then report { name = name.text } end
+        if not is_mentioned(ctx, name.name) then report { name = name.text } end
       end
     end,
   },
   actions = {
     drop_column = function(action, _, ctx, report)
       if ctx.part ~= "down" or not action.column then return end
-      local names, text = made(ctx)
-      if not names[action.column] and not text:find(action.column:lower(), 1, true) then
-        report({ name = action.column }, action)
-      end
+      if not is_mentioned(ctx, action.column) then report({ name = action.column }, action) end
     end,
   },
 }

@@ -18,6 +18,7 @@ local NAMES = {
   "add-serial-column",
   "add-identity-column",
   "add-stored-generated-column",
+  "add-constrained-domain-column",
   "add-not-null-column-without-default",
   "set-not-null",
   "check-without-not-valid",
