@@ -128,10 +128,12 @@ describe("luphant migrate lint", function()
       put("0003_b.sql", GOOD:gsub("%f[%w]t%f[%W]", "u"))
       sh "git add . && git commit -qm b && git checkout -q main"
       put("0004_c.sql", GOOD:gsub("%f[%w]t%f[%W]", "v"))
+      put("0002_a.sql", BAD .. "-- edited by others, which is not our doing\n")
       sh "git add . && git commit -qm c && git checkout -q work"
       local code, out = run("--base", "main")
       assert.equal(5, code)
       assert.matches("0003_b.sql: error: comes before 0004, which main has already %[out%-of%-order%]", out)
+      assert.is_nil(out:find "0002_a")
     end)
 
     it("finds a migration that was edited", function()

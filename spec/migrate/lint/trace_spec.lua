@@ -193,10 +193,29 @@ describe("on a server", function()
     end)
 
     it("is silenced by a comment with a reason, which counts as needed", function()
-      local report = judge("-- migrate:allow seen-by-trace, hidden-ddl: five rows\n"
+      local report = judge("-- migrate:allow seen-by-trace: five rows\n"
         .. "do $$ begin execute 'alter table orders set unlogged'; end $$;")
       assert.equal("", names(report))
-      assert.equal(2, #report.allowed)
+      assert.equal(1, #report.allowed)
+    end)
+
+    it("runs a baseline instead of what it stands for", function()
+      local old, base = example.migration("create table t (a int primary key);", "0001"),
+        example.migration("create table t (a int primary key);", "0002")
+      base.kind = "baseline"
+      local list = { old, base, example.migration("alter table t add b int;", "0003") }
+      local traced = with_database(function(conn) return assert(lint.trace(conn, list)) end)
+      assert.is_nil(failure(traced))
+      assert.equal("0003", traced[#traced].version)
+    end)
+
+    it("says what it cannot run", function()
+      local list = { example.migration("-- migrate:up vars:x irreversible\nselect ${x:literal};", "0001") }
+      list[1].vars = { "x" }
+      local traced = with_database(function(conn) return assert(lint.trace(conn, list)) end)
+      local report = lint.migrations(list, { traced = traced })
+      assert.equal("fails-in-trace", names(report))
+      assert.equal("note", report.findings[1].severity)
     end)
 
     it("leaves nothing behind in the scratch database but the migrations", function()

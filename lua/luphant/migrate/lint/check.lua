@@ -56,6 +56,8 @@ local function reporter(run, ctx, rule)
     finding.version = ctx.migration.version
     if item then place(finding, ctx.section, item, (at or action or item).from) end
     finding.seen = entry and referee.describe(entry)
+    local relation = fields.relation and ctx.known:relation(fields.relation)
+    finding.rows = relation and relation.rows
     run.found[#run.found + 1] = { finding = finding, statement = item and item.statement }
   end
 end
@@ -116,7 +118,7 @@ end
 local function run_file_rules(run, migration)
   for _, rule in ipairs(rules.list) do
     if rule.file then
-      local ctx = { migration = migration, base = run.base }
+      local ctx = { migration = migration, base = run.base, traced = run.traced[migration.file] }
       rule.file(ctx, reporter(run, ctx, rule))
     end
   end

@@ -46,6 +46,9 @@ end
 ---@field safe? string[] migrations to write instead
 ---@field sql? string the statement
 ---@field excerpt? string the line and a caret
+---@field rows? number about how many the table has, with facts
+---@field seen? string[] what trace saw
+---@field allowed? string the reason of a migrate:allow
 ---@field claims? table what trace may prove wrong
 
 --- The words of a finding.

@@ -13,6 +13,7 @@ local ddl_of = require "luphant.migrate.ddl"
 local judge = require "luphant.migrate.judge"
 local locks_of = require "luphant.migrate.lint.locks"
 local observe = require "luphant.migrate.lint.observe"
+local plan = require "luphant.migrate.plan"
 
 local M = {}
 
@@ -130,6 +131,15 @@ local function run_one(conn, migration, is_wanted)
   return traced
 end
 
+-- As the runner would do it on an empty database: a baseline instead of what it stands for.
+local function in_order(list)
+  local found = plan.make(list, {}, { phase = "all" })
+  if not found then return list end -- what the runner objects to has rules of its own
+  local out = {}
+  for i, step in ipairs(found.steps) do out[i] = step.migration end
+  return out
+end
+
 --- Runs migrations on an empty scratch database.
 ---@param conn table a connection to it
 ---@param list luphant.migrate.Migration[] all of a folder, in order
@@ -139,7 +149,7 @@ end
 function M.run(conn, list, only)
   observe.prepare(conn)
   local out = {}
-  for _, migration in ipairs(list) do
+  for _, migration in ipairs(in_order(list)) do
     local is_wanted = not only or only[migration.file] or false
     local traced, err = run_one(conn, migration, is_wanted)
     if not traced then return nil, err end

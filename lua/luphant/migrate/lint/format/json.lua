@@ -9,7 +9,7 @@ local function plain(finding)
     rule = finding.rule, severity = finding.severity, file = finding.file, line = finding.line,
     column = finding.column, message = finding.message, why = finding.why, advice = finding.advice,
     safe = finding.safe and core.json_array(finding.safe), sql = finding.sql, allowed = finding.allowed,
-    trace = finding.seen and core.json_array(finding.seen),
+    rows = finding.rows, trace = finding.seen and core.json_array(finding.seen),
   }
 end
 

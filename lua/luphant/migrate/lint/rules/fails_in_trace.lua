@@ -8,6 +8,13 @@ return {
   message = "fails: {what}",
   why = [[All migrations of the folder were run in order on an empty database, and this one did not get through.]],
   advice = "Mend it. What depends on data or on roles of production belongs into seeds, or behind IF EXISTS.",
+  file = function(ctx, report)
+    local skipped = ctx.traced and ctx.traced.skipped
+    -- What the runner would refuse has a rule of its own.
+    if skipped and not skipped:find "refused" then
+      report { severity = "note", message = "was not run on the scratch database: it " .. skipped }
+    end
+  end,
   section = function(ctx, report)
     local failed = ctx.traced and ctx.traced.failed
     for _, item in ipairs(failed and ctx.items or {}) do

@@ -2,6 +2,8 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local referee = require "luphant.migrate.lint.referee"
+
 local WORDS = { "alter%s+table", "create%s", "drop%s", "truncate", "execute%s", "lock%s+table", "reindex", "cluster%s" }
 
 local function has_ddl(body)
@@ -21,7 +23,9 @@ scratch database does: luphant migrate lint --trace shows its locks, rewrites an
   advice = "Write the statements themselves, with IF EXISTS where the block asks a question.",
   bad = "do $$ begin execute 'alter table orders add column weight integer'; end $$;",
   statements = {
-    ["do"] = function(ddl, _, report)
+    ["do"] = function(ddl, ctx, report)
+      local entry = referee.entry(ctx.traced, ctx.item.statement)
+      if entry and entry.seen then return end -- nothing is hidden any more: seen-by-trace tells what it did
       if ddl.body and has_ddl(ddl.body) then report() end
     end,
   },

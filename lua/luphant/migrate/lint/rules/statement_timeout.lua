@@ -19,4 +19,9 @@ on the marker line.]],
       report { rest = later and later.statement.sql or "..." }
     end,
   },
+  section = function(ctx, report)
+    local first = ctx.items[1]
+    if not first or ctx.section.options.statement_timeout ~= 0 then return end
+    report({ setting = "statement_timeout", rest = first.statement.sql }, first)
+  end,
 }
