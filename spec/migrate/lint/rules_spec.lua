@@ -149,6 +149,8 @@ describe("what the folder tells", function()
   it("decides about changes of type", function()
     assert.is_false(has("change-column-type", "alter table orders alter note type varchar(200);"))
     assert.is_true(has("change-column-type", "alter table orders alter note type varchar(50);"))
+    assert.is_true(has("change-column-type", "alter table orders add constraint c check (note <> '') not valid;",
+      "alter table orders alter note type text;"))
     assert.is_true(has("change-column-type", "alter table unknown_to_us alter note type text;"))
     assert.is_true(has("change-column-type", "alter table orders alter note type text using upper(note);"))
   end)

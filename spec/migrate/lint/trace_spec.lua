@@ -199,6 +199,26 @@ describe("on a server", function()
       assert.equal(1, #report.allowed)
     end)
 
+    it("agrees that a CHECK makes a harmless change of type read the table, and that indexes stay", function()
+      local setup = "create unique index orders_note_key on orders (note);"
+      assert.equal("", names(judge("alter table orders alter note type text;", setup)))
+      local report = judge("alter table orders alter note type text;",
+        setup .. "alter table orders add constraint orders_note_check check (note <> '');")
+      assert.equal("change-column-type", names(report))
+      assert.same({ "ACCESS EXCLUSIVE on orders", "scanned: orders" }, report.findings[1].seen)
+    end)
+
+    it("lets the way round for partitioned tables pass", function()
+      local rule = { name = "index-without-concurrently", severity = "error", bad = "create index i on events (at);" }
+      local finding = assert((example.finding(rule)))
+      assert.equal(3, #finding.safe)
+      local report, list = example.lint(rule, finding.safe)
+      for _, item in ipairs(report.findings) do assert.equal("no-way-back", item.rule) end
+      local traced = trace(list, #list - 2)
+      assert.is_nil(failure(traced))
+      assert.is_nil(strong_work(traced))
+    end)
+
     it("runs a baseline instead of what it stands for", function()
       local old, base = example.migration("create table t (a int primary key);", "0001"),
         example.migration("create table t (a int primary key);", "0002")

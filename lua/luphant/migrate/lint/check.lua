@@ -47,12 +47,13 @@ local function reporter(run, ctx, rule)
     if level == "off" or not run.is_wanted then return end
     fields = all_fields(ctx, fields, item, action)
     local entry = item and referee.entry(ctx.traced, item.statement)
-    if referee.refutes(rule.claims, entry) then
+    local claims = fields.claims or rule.claims
+    if referee.refutes(claims, entry) then
       run.refuted = run.refuted + 1
       return
     end
     local finding = messages.finding(rule, fields)
-    finding.severity, finding.file, finding.claims = level, ctx.migration.file, rule.claims
+    finding.severity, finding.file, finding.claims = level, ctx.migration.file, claims
     finding.version = ctx.migration.version
     if item then place(finding, ctx.section, item, (at or action or item).from) end
     finding.seen = entry and referee.describe(entry)

@@ -9,7 +9,7 @@
 local M = {}
 
 ---@class (exact) luphant.migrate.lint.Facts
----@field relations? table[] each { schema, name, kind, rows, columns, indexes, constraints, parent, default_partition }
+---@field relations? table[] each { schema, name, kind, rows, columns, indexes, constraints, parent, ... }
 ---@field functions? table<string, "v"|"s"|"i"> volatility by name
 
 local KINDS = { r = "table", p = "table", v = "view", m = "materialized view", f = "foreign table" }
@@ -81,7 +81,8 @@ local function index_relations(rows)
   for i, row in ipairs(rows) do
     list[i] = {
       schema = row.schema, name = row.name, kind = KINDS[row.kind], rows = row.rows, parent = row.parent,
-      default_partition = row.default_partition, columns = {}, indexes = {}, constraints = {},
+      default_partition = row.default_partition, is_partitioned = row.kind == "p",
+      columns = {}, indexes = {}, constraints = {},
     }
     by_id[row.id] = list[i]
   end

@@ -70,6 +70,17 @@ local function each_constraint(relation, fn)
   end
 end
 
+--- Names of the partitions of a table, as far as they are known.
+function Known:partitions(name)
+  local parent, list = self:relation(name), {}
+  for _, relation in ipairs(self.relations) do
+    if parent and relation.parent == parent.name and same_schema(relation.schema, parent.schema) then
+      list[#list + 1] = (relation.schema and relation.schema .. "." or "") .. relation.name
+    end
+  end
+  return list
+end
+
 --- Is there a valid CHECK that proves the column not to be null?
 function Known:proves_not_null(name, column)
   local relation = self:relation(name)
@@ -79,6 +90,15 @@ function Known:proves_not_null(name, column)
     if item.kind ~= "check" or not item.validated then return nil end
     local text = item.expression:lower():gsub('[()"]', ""):gsub("%s+", " "):gsub("^%s", ""):gsub("%s$", "")
     return text == wanted
+  end) or false
+end
+
+--- Does a CHECK of the table mention the column? Then a change of its type has all rows checked again.
+function Known:is_checked(name, column)
+  local relation = self:relation(name)
+  local word = "%f[%w_]" .. column:lower():gsub("%p", "%%%0") .. "%f[^%w_]"
+  return relation ~= nil and each_constraint(relation, function(item)
+    return item.kind == "check" and (item.expression or ""):lower():find(word) ~= nil
   end) or false
 end
 
@@ -105,7 +125,7 @@ local function from_fact(fact)
   local relation = {
     name = fact.name, schema = fact.schema, kind = fact.kind or "table", columns = {}, indexes = {}, constraints = {},
     rows = fact.rows, parent = fact.parent, default_partition = fact.default_partition, complete = true,
-    is_fact = true,
+    is_fact = true, is_partitioned = fact.is_partitioned,
   }
   for _, column in ipairs(fact.columns or {}) do
     relation.columns[column.name] = {

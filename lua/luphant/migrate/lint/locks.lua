@@ -63,7 +63,9 @@ local function change_type(action, relation, list, known)
   local there = known and known:relation(relation)
   local column = there and there.columns[action.column or ""]
   local is_free = column and column.type and not action.using and datatype.is_free_change(column.type, action.type)
-  list[#list + 1] = lock(relation, AEX, not is_free and "rewrite" or nil)
+  local work = not is_free and "rewrite" or nil
+  if is_free and known:is_checked(relation, action.column) then work = "scan" end
+  list[#list + 1] = lock(relation, AEX, work)
 end
 
 local function detach(action, relation, list)

@@ -109,10 +109,14 @@ local function lock_lists(origin, before, after)
   return new, held
 end
 
--- Indexes that are new on tables that were there.
+-- Indexes that are new on tables that were there. One made again over the old file (ALTER COLUMN TYPE does so where the
+-- order of values stays) has not been built.
 local function new_indexes(out, origin, before, after)
+  local old_files = {}
+  for _, row in pairs(before.relations) do old_files[row.file or ""] = true end
   for id, row in pairs(after.relations) do
-    if row.kind == "i" and not before.relations[id] and origin.relations[row.table_id] then
+    local is_new = row.kind == "i" and not before.relations[id] and not old_files[row.file or ""]
+    if is_new and origin.relations[row.table_id] then
       out.built[#out.built + 1] = name_of(row)
     end
   end

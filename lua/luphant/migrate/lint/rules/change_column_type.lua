@@ -4,6 +4,14 @@
 
 local datatype = require "luphant.migrate.ddl.datatype"
 
+-- The type is harmless, but the constraint that mentions the column is checked anew.
+local CHECKED = {
+  message = "changes the type of {column}, which a CHECK mentions: all of {table} is read while locked for everybody",
+  claims = { mode = "AccessExclusiveLock", work = "scan" },
+  safe = {},
+  advice = "Drop the CHECK in the same statement and add it again NOT VALID; validate it in a migration of its own.",
+}
+
 return {
   name = "change-column-type", severity = "error", group = "locks", exempts_new = true,
   claims = { mode = "AccessExclusiveLock", work = "rewrite" },
@@ -40,7 +48,10 @@ alter table {table} rename column {column}_new to {column};
       local relation = ctx.known:relation(ddl.table)
       local column = relation and relation.columns[action.column or ""]
       local old = column and column.type
-      if old and not action.using and datatype.is_free_change(old, action.type) then return end
+      if old and not action.using and datatype.is_free_change(old, action.type) then
+        if ctx.known:is_checked(ddl.table, action.column) then report(CHECKED, action) end
+        return
+      end
       report({ using = action.using or action.column }, action)
     end,
   },

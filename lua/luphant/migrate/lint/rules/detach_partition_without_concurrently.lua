@@ -2,6 +2,9 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local DEFAULT = "CONCURRENTLY is refused as long as there is a default partition (%s). Detach that one in a quiet "
+  .. "hour, or this one."
+
 return {
   name = "detach-partition-without-concurrently", severity = "error", group = "locks", exempts_new = true,
   claims = { mode = "AccessExclusiveLock" },
@@ -17,8 +20,11 @@ alter table {table} detach partition {partition} concurrently;
   setup = "create table logs (at timestamptz not null) partition by range (at);\n"
     .. "create table logs_old partition of logs for values from ('2020-01-01') to ('2021-01-01');",
   actions = {
-    detach_partition = function(action, _, _, report)
-      if not action.concurrently then report({}, action) end
+    detach_partition = function(action, ddl, ctx, report)
+      if action.concurrently then return end
+      local relation = ctx.known:relation(ddl.table)
+      local default = relation and relation.default_partition
+      report({ safe = default and {} or nil, advice = default and DEFAULT:format(default) or nil }, action)
     end,
   },
 }

@@ -23,6 +23,7 @@ or skipped.]],
         if not KINDS[item.ddl.object or ""] then others[#others + 1] = item.statement.sql end
       end
       if #others == 0 then return end
+      if #others > 3 then others = { "-- all the other statements" } end
       report { object = ddl.object:upper(), others = table.concat(others, ";\n") }
     end,
   },

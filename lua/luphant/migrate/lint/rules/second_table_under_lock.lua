@@ -4,6 +4,16 @@
 
 local locks = require "luphant.migrate.lint.locks"
 
+-- The first lock held on another table; nil when this table is held already, for then nothing is waited for.
+local function other_held(ctx, relation)
+  local other
+  for _, held in ipairs(ctx.held) do
+    if held.lock.relation.name == relation.name then return nil end
+    other = other or held
+  end
+  return other
+end
+
 return {
   name = "second-table-under-lock", severity = "warning", group = "locks", exempts_new = true,
   title = "A second table locked in the same transaction",
@@ -15,17 +25,13 @@ needs the first one waits as well; and whoever locks the two the other way round
   statements = {
     ["*"] = function(_, ctx, report)
       for _, lock in ipairs(ctx:live_locks(ctx.item.ddl)) do
-        if locks.is_strong(lock.mode) then
-          for _, held in ipairs(ctx.held) do
-            local other = held.lock.relation
-            if other.name ~= lock.relation.name and held.item ~= ctx.item then
-              report {
-                first = other.text, second = lock.relation.text, line = held.item.statement.line,
-                first_statement = held.item.statement.sql,
-              }
-              return
-            end
-          end
+        local held = locks.is_strong(lock.mode) and other_held(ctx, lock.relation)
+        if held then
+          report {
+            first = held.lock.relation.text, second = lock.relation.text, line = held.item.statement.line,
+            first_statement = held.item.statement.sql,
+          }
+          return
         end
       end
     end,
