@@ -219,6 +219,31 @@ describe("on a server", function()
       assert.is_nil(strong_work(traced))
     end)
 
+    it("agrees with what is said of keys of partitioned tables", function()
+      local setup = [[
+create table p (id bigint not null, customer_id bigint) partition by range (id);
+create table p1 partition of p for values from (1) to (10);
+create index on p (customer_id);
+]]
+      local rule = { name = "foreign-key-without-not-valid", severity = "error", setup = setup,
+        bad = "alter table p add constraint k foreign key (customer_id) references customers (id);" }
+      local finding = assert((example.finding(rule)))
+      assert.is_nil(finding.safe)
+      local _, list = example.lint(rule, {
+        "alter table p add constraint k foreign key (customer_id) references customers (id) not valid;" })
+      assert.matches("NOT VALID foreign key on partitioned table", failure(trace(list, #list)))
+      _, list = example.lint(rule, {
+        "alter table p1 add constraint k foreign key (customer_id) references customers (id) not valid;",
+        "alter table p1 validate constraint k;", rule.bad,
+        "alter table only p add constraint p_key unique (id);",
+        "-- migrate:up transaction:false\ncreate unique index concurrently p1_key on p1 (id);",
+        "alter table p1 add constraint p1_key unique using index p1_key;",
+        "alter index p_key attach partition p1_key;" })
+      local traced = trace(list, #list - 6)
+      assert.is_nil(failure(traced))
+      assert.is_nil(strong_work(traced))
+    end)
+
     it("runs a baseline instead of what it stands for", function()
       local old, base = example.migration("create table t (a int primary key);", "0001"),
         example.migration("create table t (a int primary key);", "0002")

@@ -2,6 +2,13 @@
 --
 -- SPDX-License-Identifier: MIT
 
+-- Before PostgreSQL 18 a partitioned table cannot have a key that is NOT VALID; its partitions can.
+local PARTITIONED = {
+  safe = {},
+  advice = "Add the key to each partition NOT VALID and validate it there, one by one. The key of the partitioned "
+    .. "table then takes them over without reading their rows, and locks the other table for everybody for a moment.",
+}
+
 return {
   name = "foreign-key-without-not-valid", severity = "error", group = "locks", exempts_new = true,
   claims = { mode = "ShareRowExclusiveLock", work = "scan" },
@@ -15,9 +22,10 @@ key hold for new rows at once; VALIDATE, in a migration of its own, checks the o
   bad = "alter table orders add constraint orders_payer_fkey foreign key (payer_id) references customers (id);",
   setup = "alter table orders add column payer_id bigint; create index orders_payer_id_idx on orders (payer_id);",
   actions = {
-    add_constraint = function(action, _, _, report)
-      local constraint = action.constraint
-      if constraint.kind == "foreign_key" and not constraint.not_valid then report({}, action) end
+    add_constraint = function(action, ddl, ctx, report)
+      local constraint, relation = action.constraint, ctx.known:relation(ddl.table)
+      if constraint.kind ~= "foreign_key" or constraint.not_valid then return end
+      report(relation and relation.is_partitioned and PARTITIONED or {}, action)
     end,
   },
 }
