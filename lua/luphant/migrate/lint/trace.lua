@@ -95,39 +95,36 @@ local function text_of(statements)
   return table.concat(list, ";\n")
 end
 
-local function run_one(conn, migration, is_wanted)
-  local traced = { file = migration.file, version = migration.version, statements = {} }
-  if not migration.up then
-    traced.skipped = "is no SQL"
-    return traced
-  elseif #migration.vars > 0 then
-    traced.skipped = "has placeholders"
-    return traced
-  end
-  local statements = migration.up.statements
-  for _, statement in ipairs(statements) do
+-- Why nothing of a migration can be run here, or nil.
+local function reason_to_skip(migration)
+  if not migration.up then return "is no SQL" end
+  if #migration.vars > 0 then return "has placeholders" end
+  for _, statement in ipairs(migration.up.statements) do
     local is_alone = migration.transaction and judge.needs_no_transaction(statement)
-    if is_alone or judge.refusal(statement, migration.transaction) then
-      traced.skipped = "would be refused by the runner"
-      return traced
-    end
+    if is_alone or judge.refusal(statement, migration.transaction) then return "would be refused by the runner" end
   end
-  if not migration.transaction then
-    local ok, err = look_apart(conn, traced, statements)
-    if not ok then return nil, err end
-    return traced
-  end
+end
+
+-- Looks, and then does it for good.
+local function look_and_run(conn, traced, statements, is_wanted)
   if is_wanted then
     local ok, err = look_together(conn, traced, statements)
     if not ok then return nil, err end
   end
-  if not traced.failed then
-    local ok, err = conn:script("begin;\n" .. text_of(statements) .. ";\ncommit")
-    if not ok then
-      traced.failed = { statement = statements[1], err = err }
-      conn:script "rollback"
-    end
-  end
+  if traced.failed then return true end
+  local ok, err = conn:script("begin;\n" .. text_of(statements) .. ";\ncommit")
+  if ok then return true end
+  traced.failed = { statement = statements[1], err = err }
+  return conn:script "rollback"
+end
+
+local function run_one(conn, migration, is_wanted)
+  local traced = { file = migration.file, version = migration.version, statements = {} }
+  traced.skipped = reason_to_skip(migration)
+  if traced.skipped or #migration.up.statements == 0 then return traced end
+  local run = migration.transaction and look_and_run or look_apart
+  local ok, err = run(conn, traced, migration.up.statements, is_wanted)
+  if not ok then return nil, err end
   return traced
 end
 
