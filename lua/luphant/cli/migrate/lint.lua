@@ -2,7 +2,7 @@
 --
 -- No database is needed. With --database its catalogs are asked for what the text does not tell; with --trace the
 -- migrations run on a scratch database, of a private server unless a URL names another. Exit codes: 0 nothing at or
--- above --fail-on, 4 the folder is not in order, 5 findings.
+-- above --fail-on, 1 no connection or no trace, 2 wrong use, 4 the folder is not in order, 5 findings.
 --
 -- SPDX-License-Identifier: MIT
 
@@ -15,7 +15,7 @@ local style = require "luphant.cli.style"
 
 local M = {}
 
-local OK, FAILED, USAGE, NO_CONNECTION, INVALID, FINDINGS = 0, 1, 2, 3, 4, 5
+local OK, FAILED, USAGE, INVALID, FINDINGS = 0, 1, 2, 4, 5
 
 local FORMATS = { "text", "json", "sarif", "github" }
 
@@ -33,7 +33,6 @@ function M.configure(parser)
     :choices { "note", "warning", "error" }
   parser:option("--rule", "lint: another severity for a rule, NAME=off|note|warning|error; repeatable.")
     :count("*"):convert(read_rule)
-  parser:option("--phase", "lint: judge only migrations of this phase."):choices { "expand", "contract" }
   parser:option("--trace", "lint: run everything on a scratch database; URL of a server that may be spoilt, "
     .. "or nothing for a private one."):args("?")
   parser:flag("--no-color", "lint: no colour, even on a terminal.")
@@ -65,7 +64,7 @@ end
 local function add_facts(options, args, env)
   if not args.database then return true end
   local conn, err = luphant.connect(args.database)
-  if not conn then return fail(env, NO_CONNECTION, err) end
+  if not conn then return fail(env, FAILED, err) end
   options.facts, err = lint.facts(conn)
   conn:close()
   if not options.facts then return fail(env, FAILED, err) end
@@ -88,10 +87,8 @@ local function add_trace(options, list, args, env)
   -- argparse gives a list for an option whose argument may be missing.
   local url = args.trace
   if type(url) == "table" then url = url[1] end
-  local traced, err, is_no_connection = scratch.run(url, function(conn)
-    return lint.trace(conn, list, options.only)
-  end)
-  if not traced then return fail(env, is_no_connection and NO_CONNECTION or FAILED, err) end
+  local traced, err = scratch.run(url, function(conn) return lint.trace(conn, list, options.only) end)
+  if not traced then return fail(env, FAILED, err) end
   options.traced = traced
   return true
 end
@@ -103,7 +100,7 @@ end
 
 -- Options of lint that say more than the command line does; or nil and an exit code.
 local function prepare(list, args, env)
-  local options = { severity = severities(args), phase = args.phase }
+  local options = { severity = severities(args), phase = args.phase ~= "all" and args.phase or nil }
   for _, step in ipairs { add_base, add_facts } do
     local ok, code = step(options, args, env)
     if not ok then return nil, code end

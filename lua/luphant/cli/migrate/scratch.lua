@@ -30,7 +30,7 @@ end
 
 local function on_server(url, fn)
   local conn, err = luphant.connect(url)
-  if not conn then return nil, err, true end
+  if not conn then return nil, err end
   local answer
   answer, err = in_database(conn, url, fn)
   conn:close()
@@ -42,14 +42,13 @@ end
 ---@param fn fun(conn: table): any, table?
 ---@return any answer
 ---@return table|string? err
----@return boolean? is_no_connection
 function M.run(url, fn)
   if url then return on_server(url, fn) end
   local private, why = server.start()
-  if not private then return nil, why, true end
-  local answer, err, is_no_connection = on_server(private:url(), fn)
+  if not private then return nil, why end
+  local answer, err = on_server(private:url(), fn)
   private:stop()
-  return answer, err, is_no_connection
+  return answer, err
 end
 
 return M
