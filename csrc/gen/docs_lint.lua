@@ -34,9 +34,9 @@ is not in order, else 0. From Lua it is [luphant.migrate.lint](../api/migrate-li
   invalid. Catalogs are read and nothing else.
 - **By trace**, with `--trace`: every migration runs on a scratch database in a transaction that is rolled back, and
   `pg_locks`, the files of tables and the `table_rewrite` event trigger say what happened. Trace is the referee: it
-  takes back what did not happen (a function that turns out not to be volatile) and tells what no text shows (a `DO` block).
-  It then runs the migration for good, so that the next one finds what it needs. `--trace URL` uses that server instead
-  of a private one; roles and settings of the server that a migration makes stay there.
+  takes back what did not happen (a function that turns out not to be volatile) and tells what no text shows (a `DO`
+  block). It then runs the migration for good, so that the next one finds what it needs. `--trace URL` uses that server
+  instead of a private one; roles and settings of the server that a migration makes stay there.
 
 ## Allowing what is meant
 
@@ -123,6 +123,9 @@ local function overview(rules)
 end
 
 local function outputs()
+  -- The examples are read by the linter itself, which needs what ./dev build has made.
+  package.path = "lua/?.lua;lua/?/init.lua;" .. package.path
+  package.cpath = ("build/%s/?.so;"):format(rawget(_G, "jit") and "luajit" or "lua5.4") .. package.cpath
   local rules = require "luphant.migrate.lint.rules"
   local parts = { INTRO, overview(rules) }
   for _, group in ipairs(GROUPS) do

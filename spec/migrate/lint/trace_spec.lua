@@ -245,10 +245,10 @@ create index on p (customer_id);
     end)
 
     it("runs a baseline instead of what it stands for", function()
-      local old, base = example.migration("create table t (a int primary key);", "0001"),
+      local old, start = example.migration("create table t (a int primary key);", "0001"),
         example.migration("create table t (a int primary key);", "0002")
-      base.kind = "baseline"
-      local list = { old, base, example.migration("alter table t add b int;", "0003") }
+      start.kind = "baseline"
+      local list = { old, start, example.migration("alter table t add b int;", "0003") }
       local traced = with_database(function(conn) return assert(lint.trace(conn, list)) end)
       assert.is_nil(failure(traced))
       assert.equal("0003", traced[#traced].version)
