@@ -109,6 +109,15 @@ return {
     meaning = "The database lacks migrations that this program needs; `err.pending` lists them." },
   { kind = "migration_backup", class = "usage", retryable = false,
     meaning = "The backup before a run could not be taken or proved; nothing was run." },
+  { kind = "migration_file", class = "usage", retryable = false,
+    meaning = "A file of migrations could not be written or read, or would take the place of another." },
+  { kind = "migration_refused", class = "usage", retryable = false,
+    meaning = "The database is not as this needs it: it is not empty, or has a history already. Nothing "
+      .. "was done." },
+  { kind = "migration_protected", class = "usage", retryable = false,
+    meaning = "The environment is protected, and nobody has said that this is meant all the same." },
+  { kind = "migration_program", class = "usage", retryable = false,
+    meaning = "A program of PostgreSQL (pg_dump) is not installed, or failed; the message is its own." },
   { kind = "migration_moved", class = "usage", retryable = false,
     meaning = "What would run is not what was reviewed: files or history have changed since the plan was "
       .. "made." },

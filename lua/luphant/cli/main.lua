@@ -15,13 +15,14 @@ local main = {}
 
 main.OK, main.PROBLEMS, main.USAGE, main.NO_CONNECTION = 0, 1, 2, 3
 
-local COMMANDS = { "doctor", "migrate", "schema" }
+local COMMANDS = { "completion", "doctor", "migrate", "schema" }
 
 ---@class luphant.cli.env
 ---@field out file*
 ---@field err file*
 ---@field getenv fun(name: string): string|nil
 ---@field is_terminal fun(): boolean   is standard output a terminal?
+---@field ask? fun(question: string): string|nil   what a person answers; nil where there is none
 
 -- There is no isatty in Lua; the shell has one, and its standard output is ours.
 local function is_terminal()
@@ -29,8 +30,17 @@ local function is_terminal()
   return ok == true or ok == 0
 end
 
+-- Nobody is asked where standard input is no terminal: a job would wait for ever, or take a line that means something
+-- else for the answer.
+local function ask(question)
+  local ok = os.execute("test -t 0")
+  if ok ~= true and ok ~= 0 then return nil end
+  io.stderr:write(question)
+  return io.stdin:read "*l"
+end
+
 local function real_env()
-  return { out = io.stdout, err = io.stderr, getenv = os.getenv, is_terminal = is_terminal }
+  return { out = io.stdout, err = io.stderr, getenv = os.getenv, is_terminal = is_terminal, ask = ask }
 end
 
 local function load(name) return require("luphant.cli.cmd." .. name) end
@@ -39,6 +49,23 @@ local function find(name)
   for _, known in ipairs(COMMANDS) do
     if known == name then return load(name) end
   end
+end
+
+-- A verb may be a command of its own, with its own arguments: `luphant migrate new`. Answers it and its whole name, or
+-- the command as it was.
+local function descend(command, name, verb)
+  for _, known in ipairs(command.verbs or {}) do
+    if known == verb then return command.verb(verb), name .. " " .. verb end
+  end
+  return command, name
+end
+
+--- All commands, for what has to know them (shell completion): name and module.
+---@return { name: string, command: table }[]
+function main.commands()
+  local list = {}
+  for i, name in ipairs(COMMANDS) do list[i] = { name = name, command = load(name) } end
+  return list
 end
 
 local function overview()
@@ -60,13 +87,14 @@ local function unknown(env, name)
     name, args.did_you_mean(name, COMMANDS), table.concat(COMMANDS, ", ")))
 end
 
-local function help(env, name)
+local function help(env, name, verb)
   if name == nil then
     env.out:write(overview())
     return main.OK
   end
   local command = find(name)
   if not command then return unknown(env, name) end
+  command, name = descend(command, name, verb)
   env.out:write(command_line.help(name, command))
   return main.OK
 end
@@ -77,9 +105,9 @@ local function version(env)
   return main.OK
 end
 
-local function rest(words)
+local function rest(words, from)
   local out = {}
-  for i = 2, #words do out[#out + 1] = words[i] end
+  for i = from, #words do out[#out + 1] = words[i] end
   return out
 end
 
@@ -102,16 +130,18 @@ function main.run(words, env)
     return main.USAGE
   end
   if first == "--version" or first == "-V" then return version(env) end
-  if first == "help" or first == "-h" or first == "--help" then return help(env, words[2]) end
+  if first == "help" or first == "-h" or first == "--help" then return help(env, words[2], words[3]) end
   if first:find("^%-") then
     return misused(env, ('unknown option "%s"; options of a command stand behind it'):format(first))
   end
   local command = find(first)
   if not command then return unknown(env, first) end
-  local given = rest(words)
-  if wants_help(given) then return help(env, first) end
-  local options, message = command_line.parse(first, command, given)
-  if not options then return misused(env, ("%s: %s\n%s"):format(first, message, command_line.usage(first, command))) end
+  local name
+  command, name = descend(command, first, words[2])
+  local given = rest(words, name == first and 2 or 3)
+  if wants_help(given) then return help(env, first, words[2]) end
+  local options, message = command_line.parse(name, command, given)
+  if not options then return misused(env, ("%s: %s\n%s"):format(name, message, command_line.usage(name, command))) end
   return command.run(options, env)
 end
 

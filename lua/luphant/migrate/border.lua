@@ -62,6 +62,10 @@ local RESUME = { from = WHOLE, assume_not_run = FLAG, plan_hash = TEXT }
 local STARTUP = {
   dir = TEXT, on_startup = { one_of = { "check", "apply", "wait", "off" }, default = "check" }, wait_for = seconds(300),
 }
+local NEW = {
+  style = { one_of = { "sql", "lua", "pair" } }, repeatable = FLAG, transaction = FLAG, version = TEXT,
+  versions = { one_of = { "time", "number" } }, now = { type = "number" },
+}
 local EVENTS = { version = TEXT, limit = WHOLE }
 
 local function together(...)
@@ -77,6 +81,7 @@ local RULES = {
   redo = together(COMMON, RUN), amend = together(COMMON, RUN), status = together(COMMON, RUN, UP),
   plan = together(COMMON, RUN, UP, DOWN), run = together(COMMON, RUN, UP, STARTUP),
   history = together(COMMON, EVENTS), load = { ignore = TEXTS },
+  new = NEW, place = COMMON, environment = together(COMMON, { protected = FLAG }),
 }
 
 local function nothing() end

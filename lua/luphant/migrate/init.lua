@@ -13,8 +13,11 @@ local lock = require "luphant.migrate.lock"
 local plan = require "luphant.migrate.plan"
 local run = require "luphant.migrate.run"
 local startup = require "luphant.migrate.startup"
+local tools = require "luphant.migrate.tools"
 
 local M = {}
+
+for name, fn in pairs(tools) do M[name] = fn end
 
 local COUNT = { type = "number", integer = true, min = 1 }
 

@@ -1,35 +1,56 @@
 -- luphant migrate - the migration runner on the command line.
 --
--- Translates arguments into one call of luphant.migrate, and its events and answer into lines or JSON. Exit codes:
---
---   0  done, or nothing to do          5  the linter found something
---   1  a migration or the database     6  another runner holds the lock
---      failed, and nothing was applied 7  stopped half-way: some were applied, or one is half done
---   2  wrong use or configuration      130  interrupted by Ctrl-C
---   3  pending (status --exit-code)
---   4  files and history do not fit together, or are not what was reviewed; nothing was run
+-- Translates arguments into one call of luphant.migrate, and its events and answer into lines or JSON. The verbs of
+-- this file share one parser; those of cli/migrate/verb are commands of their own. Exit codes: cli/migrate/ending.lua.
 --
 -- SPDX-License-Identifier: MIT
 
+local confirm = require "luphant.cli.migrate.confirm"
+local ending = require "luphant.cli.migrate.ending"
 local json = require "luphant.cli.migrate.json"
 local lines = require "luphant.cli.migrate.lines"
 local lint = require "luphant.cli.migrate.lint"
-local luphant = require "luphant"
 local migrate = require "luphant.migrate"
 local options = require "luphant.cli.migrate.options"
+local verbs = require "luphant.cli.migrate.verbs"
 
 local M = { summary = "Apply numbered migrations, take them back, show and set right their state, lint them" }
 
-local OK, FAILED, USAGE, PENDING, INTEGRITY, LOCKED, HALF_WAY, INTERRUPTED = 0, 1, 2, 3, 4, 6, 7, 130
-local EXIT = {
-  migration_invalid = INTEGRITY, migration_moved = INTEGRITY, migration_locked = LOCKED, migration_pooler = USAGE,
-  config = USAGE, migration_behind = PENDING,
-}
+local OK, USAGE, PENDING, INTEGRITY = ending.OK, ending.USAGE, ending.PENDING, ending.INTEGRITY
+local report = ending.report
 
---- Adds the arguments of this command to its parser (argparse).
-function M.configure(parser)
-  options.configure(parser)
+local EPILOG = [[
+
+
+Examples:
+  luphant migrate status --exit-code
+  luphant migrate plan --sql
+  luphant migrate up --plan-hash 4f0c...     # what was reviewed, or nothing
+  luphant migrate down --to 20260731094500
+  luphant migrate resolve 0007 --rolled-back --reason "dropped the half built index by hand"
+
+Exit codes: 0 done; 1 failed, nothing was applied; 2 wrong use; 3 pending; 4 files, history and database do not fit
+together; 5 findings; 6 locked by another runner; 7 stopped half-way; 130 interrupted.]]
+
+M.shared_verbs = options.VERBS
+
+--- Verbs that are commands of their own.
+M.verbs = verbs
+
+---@param name string
+---@return table command
+function M.verb(name) return require("luphant.cli.migrate.verb." .. name:gsub("%-", "_")) end
+
+--- Adds the arguments of this command to its parser (argparse); of one verb, to a parser of its own.
+function M.configure(parser, verb)
+  options.configure(parser, verb)
   lint.configure(parser)
+  if verb then return end
+  local lines_of_help = { "Verbs with a help of their own (luphant migrate VERB --help):" }
+  for _, name in ipairs(verbs) do
+    lines_of_help[#lines_of_help + 1] = ("  %-12s %s"):format(name, M.verb(name).summary)
+  end
+  parser:epilog(table.concat(lines_of_help, "\n") .. EPILOG)
 end
 
 -- ---- verbs that run -----------------------------------------------------------------------------------------
@@ -114,22 +135,6 @@ local READ = { status = status, plan = plan, history = history }
 
 -- ---- the end ------------------------------------------------------------------------------------------------
 
-local function exit_of(err)
-  if err.kind == "migration_interrupted" then return INTERRUPTED end
-  if EXIT[err.kind] then return EXIT[err.kind] end
-  if err.half_done or (err.done and #err.done > 0) then return HALF_WAY end
-  return FAILED
-end
-
-local function report(args, env, err)
-  if args.json then
-    json.write(env, { event = "error", schema_version = json.VERSION, error = json.error(err) })
-  else
-    env.err:write("luphant migrate: ", tostring(err), "\n")
-  end
-  return exit_of(err)
-end
-
 local function run(db, args, env)
   local opts = options.of(args, args.verb)
   opts.on_event = args.json and function(event) json.write(env, event) end or lines.listener(env)
@@ -139,9 +144,25 @@ local function run(db, args, env)
   return OK
 end
 
-local function url_of(args, env)
-  local function filled(text) return text ~= "" and text or nil end
-  return args.database or filled(env.getenv "LUPHANT_MIGRATION_URL") or filled(env.getenv "DATABASE_URL")
+-- What takes something away, or sets the history right by hand, asks twice in a protected environment.
+local GUARDED = { down = true, redo = true, resolve = true, skip = true, repair = true }
+
+local function allowed(conn, args, env)
+  if not GUARDED[args.verb] and not (args.verb == "up" and #args.only > 0) then return true end
+  local environment, err = migrate.environment(conn, { schema = args.schema })
+  if not environment then return nil, report(args, env, err) end
+  if not environment.protected then return true end
+  return confirm.ask(args, env, "migrate " .. args.verb, environment)
+end
+
+local function act(conn, args, env)
+  local read = READ[args.verb] or (args.dry_run and (args.verb == "up" or args.verb == "down") and plan)
+  if not read then
+    local ok, refused = allowed(conn, args, env)
+    return ok and run(conn, args, env) or refused
+  end
+  local code, err = read(conn, args, env)
+  return code or report(args, env, err)
 end
 
 --- Runs the command.
@@ -155,18 +176,7 @@ function M.run(args, env)
     return USAGE
   end
   if args.verb == "lint" then return lint.run(args, env) end
-  local conn, err = luphant.connect(url_of(args, env))
-  if not conn then return report(args, env, err) end
-  local read = READ[args.verb] or (args.dry_run and (args.verb == "up" or args.verb == "down") and plan)
-  local code
-  if read then
-    code, err = read(conn, args, env)
-    if not code then code = report(args, env, err) end
-  else
-    code = run(conn, args, env)
-  end
-  conn:close()
-  return code
+  return ending.connected(args, env, function(conn) return act(conn, args, env) end)
 end
 
 return M

@@ -44,6 +44,8 @@ local function what_to_run(parser)
   parser:option("--backup", "up, down: pg_dump into this folder before anything runs.")
   parser:flag("--verify-backup", "With --backup: restore it into a database of its own, too.")
   parser:option("--reason", "Why, for the history: resolve, skip, repair, up --only.")
+  parser:flag("--yes", "In a protected environment: do not ask; with --protected.")
+  parser:option("--protected", "The name of the protected environment that is meant.")
 end
 
 local function surroundings(parser)
@@ -65,9 +67,9 @@ local function surroundings(parser)
   parser:flag("--hide-queries", "Do not show what others run when they are in the way.")
 end
 
---- Adds the arguments to a parser (argparse).
-function options.configure(parser)
-  parser:argument("verb", "What to do."):choices(options.VERBS)
+--- Adds the arguments to a parser (argparse); without that of the verb where the parser belongs to one.
+function options.configure(parser, verb)
+  if not verb then parser:argument("verb", "What to do."):choices(options.VERBS) end
   parser:argument("version", "resume, resolve, skip, baseline: which migration."):args "?"
   what_to_run(parser)
   surroundings(parser)

@@ -1,0 +1,5 @@
+-- cli/migrate/verbs.lua - the verbs of `luphant migrate` that are commands of their own, one file of verb/ each.
+--
+-- SPDX-License-Identifier: MIT
+
+return { "new", "db", "environment" }
