@@ -160,7 +160,9 @@ describe("luphant migrate", function()
     assert.same({ 0, "skipped   0001_a\n" }, { first_two(run("skip", "0001", "--reason", "not here")) })
     assert.same({ 0, "resolved  0002_b\n" }, { first_two(run("resolve", "2", "--applied", "--reason", "by hand")) })
     put("0002_b.sql", "select 2;\n")
-    assert.same({ 0, "repaired  0002_b\n" }, { first_two(run("repair", "--reason", "typo")) })
+    local edited = "edited    0002_b\n          migrate:up statement 1 (line 1): edited\n            select 2\n"
+    assert.same({ 0, edited }, { first_two(run("repair", "--dry-run")) })
+    assert.same({ 0, edited .. "repaired  0002_b\n" }, { first_two(run("repair", "--reason", "typo")) })
     local _, out = run("history", "--limit", "2")
     assert.matches("^%S+  repair    0002_b  by %S+  typo\n%S+  resolve   0002_b  by %S+  by hand\n$", out)
     _, out = run "status"

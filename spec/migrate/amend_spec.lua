@@ -33,6 +33,36 @@ describe("the history of migrations", function()
     assert.is_false(g.exists "a")
   end)
 
+  it("tells before the repair which statements were edited, and creates nothing for that", function()
+    g.put("0001_a.sql", "create table a ();\ncreate table b ();\ncreate table c ();\n")
+    g.put("0002_d.sql", "-- migrate:up\ncreate table d ();\n-- migrate:down\ndrop table d;\n")
+    g.put("0003_e.sql", "-- migrate:up\ncreate table e ();\n")
+    assert.same({}, assert(migrate.repair(g.conn, g.dir, { dry_run = true })))
+    assert.is_false(g.exists "luphant.migrations")
+    assert(up())
+    g.put("0001_a.sql", "create table a (n int);\n\ncreate table c ();\ncreate table z ();\n")
+    g.put("0002_d.sql", "-- migrate:up\ncreate table d ();\n-- migrate:down\ndrop table if exists d;\n")
+    g.put("0003_e.sql", "-- a comment\n-- migrate:up lock_timeout:1s\ncreate table e ();\n")
+    local heard = 0
+    local list = assert(migrate.repair(g.conn, g.dir, { dry_run = true, on_event = function(e)
+      if e.event == "edited" then heard = heard + 1 end
+    end }))
+    assert.same({ 3, "edited", "0001", false }, { #list, list[1].event, list[1].version, list[1].only_comments })
+    assert.equal(3, heard)
+    assert.same({
+      { part = "up", what = "edited", statement = 1, line = 1, sql = "create table a (n int)" },
+      { part = "up", what = "removed", statement = 2 },
+      { part = "up", what = "added", statement = 3, line = 4, sql = "create table z ()" },
+    }, list[1].changes)
+    assert.same({ { part = "down", what = "edited", sql = "drop table if exists d;\n" } }, list[2].changes)
+    assert.same({ { part = "other", what = "edited" } }, list[3].changes)
+    assert.same({ "0001 changed", "0002 changed", "0003 changed" }, states())
+    local done = assert(migrate.repair(g.conn, g.dir, { reason = "agreed" }))
+    assert.same(list[1].changes, done[1].changes)
+    assert.same(list[1].changes[2], assert(migrate.history(g.conn, { version = "0001" }))[1].detail.changes[2])
+    assert.same({}, assert(migrate.repair(g.conn, g.dir, { dry_run = true })))
+  end)
+
   it("passes over what is skipped, and forgets that on the way back", function()
     g.put("0001_a.sql", "create table a ();\n")
     g.put("0002_b.sql", "create table b ();\n")

@@ -244,6 +244,11 @@ insert into limits select current_setting('statement_timeout'), '', '';
     assert.equal("migration_moved", err.kind)
     assert.is_false(g.exists "a")
     plan = assert(migrate.plan(g.conn, g.dir))
+    -- The same files and history, and another schema.
+    assert(g.conn:execute "create table somebody_was_here (n int)")
+    _, err = up { plan_hash = plan.hash }
+    assert.equal("migration_moved", err.kind)
+    assert(g.conn:execute "drop table somebody_was_here")
     assert.equal(2, #assert(up { plan_hash = plan.hash }))
     _, err = up { plan_hash = plan.hash }
     assert.equal("migration_moved", err.kind)

@@ -31,8 +31,8 @@ local function find(entries, text)
   return refuse(nil, ("there is no migration %s"):format(text))
 end
 
--- One change of the history: everything of it, with its event, or nothing.
-local function change(s, entry, action, fn, detail)
+--- One change of the history: everything of it, with its event, or nothing.
+function M.change(s, entry, action, fn, detail)
   local ok, err = s.conn:transaction(function(tx)
     local done, why = fn(tx)
     if not done then return nil, why end
@@ -47,8 +47,8 @@ local function change(s, entry, action, fn, detail)
   return event
 end
 
--- `fn(s, entries)` under the lock, with the tables there.
-local function amend(target, dir, options, level, fn)
+--- `fn(s, entries, rows)` under the lock, with the tables there.
+function M.under_lock(target, dir, options, level, fn)
   local list, err = run.load(dir, options)
   if not list then return nil, err end
   return run.with_session(target, options, level + 1, function(s)
@@ -82,7 +82,7 @@ local RESOLVABLE = { failed = true, interrupted = true }
 ---@return table?
 ---@return luphant.error?
 function M.resolve(target, dir, which, as, options, level)
-  return amend(target, dir, options, level + 1, function(s, entries)
+  return M.under_lock(target, dir, options, level + 1, function(s, entries)
     local entry, err = find(entries, which)
     if not entry then return nil, err end
     local detail = { state = entry.state, resolved = as }
@@ -90,7 +90,7 @@ function M.resolve(target, dir, which, as, options, level)
       if not RESOLVABLE[entry.state] then
         return refuse(entry, ("is %s; only what stopped half-way can be told to be rolled back"):format(entry.state))
       end
-      return change(s, entry, "resolve", function(tx)
+      return M.change(s, entry, "resolve", function(tx)
         return history.set_state(tx, s.place, entry, "reverted", s.run_id)
       end, detail)
     end
@@ -98,7 +98,7 @@ function M.resolve(target, dir, which, as, options, level)
     if not RESOLVABLE[entry.state] and entry.state ~= "pending" and entry.state ~= "skipped" then
       return refuse(entry, ("is %s already"):format(entry.state))
     end
-    return change(s, entry, "resolve", function(tx) return write_row(s, tx, entry, "applied") end, detail)
+    return M.change(s, entry, "resolve", function(tx) return write_row(s, tx, entry, "applied") end, detail)
   end)
 end
 
@@ -106,54 +106,13 @@ end
 ---@return table?
 ---@return luphant.error?
 function M.skip(target, dir, which, options, level)
-  return amend(target, dir, options, level + 1, function(s, entries)
+  return M.under_lock(target, dir, options, level + 1, function(s, entries)
     local entry, err = find(entries, which)
     if not entry then return nil, err end
     if entry.state ~= "pending" or entry.kind ~= "versioned" then
       return refuse(entry, ("is %s; only a pending versioned migration can be skipped"):format(entry.state))
     end
-    return change(s, entry, "skip", function(tx) return write_row(s, tx, entry, "skipped") end)
-  end)
-end
-
--- ---- repair -------------------------------------------------------------------------------------------------
-
-local function repairs_of(entries)
-  local out = {}
-  for _, entry in ipairs(entries) do
-    if entry.state == "changed" and entry.migration then out[#out + 1] = entry end
-  end
-  return out
-end
-
-local function repair_one(s, entry)
-  local row, why = record.row(s, { kind = entry.kind, version = entry.version, name = entry.name,
-    migration = entry.migration }, { state = "applied" })
-  if not row then return nil, failure.failed({ step = entry, part = "down" }, { message = why }) end
-  local detail = {
-    before = entry.applied.checksum, after = entry.migration.checksum, only_comments = entry.only_comments == true,
-  }
-  return change(s, entry, "repair", function(tx)
-    return tx:execute(([[
-      update %s set name = $4, checksum = decode($5, 'hex'), statement_hash = decode($6, 'hex'), down_sql = $7
-       where tenant = $1 and kind = $2 and version = $3]]):format(s.place.migrations), s.place.tenant, entry.kind,
-      entry.version, entry.name, row.checksum, row.statement_hash, row.down_sql)
-  end, detail)
-end
-
---- Records the texts of applied files as they are now. Runs nothing.
----@return table[]? done
----@return luphant.error?
-function M.repair(target, dir, options, level)
-  return amend(target, dir, options, level + 1, function(s, entries)
-    local done = {}
-    for _, entry in ipairs(repairs_of(entries)) do
-      local event, err = repair_one(s, entry)
-      if not event then return nil, err end
-      event.only_comments = entry.only_comments
-      done[#done + 1] = event
-    end
-    return done
+    return M.change(s, entry, "skip", function(tx) return write_row(s, tx, entry, "skipped") end)
   end)
 end
 
@@ -163,7 +122,7 @@ end
 ---@return table?
 ---@return luphant.error?
 function M.baseline(target, dir, at, options, level)
-  return amend(target, dir, options, level + 1, function(s, entries, rows)
+  return M.under_lock(target, dir, options, level + 1, function(s, entries, rows)
     for _, row in ipairs(rows) do
       if row.state ~= "reverted" then
         return refuse(nil, "this database has a history already; a baseline is the beginning of one",
@@ -176,7 +135,7 @@ function M.baseline(target, dir, at, options, level)
     end
     if not last then return refuse(nil, ("no migration has the version %s or a lower one"):format(at)) end
     local entry = { kind = "baseline", version = at, name = "baseline" }
-    return change(s, entry, "baseline", function(tx)
+    return M.change(s, entry, "baseline", function(tx)
       return history.write(tx, s.place, {
         state = "applied", kind = "baseline", version = at, name = "baseline", checksum = "", run_id = s.run_id,
         tool_version = record.TOOL, app_version = s.options.app_version,

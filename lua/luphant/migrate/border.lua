@@ -78,7 +78,8 @@ end
 
 local RULES = {
   up = together(COMMON, RUN, UP), down = together(COMMON, RUN, DOWN), resume = together(COMMON, RUN, RESUME),
-  redo = together(COMMON, RUN), amend = together(COMMON, RUN), status = together(COMMON, RUN, UP),
+  redo = together(COMMON, RUN), amend = together(COMMON, RUN), repair = together(COMMON, RUN, { dry_run = FLAG }),
+  status = together(COMMON, RUN, UP),
   plan = together(COMMON, RUN, UP, DOWN), run = together(COMMON, RUN, UP, STARTUP),
   history = together(COMMON, EVENTS), load = { ignore = TEXTS },
   new = NEW, place = COMMON, environment = together(COMMON, { protected = FLAG }),

@@ -47,4 +47,18 @@ function M.statements(migration)
   return core.sha256(table.concat(out, "\n\0\n"))
 end
 
+local SHORT = 16 -- hexadecimal digits: enough to tell the statements of one file apart
+
+--- A short hash of each statement, comments and blanks left out: so that a later look can say which one was edited.
+---@param section? luphant.migrate.Section
+---@return string[]?
+function M.each(section)
+  if not section then return nil end
+  local out = {}
+  for i, statement in ipairs(section.statements) do
+    out[i] = core.sha256((sqltext.bare(statement.sql, { placeholders = true }))):sub(1, SHORT)
+  end
+  return out
+end
+
 return M

@@ -19,7 +19,7 @@ local COLUMNS = [[
   m.version, m.kind, m.name, m.state, encode(m.checksum, 'hex') as checksum,
   encode(m.statement_hash, 'hex') as statement_hash, m.earlier, m.direction,
   m.statements_total, m.statements_started, m.statements_done,
-  m.error_sqlstate, m.error_message, m.error_statement, m.down_sql, m.out_of_order, m.run_id,
+  m.error_sqlstate, m.error_message, m.error_statement, m.statements, m.down_sql, m.out_of_order, m.run_id,
   to_char(m.applied_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as applied_at,
   m.duration_ms, m.applied_by, m.tool_version, m.app_version]]
 
@@ -121,9 +121,9 @@ end
 local UPSERT = [[
 insert into %s as m (tenant, version, kind, name, state, checksum, checksum_kind, statement_hash, direction,
   statements_total, statements_started, statements_done, down_sql, out_of_order, vars, run_id, duration_ms,
-  tool_version, app_version)
+  tool_version, app_version, statements)
 values ($1, $2, $3, $4, $5, decode($6, 'hex'), $7, decode($8, 'hex'), $9, $10, $11, $12, $13, $14,
-  $15::text::jsonb, $16, $17, $18, $19)
+  $15::text::jsonb, $16, $17, $18, $19, $20)
 on conflict (tenant, version, kind) do update set
   name = excluded.name, state = excluded.state, checksum = excluded.checksum,
   checksum_kind = excluded.checksum_kind, statement_hash = excluded.statement_hash, direction = excluded.direction,
@@ -134,7 +134,8 @@ on conflict (tenant, version, kind) do update set
   statements_done = excluded.statements_done, error_sqlstate = null, error_message = null, error_statement = null,
   down_sql = excluded.down_sql, out_of_order = excluded.out_of_order, vars = excluded.vars,
   run_id = excluded.run_id, applied_at = clock_timestamp(), duration_ms = excluded.duration_ms,
-  applied_by = session_user, tool_version = excluded.tool_version, app_version = excluded.app_version]]
+  applied_by = session_user, tool_version = excluded.tool_version, app_version = excluded.app_version,
+  statements = excluded.statements]]
 
 ---@class (exact) luphant.migrate.Record what is written about a migration
 ---@field state string
@@ -147,6 +148,7 @@ on conflict (tenant, version, kind) do update set
 ---@field total? integer
 ---@field started? integer
 ---@field done? integer
+---@field statements? string[] short hashes of the statements of the way there
 ---@field down_sql? string
 ---@field out_of_order? boolean
 ---@field vars? table<string, string>
@@ -166,7 +168,7 @@ function M.write(q, place, record)
     record.state, record.checksum or "", CHECKSUM_KIND, record.statement_hash, record.direction or "up", record.total,
     record.started, record.done, record.down_sql, record.out_of_order or false,
     record.vars and next(record.vars) and assert(core.json_encode(record.vars)) or nil, record.run_id,
-    record.duration_ms or 0, record.tool_version, record.app_version)
+    record.duration_ms or 0, record.tool_version, record.app_version, record.statements)
 end
 
 local function changed(count, err, item)

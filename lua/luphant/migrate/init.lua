@@ -11,6 +11,7 @@ local border = require "luphant.migrate.border"
 local history = require "luphant.migrate.history"
 local lock = require "luphant.migrate.lock"
 local plan = require "luphant.migrate.plan"
+local repair = require "luphant.migrate.repair"
 local run = require "luphant.migrate.run"
 local startup = require "luphant.migrate.startup"
 local tools = require "luphant.migrate.tools"
@@ -86,6 +87,7 @@ function M.plan(db, dir, opts)
   local options = check("plan", db, dir, given)
   local list, err = run.load(dir, options)
   if not list then return nil, err end
+  options.with_catalog = true
   return reading(db, options, 2, function(q)
     return run.plan(q, list, options, direction == "up" and plan.make or plan.revert)
   end)
@@ -182,16 +184,31 @@ function M.skip(db, dir, version, opts)
   return amend.skip(db, dir, version, options, 2)
 end
 
---- Records the texts of applied files as they are now. Runs nothing.
+local function edited_since(db, dir, opts, options)
+  local given = {}
+  for name, value in pairs(opts) do given[name] = value end
+  given.dry_run, given.on_event = nil, nil
+  local entries, err = M.status(db, dir, given)
+  if not entries then return nil, err end
+  local out = {}
+  for i, edited in ipairs(repair.list(entries, options.values)) do
+    out[i] = repair.event(edited)
+    options.emit(out[i])
+  end
+  return out
+end
+
+--- Records the texts of applied files as they are now. Runs nothing. With `dry_run`: only tells what was edited.
 ---@param db any
 ---@param dir string
----@param opts table with a `reason`
----@return table[]? done
+---@param opts table with a `reason`, or `dry_run`
+---@return table[]? done each with its `changes`
 ---@return luphant.error? err
 function M.repair(db, dir, opts)
-  local options = check("repair", db, dir, opts, "amend")
+  local options = check("repair", db, dir, opts, "repair")
+  if options.dry_run then return edited_since(db, dir, opts, options) end
   check_reason(options, "repair")
-  return amend.repair(db, dir, options, 2)
+  return repair.run(db, dir, options, 2)
 end
 
 --- Begins the history of a database that was made otherwise: all migrations up to `version` count as applied.

@@ -29,7 +29,9 @@ end
 ---@return luphant.migrate.Part[]
 function M.of(step)
   if step.action == "forget" then return {} end
-  if step.action == "revert" then return { part(step, "down", { section = step.section, counted = true }) } end
+  if step.action == "revert" then
+    return { part(step, "down", { section = step.section, first = step.first, counted = true }) }
+  end
   local list = {}
   -- What comes before was checked before; a migration that goes on is not where its check expects it.
   if step.action ~= "resume" then list[1] = part(step, "check", { is_judged = true }) end

@@ -203,7 +203,14 @@ function M.resume(list, rows, which, options)
   local plan = begin("resume", list, rows, options)
   local entry = find(plan, which)
   if entry then resume(plan, entry, plan.complain) end
-  if plan.steps[1] then judge_entry(plan, entry, true) end
+  local step = plan.steps[1]
+  if step and step.action == "resume" then
+    judge_entry(plan, entry, true)
+  elseif step then
+    judge.section(step.section, "down", step.transaction, function(statement, message, hint)
+      plan.complain(entry, ("line %d: %s"):format(statement.line, message), hint)
+    end)
+  end
   return finish(plan, rows)
 end
 

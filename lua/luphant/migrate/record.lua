@@ -2,14 +2,16 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local digest = require "luphant.migrate.digest"
 local failure = require "luphant.migrate.failure"
 local history = require "luphant.migrate.history"
+local luphant = require "luphant"
 local parts = require "luphant.migrate.parts"
 local wayback = require "luphant.migrate.wayback"
 
 local M = {}
 
-M.TOOL = "luphant scm"
+M.TOOL = "luphant " .. luphant.version
 
 local ACTIONS = {
   apply = "apply", ["repeat"] = "apply", baseline = "baseline", resume = "resume", revert = "revert", forget = "revert",
@@ -60,6 +62,7 @@ function M.row(session, step, fields)
   return {
     state = fields.state, kind = step.kind, version = step.version, name = step.name, checksum = migration.checksum,
     statement_hash = migration.statement_hash, total = fields.total, started = fields.started, done = fields.done,
+    statements = digest.each(migration.up),
     down_sql = down, out_of_order = step.out_of_order, vars = vars_of(migration, options.values),
     run_id = session.run_id, duration_ms = fields.duration_ms, tool_version = M.TOOL,
     app_version = options.app_version,

@@ -6,6 +6,8 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local wayback = require "luphant.migrate.wayback"
+
 local function says_if(statement)
   local words = statement.words
   for i = 1, #words - 1 do
@@ -18,7 +20,7 @@ end
 
 local function in_doubt(entry)
   local row = entry.applied
-  return entry.state == "interrupted" and (row.statements_started or 0) > (row.statements_done or 0)
+  return row.state == "running" and (row.statements_started or 0) > (row.statements_done or 0)
 end
 
 local function check_statement(plan, entry, statements, first, complain)
@@ -30,19 +32,24 @@ local function check_statement(plan, entry, statements, first, complain)
     ("look; then --from %d runs it again, --from %d goes on behind it"):format(first, first + 1))
 end
 
+-- The recorded way back cannot be edited.
 local function check_text(plan, entry, complain)
-  if entry.applied.checksum == entry.migration.checksum or plan.options.from then return true end
+  local is_same = entry.applied.direction == "down" or entry.applied.checksum == entry.migration.checksum
+  if is_same or plan.options.from then return true end
   complain(entry, "was edited since it stopped, so statements cannot be counted", "--from says where to go on")
 end
 
 local function check_entry(entry, complain)
-  if entry.state == "missing" then
-    complain(entry, "cannot go on: the file is gone")
-  elseif entry.state ~= "failed" and entry.state ~= "interrupted" then
+  local row = entry.applied
+  local is_stopped = row and (row.state == "failed" or row.state == "running") and entry.state ~= "running"
+  if not is_stopped then
     complain(entry, ("is %s, not stopped half-way"):format(entry.state))
-  elseif entry.applied.direction == "down" then
-    complain(entry, "stopped on its way back, so there is nothing to go on with",
-      "down --partial runs all of the way back again, resolve says what is true")
+  elseif row.direction == "down" then
+    if row.down_sql then return true end
+    complain(entry, "stopped on its way back, which is written in Lua, where no statements are counted",
+      "down --partial runs all of it again, resolve says what is true")
+  elseif entry.state == "missing" then
+    complain(entry, "cannot go on: the file is gone")
   elseif entry.migration.language ~= "sql" then
     complain(entry, "is written in Lua, where no statements are counted",
       "resolve says what is true, down --partial takes it back")
@@ -51,21 +58,30 @@ local function check_entry(entry, complain)
   end
 end
 
---- Fills the one step of a plan that goes on.
+local function step_of(entry, section, first)
+  local is_back = entry.applied.direction == "down"
+  return {
+    action = is_back and "revert" or "resume", kind = entry.kind, version = entry.version, name = entry.name,
+    file = entry.file, migration = entry.migration, applied = entry.applied, first = first,
+    section = is_back and section or nil,
+    transaction = not is_back and entry.migration.transaction or is_back and section.options.transaction ~= false,
+  }
+end
+
+--- Fills the one step of a plan that goes on, in the direction in which it stopped.
 ---@param plan table as plan.lua begins it
 ---@param entry luphant.migrate.Entry
 ---@param complain fun(entry: luphant.migrate.Entry?, message: string, hint: string?)
 local function resume(plan, entry, complain)
   if not check_entry(entry, complain) or not check_text(plan, entry, complain) then return end
-  local statements = entry.migration.up.statements
+  local section = entry.applied.direction ~= "down" and entry.migration.up or wayback.of(entry, complain)
+  if not section then return end
+  local statements = section.statements
   local first = plan.options.from or (entry.applied.statements_done or 0) + 1
   if first < 1 or first > #statements + 1 then
     complain(entry, ("has %d statements; --from %d is none of them"):format(#statements, first))
   elseif check_statement(plan, entry, statements, first, complain) then
-    plan.steps[1] = {
-      action = "resume", kind = entry.kind, version = entry.version, name = entry.name, file = entry.file,
-      migration = entry.migration, applied = entry.applied, transaction = entry.migration.transaction, first = first,
-    }
+    plan.steps[1] = step_of(entry, section, first)
   end
 end
 

@@ -66,16 +66,6 @@ end
 
 local NO_WAY_BACK = "was applied without a migrate:down section; write a new migration instead"
 
--- Its lines are the file's only as long as the text is the same.
-local function recorded(entry, complain)
-  local section, problems = wayback.read(entry.applied.down_sql, entry.file or order.label(entry))
-  for _, problem in ipairs(problems) do
-    complain(nil, ("%s, line %d: %s"):format(problem.file, problem.line or 1, problem.message), problem.hint)
-  end
-  local own = entry.migration and entry.migration.down
-  return section and own and own.text == section.text and own or section
-end
-
 local function in_lua(entry)
   return entry.state == "applied" and entry.migration.script and entry.migration.script.down ~= nil
 end
@@ -88,7 +78,7 @@ local function step_of(entry, complain)
   if entry.state == "skipped" then
     step.action = "forget"
   elseif entry.applied.down_sql then
-    step.section = recorded(entry, complain)
+    step.section = wayback.of(entry, complain)
     if not step.section then return nil end
     step.transaction = step.section.options.transaction ~= false
     judge.section(step.section, "down", step.transaction, function(statement, message, hint)

@@ -6,6 +6,8 @@
 -- SPDX-License-Identifier: MIT
 
 local backup = require "luphant.migrate.backup"
+local catalog = require "luphant.migrate.catalog"
+local compat = require "luphant.compat"
 local errors = require "luphant.errors"
 local execute = require "luphant.migrate.execute"
 local failure = require "luphant.migrate.failure"
@@ -27,7 +29,8 @@ local WORDS = {
 
 -- ---- planning -----------------------------------------------------------------------------------------------
 
---- The plan for what is in the database now.
+--- The plan for what is in the database now. Its hash covers the schema of the database where options.with_catalog or
+--- plan_hash say so: that takes a look at every table.
 ---@param q table
 ---@param list luphant.migrate.Migration[]
 ---@param options table
@@ -37,6 +40,11 @@ local WORDS = {
 function M.plan(q, list, options, make)
   local rows, err = history.read(q, options.place)
   if not rows then return nil, err end
+  if options.with_catalog or options.plan_hash then
+    options = compat.copy(options)
+    options.catalog_hash, err = catalog.hash(q, options.place)
+    if not options.catalog_hash then return nil, err end
+  end
   local found, problems = make(list, rows, options)
   if not found then return nil, failure.invalid(problems) end
   return found
@@ -55,7 +63,7 @@ end
 local function check_hash(found, options)
   if not options.plan_hash or options.plan_hash == found.hash then return true end
   return nil, errors.new("migration_moved",
-    "what would run now is not what was reviewed: files, values or the history have changed since", {
+    "what would run now is not what was reviewed: files, values, the history or the schema have changed since", {
       hint = "look at the plan again; its hash is " .. found.hash,
     })
 end
@@ -147,7 +155,8 @@ local function emit_plan(s, found)
   for i, step in ipairs(found.steps) do
     steps[i] = execute.event(step, { action = step.action, transaction = step.transaction })
   end
-  s.emit { event = "plan", hash = found.hash, steps = steps, direction = found.direction }
+  -- Without the catalog it is another hash than that of `plan`, which nobody could use.
+  s.emit { event = "plan", hash = s.options.plan_hash and found.hash, steps = steps, direction = found.direction }
 end
 
 -- Before anything runs, and in the history, so that the way back can name it.

@@ -29,6 +29,7 @@ local M = {}
 ---@field statements_started? integer
 ---@field statements_done? integer
 ---@field error_message? string
+---@field statements? string[] short hashes of the statements of its way there
 ---@field down_sql? string
 ---@field run_id? string
 ---@field applied_at? string

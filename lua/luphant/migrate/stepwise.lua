@@ -113,8 +113,9 @@ local function begin(run, part)
     local old = step.applied
     row = {
       state = "running", kind = step.kind, version = step.version, name = step.name, checksum = old.checksum,
-      statement_hash = old.statement_hash, direction = "down", total = total, started = 0, done = 0,
-      down_sql = old.down_sql, out_of_order = old.out_of_order, run_id = session.run_id,
+      statement_hash = old.statement_hash, direction = "down", total = total, started = part.first - 1,
+      done = part.first - 1,
+      statements = old.statements, down_sql = old.down_sql, out_of_order = old.out_of_order, run_id = session.run_id,
       duration_ms = old.duration_ms, tool_version = record.TOOL, app_version = session.options.app_version,
     }
   else

@@ -66,6 +66,7 @@ local COLUMNS = {
   "error_sqlstate text",
   "error_message text",
   "error_statement text",
+  "statements text[]",
   "down_sql text",
   "out_of_order boolean not null default false",
   "vars jsonb",

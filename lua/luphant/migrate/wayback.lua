@@ -6,6 +6,7 @@
 -- SPDX-License-Identifier: MIT
 
 local marker = require "luphant.migrate.marker"
+local order = require "luphant.migrate.order"
 local parse = require "luphant.migrate.parse"
 local vars = require "luphant.migrate.vars"
 
@@ -33,6 +34,20 @@ end
 function M.read(text, name)
   local sections, problems = parse(text, name .. " (recorded way back)", "down")
   return sections.down, problems
+end
+
+--- The recorded way back of an entry; nil when it cannot be read. Its lines are the file's only as long as the text is
+--- the same.
+---@param entry luphant.migrate.Entry
+---@param complain fun(entry: luphant.migrate.Entry?, message: string, hint: string?)
+---@return luphant.migrate.Section?
+function M.of(entry, complain)
+  local section, problems = M.read(entry.applied.down_sql, entry.file or order.label(entry))
+  for _, problem in ipairs(problems) do
+    complain(nil, ("%s, line %d: %s"):format(problem.file, problem.line or 1, problem.message), problem.hint)
+  end
+  local own = entry.migration and entry.migration.down
+  return section and own and own.text == section.text and own or section
 end
 
 return M

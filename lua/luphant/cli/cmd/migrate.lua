@@ -64,7 +64,10 @@ local RUN = {
     return migrate.resolve(db, args.dir, args.version, args.applied and "applied" or "rolled_back", opts)
   end,
   skip = function(db, args, opts) return migrate.skip(db, args.dir, args.version, opts) end,
-  repair = function(db, args, opts) return migrate.repair(db, args.dir, opts) end,
+  repair = function(db, args, opts)
+    opts.dry_run = args.dry_run
+    return migrate.repair(db, args.dir, opts)
+  end,
   baseline = function(db, args, opts) return migrate.baseline(db, args.dir, args.version, opts) end,
 }
 

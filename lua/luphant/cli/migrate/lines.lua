@@ -32,7 +32,24 @@ local function percent(progress)
   return total and total > 0 and (" %d %%"):format(part / total * 100) or ""
 end
 
+local WHERE = { up = "migrate:up", down = "migrate:down", other = "options, check, verify" }
+
+local function change(out, item)
+  local number = item.statement and (" statement %d"):format(item.statement) or ""
+  local line = item.line and (" (line %d)"):format(item.line) or ""
+  out:write(("          %s%s%s: %s\n"):format(WHERE[item.part], number, line, item.what))
+  for text in ((item.sql or "") .. "\n"):gmatch "([^\n]*)\n" do
+    if text ~= "" then out:write("            ", text, "\n") end
+  end
+end
+
+local function edited(out, _, event)
+  out:write(("edited    %s%s\n"):format(name_of(event), event.only_comments and "  only comments and blanks" or ""))
+  for _, item in ipairs(event.changes) do change(out, item) end
+end
+
 local WRITE = {
+  edited = edited,
   applied = done "applied", reverted = done "reverted", resolve = done "resolved", skip = done "skipped",
   repair = done "repaired", baseline = done "baseline",
   backup = function(out, _, event)

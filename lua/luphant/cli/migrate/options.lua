@@ -34,7 +34,7 @@ local function what_to_run(parser)
   parser:flag("--ignore-missing", "up: applied files may be gone.")
   parser:option("--rerun", "up: a repeatable one whose text is an older one again."):count "*"
   parser:option("--plan-hash", "up, down: only what was reviewed; see plan.")
-  parser:flag("--dry-run", "up, down: as plan --sql.")
+  parser:flag("--dry-run", "up, down: as plan --sql. repair: only show what was edited.")
   parser:option("--run", "down: the migrations of this run, or `last`.")
   parser:flag("--partial", "down: also what stopped half-way.")
   parser:option("--from", "resume: the statement to go on with."):convert(whole "--from")
@@ -91,7 +91,8 @@ function options.problem(args)
   if args.version and not NEEDS_VERSION[args.verb] and args.verb ~= "history" then
     return ("%s takes no version; see --only and --to"):format(args.verb)
   end
-  if (NEEDS_REASON[args.verb] or #args.only > 0) and (args.reason or "") == "" then
+  local is_look = args.verb == "repair" and args.dry_run
+  if (NEEDS_REASON[args.verb] or #args.only > 0) and not is_look and (args.reason or "") == "" then
     return ("%s needs --reason"):format(NEEDS_REASON[args.verb] and args.verb or "--only")
   end
   if args.verb == "resolve" and (args.applied == true) == (args.rolled_back == true) then
