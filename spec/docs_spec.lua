@@ -250,6 +250,7 @@ local REFERENCE = {
 -- Pages that describe something else than one module's functions.
 local NO_REFERENCE = {
   ["error-kinds.md"] = "generated; spec/gen_spec.lua looks after it",
+  ["hooks.md"] = "events; db:on and conn:on are on the pages of their objects",
   ["values.md"] = "types, not functions",
 }
 

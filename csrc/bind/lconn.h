@@ -35,6 +35,7 @@ enum { LROWS_NAMED, LROWS_ARRAY, LROWS_COLUMNS };
 #define LVERB_OF(code) ((code)&15)
 #define LROWS_OF(code) ((code) >> 4 & 15)
 #define LVERB_RIDES 256 /* added to a verb: COMMIT goes with it */
+#define LVERB_SEEN 512  /* added to a verb: whoever watches statements knows of this one */
 
 typedef struct lconn {
   lph_conn c;
@@ -42,6 +43,8 @@ typedef struct lconn {
   bool blocking; /* the plain waiter: a call runs to its end inside C */
   bool has_codecs;
   bool keep_notices;                     /* somebody listens */
+  bool observed;                         /* somebody wants to hear of each statement first */
+  bool has_listeners;                    /* somebody wants to hear of something */
   bool entered, close_wanted, finalized; /* see lenter.h */
   bool untaken;                          /* an operation has ended and its result waits for take() */
   bool held;       /* a cancel request is not through: a new statement could be hit by it */

@@ -9,6 +9,7 @@
  *                             |  PENDING, "open"    BEGIN cannot go with it: open the transaction first, then rerun
  *                             |  PENDING, "types"   user types must be looked up first, then rerun
  *                             |  PENDING, "request" `sql` is no text: a table with options, or misuse
+ *                             |  PENDING, "observe" somebody watches: tell, then run with LVERB_SEEN
  *                             |  nil, err [, "stale"]   "stale": nothing ran and the statement was
  *                                                       forgotten; running it again may help
  *                                       "unread": failed in the middle; cancel, then step to the end
@@ -347,6 +348,7 @@ bool lrun_begin_call(lconn *b) {
 static int checked_run(lua_State *L, lconn *b, bool first) {
   int code = (int)luaL_checkinteger(L, 2);
   if (LPH_UNLIKELY(lua_type(L, 3) != LUA_TSTRING)) return lrun_push_pending(L, "request");
+  if (LPH_UNLIKELY(b->observed) && first && (code & LVERB_SEEN) == 0) return lrun_push_pending(L, "observe");
   if (!(first ? lrun_begin_call(b) : lrun_is_free(b))) return fail(L, b, 3);
   b->verb = code;
   return run_statement(L, b, first);

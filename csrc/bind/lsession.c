@@ -148,6 +148,21 @@ int lsession_has_notices(lua_State *L) {
   return 1;
 }
 
+/* conn:keep_notices(on); whether run says so when there are some */
+int lsession_keep_notices(lua_State *L) {
+  check(L)->keep_notices = lua_toboolean(L, 2);
+  return 0;
+}
+
+/* Whether run answers PENDING, "observe"; whether there are hooks of any kind.
+ * conn:observe(statements, anything) */
+int lsession_observe(lua_State *L) {
+  lconn *b = check(L);
+  b->observed = lua_toboolean(L, 2);
+  b->has_listeners = lua_toboolean(L, 3);
+  return 0;
+}
+
 /* conn:notices_lost() -> number */
 int lsession_notices_lost(lua_State *L) {
   lua_pushinteger(L, (lua_Integer)check(L)->c.notices_lost);

@@ -24,8 +24,9 @@ static lph_txn_mode mode_of(int code) {
   return mode;
 }
 
-/* BEGIN goes with the first statement.
- * conn:txn_begin(mode) -> true, at | false | nil, err; false: one is open already, perhaps begun by hand */
+/* BEGIN goes with the first statement. `listened`: there are hooks to be told. Answers false when one is open already,
+ * perhaps begun by hand.
+ * conn:txn_begin(mode) -> true, at, listened | false | nil, err */
 int ltxn_begin(lua_State *L) {
   lconn *b = inside(L);
   lph_txn_mode mode = mode_of((int)luaL_checkinteger(L, 2));
@@ -34,7 +35,9 @@ int ltxn_begin(lua_State *L) {
   lua_pushboolean(L, idle && lph_txn_begin(&b->c.txn, &mode) == LPH_OK);
   b->c.txn.backend_pid = PQbackendPID(b->c.pg);
   lua_pushnumber(L, b->c.last_use); /* of this moment: lph_conn_look has just set it */
-  return 2;
+  if (LPH_LIKELY(!b->has_listeners)) return 2;
+  lua_pushboolean(L, 1);
+  return 3;
 }
 
 /* conn:txn_set(name, text); for the length of the transaction, goes with BEGIN */
@@ -58,10 +61,13 @@ int ltxn_release(lua_State *L) {
   return 0;
 }
 
-/* conn:txn_end(); nobody is interested in this transaction any more */
+/* conn:txn_end() -> true | nil; nobody is interested in this transaction any more, but for hooks: true */
 int ltxn_end(lua_State *L) {
-  lph_txn_end(&check(L)->c.txn);
-  return 0;
+  lconn *b = check(L);
+  lph_txn_end(&b->c.txn);
+  if (LPH_LIKELY(!b->has_listeners)) return 0;
+  lua_pushboolean(L, 1);
+  return 1;
 }
 
 /* The short way out of the usual end.

@@ -16,6 +16,7 @@ local WANT = '"r"|"w"|"rw"'
 
 -- Parameters and answers by their names.
 local NAMES = {
+  statements = "boolean", anything = "boolean", listened = "boolean?", channel = "string", payload = "string",
   ["nil"] = "nil", ["true"] = "true", ["false"] = "false", ["..."] = "any",
   allow_plaintext = "boolean", array = "table", at = "number", attempt_timeout = "number", boolean = "boolean",
   cancel = "luphant.core.cancel", code = "integer", codecs = "table", connect_timeout = "number",
@@ -40,8 +41,8 @@ local OBJECTS = {
 }
 
 local HEAD = [[
+-- core.lua - generated: what LuaLS knows about luphant.core, the C half. Never loaded by a program.
 ---@meta luphant.core
--- core.lua - what LuaLS knows about luphant.core, the C half. Never loaded by a program.
 --
 -- Made by csrc/gen/meta_core.lua from csrc/bind: edit the comments there and run the generator.
 --

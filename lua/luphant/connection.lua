@@ -12,6 +12,7 @@ local core = require "luphant.core"
 local dial = require "luphant.dial"
 local drive = require "luphant.drive"
 local errors = require "luphant.errors"
+local hooks = require "luphant.hooks"
 local request = require "luphant.request"
 local statement = require "luphant.statement"
 local transaction = require "luphant.transaction"
@@ -24,6 +25,7 @@ local PENDING = core.PENDING
 -- Verb numbers of the core (lconn.h); the row style is added sixteenfold.
 local QUERY, ONE, OPT, VALUE, COLUMN, EXECUTE, VALUES, DESCRIBE = 0, 1, 2, 3, 4, 5, 6, 7
 local RIDES = 256 -- COMMIT goes with it
+local SEEN = 512  -- whoever watches statements knows of it
 local STYLES = request.styles
 
 ---@class luphant.connection
@@ -75,7 +77,7 @@ local function abandon(self, err)
   return check_finished(self, pcall(drive.abandon, self, err))
 end
 
-local complete, run_request
+local complete, run_request, run_observed
 
 -- Runs a statement of our own (catalog look-ups) without touching the caller's deadline.
 local function run_inner(self, sql, ...)
@@ -90,6 +92,7 @@ end
 -- A call that did not end in one go. `result, err, more` are what the core answered; see lconn.c.
 function complete(self, code, result, err, more, sql, ...)
   if err == "request" then return run_request(self, code, sql, ...) end
+  if err == "observe" then return run_observed(self, code, sql, ...) end
   local box, retries = self.box, 0
   while true do
     if result == PENDING and err == "types" then
@@ -137,6 +140,16 @@ function connection.run(self, code, sql, ...)
   local result, err, more = self.box:run(code, sql, ...)
   if err == nil and more == nil then return result end
   return complete(self, code, result, err, more, sql, ...)
+end
+
+connection.SEEN = SEEN
+
+-- Somebody listens (db:on): they are told before and after.
+function run_observed(self, code, sql, ...)
+  local observers = self.settings.observers
+  if not observers then return connection.run(self, code + SEEN, sql, ...) end
+  local info = observers:statement_began(self, code, sql, ...)
+  return observers:statement_ended(info, pcall(connection.run, self, code + SEEN, sql, ...))
 end
 
 --- What the row style of the settings adds to a verb's number.
@@ -235,13 +248,9 @@ function methods:prepare(sql)
   return statement.new(self, sql, description)
 end
 
---- Several statements in one text, without parameters (one implicit transaction unless the text has its own).
---- A list with { command =, affected =, rows =, columns = } for each.
+--- conn:script without anybody being told: what the pool does to its connections is no statement of the program's.
 ---@param text string
----@return table[]|nil
----@return luphant.error|nil
-function methods:script(text)
-  if type(text) ~= "string" then args.misuse("SQL text expected, got " .. args.show(text)) end
+function connection.script(self, text)
   local box = self.box
   local result, err, more = box:script(text)
   if result == PENDING and err == "open" then
@@ -259,6 +268,41 @@ function methods:script(text)
   if self.settings.on_notice and box:has_notices() then deliver_notices(self) end
   if result == nil and err then transaction.note(self, err) end
   return result, err
+end
+
+--- Several statements in one text, without parameters (one implicit transaction unless the text has its own).
+--- A list with { command =, affected =, rows =, columns = } for each.
+---@param text string
+---@return table[]|nil
+---@return luphant.error|nil
+function methods:script(text)
+  if type(text) ~= "string" then args.misuse("SQL text expected, got " .. args.show(text)) end
+  local observers = self.settings.observers
+  if not observers or not observers.watches_statements then return connection.script(self, text) end
+  local info = observers:statement_began(self, "script", text)
+  return observers:statement_ended(info, pcall(connection.script, self, text))
+end
+
+--- Calls fn(info) at each `event` of this connection; see docs/api/hooks.md. Answers a function that ends that.
+---@param event string
+---@param fn fun(info: table)
+---@return fun()
+function methods:on(event, fn)
+  hooks.check("on", event, fn)
+  if self.pool then error("events of a pool's connections are the pool's: db:on(...)", 2) end
+  local registry = hooks.of(self.settings)
+  registry.changed = function() connection.observe(self) end
+  return registry:on(event, fn)
+end
+
+--- Ends what conn:on began, once. Answers whether `fn` was subscribed.
+---@param event string
+---@param fn function
+---@return boolean
+function methods:off(event, fn)
+  hooks.check("off", event, fn)
+  if self.pool then error("events of a pool's connections are the pool's: db:off(...)", 2) end
+  return hooks.of(self.settings):off(event, fn)
 end
 
 methods.transaction = transaction.run
@@ -352,6 +396,7 @@ end
 ---@return luphant.connection
 function connection.new(fields)
   fields.style = STYLES[fields.settings.rows]
+  if fields.settings.observers then connection.observe(fields) end
   return setmetatable(fields, metatable)
 end
 
@@ -365,6 +410,14 @@ function connection.lent_metatable(session, give_back)
     __name = metatable.__name, __index = session, __close = give_back, __tostring = metatable.__tostring,
     is_connection = true,
   }
+end
+
+--- Brings the core's connection in line with who listens.
+---@param self luphant.connection
+function connection.observe(self)
+  local observers = self.settings.observers
+  self.box:observe(observers ~= nil and observers.watches_statements, observers ~= nil and next(observers.lists) ~= nil)
+  self.box:keep_notices(self.settings.on_notice ~= nil)
 end
 
 --- Opens a session. See luphant.connect.

@@ -1,5 +1,5 @@
+-- core.lua - generated: what LuaLS knows about luphant.core, the C half. Never loaded by a program.
 ---@meta luphant.core
--- core.lua - what LuaLS knows about luphant.core, the C half. Never loaded by a program.
 --
 -- Made by csrc/gen/meta_core.lua from csrc/bind: edit the comments there and run the generator.
 --
@@ -151,6 +151,10 @@ function conn:has_notices() end
 ---@return boolean
 function conn:hold(on) end
 
+--- whether run says so when there are some
+---@param on boolean
+function conn:keep_notices(on) end
+
 --- what ran last, or runs, as far as the cache still knows it
 ---@return string|nil
 function conn:last_statement() end
@@ -176,6 +180,10 @@ function conn:next_notice() end
 
 ---@return number
 function conn:notices_lost() end
+
+---@param statements boolean
+---@param anything boolean
+function conn:observe(statements, anything) end
 
 ---@param name string
 ---@return string|nil
@@ -289,17 +297,18 @@ function conn:tls() end
 ---@return "idle"|"active"|"intrans"|"inerror"|"unknown"
 function conn:transaction_status() end
 
---- false: one is open already, perhaps begun by hand
 ---@param mode integer
 ---@return true|false|nil
 ---@return number|nil|luphant.error
+---@return boolean?|nil
 function conn:txn_begin(mode) end
 
 --- true: the server has answered COMMIT, and the transaction has ended here, too
 ---@return boolean
 function conn:txn_committed() end
 
---- nobody is interested in this transaction any more
+--- nobody is interested in this transaction any more, but for hooks: true
+---@return true|nil
 function conn:txn_end() end
 
 --- as far as the server has told it, and its process id

@@ -6,11 +6,13 @@
 -- SPDX-License-Identifier: MIT
 
 local compat = require "luphant.compat"
+local connection = require "luphant.connection"
 local deadline = require "luphant.deadline"
 local errors = require "luphant.errors"
 local grow = require "luphant.pool.grow"
 local handle = require "luphant.pool.handle"
 local keep = require "luphant.pool.keep"
+local observing = require "luphant.pool.observing"
 local report = require "luphant.pool.report"
 
 local borrow = {}
@@ -120,7 +122,7 @@ local function answers(pool, slot, limit)
   local session, now = pool.sessions[slot], pool.waiter.now()
   local seconds = limit and math.min((limit - now) / 2, CHECK_SECONDS) or CHECK_SECONDS
   session.box:set_ceiling(pool:on_core_clock(now + seconds))
-  local ok, alive = pcall(session.script, session, "")
+  local ok, alive = pcall(connection.script, session, "")
   session.box:set_ceiling(nil)
   if not ok or not alive then return false end
   pool.core:touch(slot)
@@ -151,14 +153,7 @@ local function free_some(pool)
   return look_for_ended(pool)
 end
 
---- A connected slot for the caller, who gives it back or discards it.
----@param pool luphant.pool
----@param limit number|nil  deadline on the waiter's clock
----@param slot? integer  one that was taken already
----@param due? string  what was said about it
----@return integer|nil slot
----@return luphant.error|nil
-function borrow.slot(pool, limit, slot, due)
+local function find_slot(pool, limit, slot, due)
   local refusals = 0
   while true do
     local err
@@ -188,6 +183,21 @@ function borrow.slot(pool, limit, slot, due)
       if refusals > pool.settings.max_connections then return nil, report.refused(refusals, cause) end
     end
   end
+end
+
+--- A connected slot for the caller, who gives it back or discards it.
+---@param pool luphant.pool
+---@param limit number|nil  deadline on the waiter's clock
+---@param slot? integer  one that was taken already
+---@param due? string  what was said about it
+---@return integer|nil slot
+---@return luphant.error|nil
+function borrow.slot(pool, limit, slot, due)
+  if not pool.settings.observers then return find_slot(pool, limit, slot, due) end
+  local from = pool.waiter.now()
+  local found, err = find_slot(pool, limit, slot, due)
+  if observing.acquired(pool, pool.waiter.now() - from, found, err) then return found, err end
+  return nil, report.closed()
 end
 
 return borrow

@@ -7,6 +7,7 @@ local errors = require "luphant.errors"
 local grow = require "luphant.pool.grow"
 local handle = require "luphant.pool.handle"
 local keep = require "luphant.pool.keep"
+local observing = require "luphant.pool.observing"
 local report = require "luphant.pool.report"
 local reset = require "luphant.pool.reset"
 local wait = require "luphant.wait"
@@ -149,6 +150,7 @@ end
 
 -- A borrower is through with a lent slot.
 function methods:give_back(slot)
+  local told = self.settings.observers and observing.releasing(self, slot, "given back")
   self:forget_borrower(slot)
   if not self.tidies then
     local what = self.core:give(slot)
@@ -162,6 +164,7 @@ function methods:give_back(slot)
   elseif self.has_tasks and not self.keeper then
     keep.start(self)
   end
+  if told then observing.released(self, told) end
 end
 
 -- Something is missing that nobody waits for: the keeper shall not sleep on.
@@ -171,7 +174,7 @@ end
 
 -- Ends the session of a slot, whatever it is doing. Somebody else may get a new one. With `session`: unless it has
 -- gone already, while a hook or an answer was waited for, and the slot may be another's.
-function methods:discard(slot, session)
+local function discard(self, slot, session)
   if session and self.sessions[slot] ~= session then return end
   local lent = self.handles[slot]
   session = self.sessions[slot]
@@ -187,6 +190,12 @@ function methods:discard(slot, session)
   if self.core:waiting() > 0 then return grow.more(self) end
   local counts = self.core:counts()
   if counts.total < counts.min then self:rouse() end
+end
+
+function methods:discard(slot, session)
+  local told = self.settings.observers and observing.releasing(self, slot, "closed")
+  discard(self, slot, session)
+  if told then observing.released(self, told) end
 end
 
 ------------------------------------------------------------------------------------------- taking back
@@ -229,10 +238,12 @@ local function take_back(self, slot, fate)
   self.emit("reclaimed", ("connection %d was borrowed by %s, which %s without giving it back"):format(
     slot, self:site(slot), fate))
   if lent and lent.waiting then return self:discard(slot) end -- somebody else may be waiting for its answer
+  local told = self.settings.observers and observing.releasing(self, slot, "taken back")
   if lent then handle.reclaim(lent) end
   self:forget_borrower(slot)
   self.core:tend(slot)
   self:clean(slot)
+  if told then observing.released(self, told) end
 end
 
 -- Connections whose borrower forgot them come back through the cleaning; with `wanted`, because somebody waits for one,

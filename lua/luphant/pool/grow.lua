@@ -12,6 +12,7 @@ local deadline = require "luphant.deadline"
 local dial = require "luphant.dial"
 local errors = require "luphant.errors"
 local handle = require "luphant.pool.handle"
+local observing = require "luphant.pool.observing"
 
 local grow = {}
 
@@ -81,6 +82,7 @@ local function failed(pool, slot, err)
   pool.emit("connect_failed", err)
   tell_waiters(pool, pool.refusal)
   pool:rouse() -- where nobody waits it is the one to try again
+  observing.failed(pool, "connect", err)
 end
 
 local function connect(pool, slot, limit)
@@ -93,10 +95,13 @@ local function connect(pool, slot, limit)
   pool.refusal, pool.last_error = nil, nil
   pool.sessions[slot] = session
   pool.core:attach(slot, session.box)
+  local took = pool.waiter.now() - now
   if pool.has_tasks and not pool.keeper then pool:rouse() end
   local what = pool.core:born(slot)
   if what == "retire" then return pool:discard(slot) end
+  if pool.settings.observers then connection.observe(session) end -- somebody may have subscribed meanwhile
   if what then pool:hand_over(what, slot) end
+  observing.connected(pool, session, took)
 end
 
 --- Connects a slot that core:grow() gave. `limit` holds where the caller has to do it itself.

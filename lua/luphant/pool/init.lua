@@ -18,6 +18,7 @@ local dial = require "luphant.dial"
 local grow = require "luphant.pool.grow"
 local keep = require "luphant.pool.keep"
 local lending = require "luphant.pool.lending"
+local observing = require "luphant.pool.observing"
 local report = require "luphant.pool.report"
 local rules = require "luphant.pool.rules"
 local sharing = require "luphant.pool.sharing"
@@ -36,6 +37,7 @@ local metatable = { __name = "luphant.pool", __index = methods }
 
 care.add(inner)
 lending.add(methods)
+observing.add(methods)
 verbs.add(methods)
 
 local pool = { methods = methods }
@@ -81,7 +83,7 @@ local function new(plan)
   -- Whether there is something to do for every connection that comes back.
   self.tidies = settings.after_release ~= nil or settings.reset == "always"
   -- The shortest way is open while no hook wants to see each borrowing.
-  self.direct = not settings.before_acquire and not self.tidies
+  self.direct = observing.is_direct(self)
   self:settle_in()
   return self
 end
@@ -135,7 +137,7 @@ function methods:ready(timeout)
   if not lent then return nil, err end
   local answer
   lent.box:set_ceiling(self:on_core_clock(limit))
-  answer, err = lent:script ""
+  answer, err = connection.script(lent, "")
   lent.box:set_ceiling(nil)
   lent:release()
   if not answer then return nil, err end

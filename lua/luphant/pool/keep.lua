@@ -6,6 +6,7 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local connection = require "luphant.connection"
 local core = require "luphant.core"
 local drive = require "luphant.drive"
 local grow = require "luphant.pool.grow"
@@ -43,7 +44,7 @@ local function leave_transaction(session)
   session.box:txn_end() -- also one whose BEGIN was never sent
   local status = session.box:transaction_status()
   if status == "idle" then return true end
-  return (session:script "rollback") ~= nil
+  return (connection.script(session, "rollback")) ~= nil
 end
 
 -- Whether the connection is as good as new.
@@ -79,7 +80,7 @@ local function ping(pool, slot)
   local session = pool.sessions[slot]
   if not session then return end
   session.box:set_ceiling(pool:on_core_clock(pool.waiter.now() + PING_SECONDS))
-  local ok, alive = pcall(session.script, session, "")
+  local ok, alive = pcall(connection.script, session, "")
   session.box:set_ceiling(nil)
   if not (ok and alive) or pool.sessions[slot] ~= session then return pool:discard(slot, session) end
   pool:settle(slot, pool.core:give(slot))

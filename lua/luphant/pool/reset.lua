@@ -5,6 +5,7 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local connection = require "luphant.connection"
 local core = require "luphant.core"
 local grow = require "luphant.pool.grow"
 local undo = require "luphant.reset"
@@ -14,7 +15,7 @@ local reset = {}
 local HOOK_SECONDS = 5
 
 local function undo_all(session, mask)
-  return (session:script(undo.text(mask))) ~= nil
+  return (connection.script(session, undo.text(mask))) ~= nil
 end
 
 --- Answers whether nothing of the last borrower is left.

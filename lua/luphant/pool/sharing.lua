@@ -8,6 +8,7 @@
 local borrow = require "luphant.pool.borrow"
 local handle = require "luphant.pool.handle"
 local keep = require "luphant.pool.keep"
+local observing = require "luphant.pool.observing"
 local share = require "luphant.share"
 
 local sharing = {}
@@ -55,11 +56,12 @@ end
 ---@return luphant.share|nil
 function sharing.new(pool)
   if not pool.settings.share or not pool.has_tasks then return nil end
-  return share.new({
+  local made = share.new({
     acquire = function(limit) return lend(pool, limit) end,
     release = function(lent) lent:release() end,
     waiter = pool.waiter, settings = pool.settings,
   }, { connections = limit_of(pool.settings) })
+  return observing.view(pool, made)
 end
 
 return sharing

@@ -53,7 +53,7 @@ local function given_back(lender, conn, ok, ...)
   return ...
 end
 
--- On a connection of its own, like any statement.
+-- On a connection of its own, like any statement. Whoever watches statements knows of it from the pool.
 local function run_alone(self, conn, ...)
   local lender = self.share.lender
   if not conn then
@@ -65,7 +65,7 @@ local function run_alone(self, conn, ...)
     local left = self.deadline and self.deadline - lender.waiter.now()
     conn.box:set_timeout(left and math.max(left, 0.000001))
   end
-  return given_back(lender, conn, pcall(connection.run, conn, self.code, self.sql, ...))
+  return given_back(lender, conn, pcall(connection.run, conn, self.code + connection.SEEN, self.sql, ...))
 end
 
 ------------------------------------------------------------------------------------------- on the way

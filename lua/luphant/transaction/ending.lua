@@ -72,20 +72,22 @@ local function is_open(tx)
 end
 ending.is_open = is_open
 
--- Takes the level off. `failure`: why it did not commit, for a function that does not know yet.
-local function leave(tx, state, failure)
+-- Takes the level off. `failure`: why it did not commit, for a function that does not know yet; `reason`: why it was
+-- rolled back.
+local function leave(tx, state, failure, reason)
   tx.state, tx.blocked = state, "ended"
   if failure ~= nil then tx.failure = failure end
-  local conn, parent = tx.conn, tx.parent
+  local conn, parent, listened = tx.conn, tx.parent, true
   if conn.tx == tx then conn.tx = parent end
   if parent then
     parent.blocked = nil
-    return
+  elseif is_ours(tx) then
+    listened = tx.box:txn_end()
+    if tx.has_ceiling then tx.box:set_ceiling(tx.ceiling_before) end
+    if tx.hooks then tx.last_id = tx.box:txn_id() end -- they may ask
   end
-  if not is_ours(tx) then return end
-  tx.box:txn_end()
-  if tx.has_ceiling then tx.box:set_ceiling(tx.ceiling_before) end
-  if tx.hooks then tx.last_id = tx.box:txn_id() end -- they may ask
+  local observers = listened and conn.settings.observers
+  if observers then observers:transaction_ended(tx, state, failure, reason) end
 end
 
 -- Every level above fails with this one.
@@ -173,7 +175,7 @@ function ending.roll_back(tx, reason, traceback)
     doom(parent, has_strayed and strayed() or errors.is_error(reason) and reason or ending.failure_of(tx))
   end
   local unknown = has_strayed and not parent
-  leave(tx, unknown and "unknown" or "rolled back")
+  leave(tx, unknown and "unknown" or "rolled back", nil, reason)
   hooks.after(tx, unknown and "after_unknown" or "after_rollback", reason, traceback)
 end
 

@@ -11,29 +11,15 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local observers = require "luphant.hooks"
+
 local hooks = {}
 
 local KINDS = { "before_commit", "after_commit", "after_rollback", "after_unknown" }
 
---- Tells of an error that has nobody left who could catch it: to `on_hook_error` of the settings, else to stderr.
----@param conn luphant.connection
----@param where string
----@param err any
-function hooks.report(conn, where, err)
-  local handler = conn.settings.on_hook_error
-  if handler and pcall(handler, err, where) then return end
-  io.stderr:write(("luphant: %s failed: %s\n"):format(where, tostring(err)))
-end
-
-local function with_traceback(err)
-  if type(err) == "string" then return debug.traceback(err, 2) end
-  return err
-end
-
 --- Calls `fn`; what it raises is reported.
 function hooks.contained(conn, where, fn, ...)
-  local ok, err = xpcall(fn, with_traceback, ...)
-  if not ok then hooks.report(conn, where, err) end
+  observers.contained(conn.settings, where, fn, ...)
 end
 
 ---@param tx luphant.transaction

@@ -66,7 +66,7 @@ function levels.start(conn, plan, number, causes)
   local self = setmetatable({ conn = conn, box = box, plan = plan, number = number, started = 0 }, metatable)
   self.root, self.causes = self, causes
   conn.tx = self -- before the core begins: what raises from here on is noticed by check_ended
-  local ok, at = box:txn_begin(plan.mode)
+  local ok, at, listened = box:txn_begin(plan.mode)
   if not ok then
     conn.tx = nil
     if ok == false then args.misuse(BY_HAND) end
@@ -77,6 +77,7 @@ function levels.start(conn, plan, number, causes)
     for _, each in ipairs(plan.settings) do box:txn_set(each[1], each[2]) end
   end
   if plan.deadline then arm(self, conn, plan) end
+  if listened then conn.settings.observers:transaction_began(self) end
   return self
 end
 
@@ -89,6 +90,8 @@ function levels.nest(parent)
   }, metatable)
   parent.blocked, parent.conn.tx = "child", inner
   parent.box:txn_nest()
+  local observers = parent.conn.settings.observers
+  if observers then observers:transaction_began(inner) end
   return inner
 end
 
