@@ -255,6 +255,7 @@ end
 ---@param tx luphant.transaction
 ---@param outcome "committed"|"rolled back"|"released"|"unknown"
 function methods:transaction_ended(tx, outcome, failure, reason)
+  if not self.lists.transaction_end and (failure == nil or not self.lists.error) then return end
   local info = {
     tx = tx, level = level_of(tx), name = tx.plan.name, attempt = tx.number, outcome = outcome,
     seconds = now() - tx.started, backend_pid = tx.box:backend_pid(), error = failure,
