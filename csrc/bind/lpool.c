@@ -320,6 +320,12 @@ static int lpool_served(lua_State *L) {
   return push_slot(L, lph_pool_served(&b->p, (int)luaL_checkinteger(L, 2)));
 }
 
+/* pool:promised(slot) -> ticket | nil; of the one it was given to and who has yet to leave with it */
+static int lpool_promised(lua_State *L) {
+  lpool *b = check_open(L);
+  return push_slot(L, lph_pool_promised(&b->p, check_slot(L, b)));
+}
+
 /* pool:leave(ticket) -> slot | nil; the ticket is void, the slot it was given is the caller's */
 static int lpool_leave(lua_State *L) {
   lpool *b = check_open(L);
@@ -548,6 +554,7 @@ static const luaL_Reg pool_methods[] = {{"take", lpool_take},
                                         {"touch", lpool_touch},
                                         {"enqueue", lpool_enqueue},
                                         {"served", lpool_served},
+                                        {"promised", lpool_promised},
                                         {"leave", lpool_leave},
                                         {"dismiss", lpool_dismiss},
                                         {"grow", lpool_grow},

@@ -106,7 +106,21 @@ static void set_leaving(lph_pool *p, lph_slot *s, bool leaving) {
 
 static int staying(const lph_pool *p) { return lph_pool_total(p) - p->leaving; }
 
+static lph_ticket *ticket_of(const lph_pool *p, int number) {
+  if (number < 1 || number > p->ticket_room) return NULL;
+  lph_ticket *t = p->tickets[number - 1];
+  return t->taken ? t : NULL;
+}
+
+/* Whoever was to have it finds nothing. */
+static void break_promise(lph_pool *p, lph_slot *s) {
+  lph_ticket *t = ticket_of(p, s->ticket);
+  s->ticket = 0;
+  if (t != NULL && t->slot == s->number) t->slot = 0;
+}
+
 static void enter(lph_pool *p, lph_slot *s, lph_slot_state state, double now) {
+  if (LPH_UNLIKELY(s->ticket != 0)) break_promise(p, s);
   int *before = counter_of(p, s->state), *after = counter_of(p, state);
   if (before != NULL) --*before;
   if (after != NULL) ++*after;
@@ -172,8 +186,9 @@ static int serve(lph_pool *p, lph_slot *s, double now) {
   }
   lph_ticket *t = lph_list_entry(node, lph_ticket, link);
   p->waiting--;
-  t->slot = s->number;
   lend(p, s, now);
+  t->slot = s->number;
+  s->ticket = t->number;
   return t->number;
 }
 
@@ -213,12 +228,6 @@ void lph_pool_touch(lph_pool *p, int slot, double now) { lph_pool_slot(p, slot)-
 
 /* ---- waiting ------------------------------------------------------------------------------------------------- */
 
-static lph_ticket *ticket_of(const lph_pool *p, int number) {
-  if (number < 1 || number > p->ticket_room) return NULL;
-  lph_ticket *t = p->tickets[number - 1];
-  return t->taken ? t : NULL;
-}
-
 static lph_ticket *new_ticket(lph_pool *p) {
   lph_list *node = lph_list_pop_front(&p->free_tickets);
   if (node != NULL) return lph_list_entry(node, lph_ticket, link);
@@ -255,6 +264,8 @@ int lph_pool_served(const lph_pool *p, int ticket) {
   return t == NULL ? LPH_POOL_NONE : t->slot;
 }
 
+int lph_pool_promised(const lph_pool *p, int slot) { return lph_pool_slot(p, slot)->ticket; }
+
 int lph_pool_leave(lph_pool *p, int ticket, double now) {
   lph_ticket *t = ticket_of(p, ticket);
   if (t == NULL) return LPH_POOL_NONE;
@@ -262,6 +273,7 @@ int lph_pool_leave(lph_pool *p, int ticket, double now) {
   if (queued) p->waiting--;
   if (t->slot != 0) lph_histo_add(&p->wait, now - t->since);
   int slot = t->slot;
+  if (slot != 0) lph_pool_slot(p, slot)->ticket = 0;
   t->taken = false;
   t->slot = 0;
   lph_list_remove(&t->link);

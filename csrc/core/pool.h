@@ -16,7 +16,8 @@
  * at the next chore when it is idle, and as it comes back when it is not.
  *
  * Waiters are served strictly in order: what is given back goes to the first, so while one waits nothing is idle for
- * others to take. A waiter holds a ticket until lph_pool_leave; serving one only notes the slot in its ticket.
+ * others to take. A waiter holds a ticket until lph_pool_leave; serving one only notes the slot in its ticket. A slot
+ * that is taken away before he comes for it (tend, drop, give) is no longer in his ticket: never do two have one slot.
  *
  * SPDX-License-Identifier: MIT */
 #ifndef LPH_POOL_H
@@ -40,6 +41,7 @@ typedef struct lph_slot {
   lph_list link; /* in pool->idle or pool->empty */
   int number;    /* 1 ... */
   lph_slot_state state;
+  int ticket;     /* USED, but whoever has this ticket is yet to come for it; 0: not so */
   bool leaving;   /* TENDED to be closed */
   unsigned epoch; /* the pool's when the connect began */
   uint64_t uses;  /* borrowings of this connection */
@@ -114,6 +116,8 @@ void lph_pool_drop(lph_pool *p, int slot);             /* any -> EMPTY: its conn
  * somebody waits. Then as lph_pool_grow says. */
 int lph_pool_enqueue(lph_pool *p, double now);
 int lph_pool_served(const lph_pool *p, int ticket); /* the slot it was given, LPH_POOL_NONE so far */
+/* The ticket of the waiter it was given to who has not left with it yet, or LPH_POOL_NONE. */
+int lph_pool_promised(const lph_pool *p, int slot);
 /* Ends the ticket; answers the slot it was given (the caller's to use or give back), or LPH_POOL_NONE. */
 int lph_pool_leave(lph_pool *p, int ticket, double now);
 /* Takes the first waiter out of the queue without serving it (its ticket stays valid); LPH_POOL_NONE: nobody. */

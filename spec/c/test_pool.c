@@ -306,6 +306,30 @@ static void who_leaves_served_hands_it_on(void **state) {
   close_pool();
 }
 
+/* Its waiter was found dead before he came for it. Whoever believes to act for him must not find it in his ticket: it
+ * would be passed on while it is being cleaned, and have two owners. */
+static void what_is_taken_away_from_a_waiter_is_not_his_any_more(void **state) {
+  (void)state;
+  open_pool((lph_pool_options){.max = 1});
+  int slots[1];
+  borrow_new(1, slots);
+  int a = lph_pool_enqueue(&pool, now), b = lph_pool_enqueue(&pool, now);
+  assert_int_equal(lph_pool_promised(&pool, slots[0]), LPH_POOL_NONE);
+  assert_int_equal(lph_pool_give(&pool, slots[0], now), a);
+  assert_int_equal(lph_pool_promised(&pool, slots[0]), a);
+  lph_pool_tend(&pool, slots[0], now);
+  assert_int_equal(lph_pool_promised(&pool, slots[0]), LPH_POOL_NONE);
+  assert_int_equal(lph_pool_served(&pool, a), LPH_POOL_NONE);
+  assert_int_equal(lph_pool_give(&pool, slots[0], now), b);
+  assert_int_equal(lph_pool_leave(&pool, a, now), LPH_POOL_NONE);
+  assert_int_equal(lph_pool_promised(&pool, slots[0]), b);
+  assert_int_equal(lph_pool_leave(&pool, b, now), slots[0]);
+  assert_int_equal(lph_pool_promised(&pool, slots[0]), LPH_POOL_NONE);
+  lph_pool_drop(&pool, slots[0]);
+  check_sound(1);
+  close_pool();
+}
+
 static void who_is_dismissed_is_out_of_the_queue_but_keeps_the_ticket(void **state) {
   (void)state;
   open_pool((lph_pool_options){.max = 1});
@@ -374,6 +398,7 @@ int main(void) {
     TEST(waiters_are_served_in_order_and_no_newcomer_overtakes),
     TEST(who_leaves_unserved_loses_nothing_for_the_others),
     TEST(who_leaves_served_hands_it_on),
+    TEST(what_is_taken_away_from_a_waiter_is_not_his_any_more),
     TEST(who_is_dismissed_is_out_of_the_queue_but_keeps_the_ticket),
     TEST(a_ticket_that_is_no_ticket_is_refused),
     TEST(times_are_kept_in_the_histograms),

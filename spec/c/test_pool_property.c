@@ -100,9 +100,19 @@ static bool is_extreme(int slot, int direction) {
   return m.slot[slot].state == LPH_SLOT_IDLE;
 }
 
-static void move(int slot, lph_slot_state state) {
-  m.slot[slot].state = state;
+/* Taken from a waiter who had not come for it yet: his ticket is worth nothing any more. */
+static void break_promise(int slot) {
+  for (int i = 1; i <= MOST_TICKETS && m.slot[slot].promised; i++) {
+    if (m.ticket[i].state != SERVED || m.ticket[i].slot != slot) continue;
+    m.ticket[i].state = DISMISSED;
+    m.ticket[i].slot = 0;
+  }
   m.slot[slot].promised = false;
+}
+
+static void move(int slot, lph_slot_state state) {
+  break_promise(slot);
+  m.slot[slot].state = state;
   if (state != LPH_SLOT_TENDED) m.slot[slot].leaving = false;
 }
 
@@ -160,6 +170,9 @@ static int some_lent_slot(void) {
   int slot = some_slot(LPH_SLOT_USED);
   return slot > 0 && !m.slot[slot].promised ? slot : 0;
 }
+
+/* Also one that somebody has yet to come for: he was found dead, or the pool is closed under him. */
+static int some_used_slot(void) { return roll(4) > 0 ? some_lent_slot() : some_slot(LPH_SLOT_USED); }
 
 static int some_ticket(ticket_state state) {
   for (int i = 0, at = roll(MOST_TICKETS); i < MOST_TICKETS; i++) {
@@ -249,7 +262,7 @@ static void give(void) {
 }
 
 static void tend(void) {
-  int slot = roll(4) > 0 ? some_lent_slot() : some_slot(LPH_SLOT_IDLE);
+  int slot = roll(4) > 0 ? some_used_slot() : some_slot(LPH_SLOT_IDLE);
   if (slot == 0) return;
   if (m.slot[slot].state == LPH_SLOT_USED) m.slot[slot].rested = m.now;
   lph_pool_tend(&p, slot, m.now);
@@ -267,7 +280,7 @@ static void end_tending(void) {
 }
 
 static void die(void) {
-  int slot = some_lent_slot();
+  int slot = some_used_slot();
   if (slot > 0) drop_slot(slot);
 }
 

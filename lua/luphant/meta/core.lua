@@ -442,6 +442,11 @@ function pool:histograms() end
 ---@return integer|nil
 function pool:leave(ticket) end
 
+--- of the one it was given to and who has yet to leave with it
+---@param slot integer
+---@return integer|nil
+function pool:promised(slot) end
+
 --- all connections of now are over
 function pool:refresh() end
 

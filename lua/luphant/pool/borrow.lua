@@ -69,7 +69,7 @@ local function rest(pool, token, limit, again)
   return true
 end
 
--- The program stood still for so long that our place in the queue was given up.
+-- The program stood still for so long that our place in the queue was given up, or what we were given taken away.
 local PASSED_OVER = {}
 
 local function await(pool, ticket, token, limit)
@@ -100,6 +100,7 @@ end
 local queue_up
 
 function queue_up(pool, limit)
+  if pool.closed then return nil, report.closed() end
   local deadlock = report.self_deadlock(pool)
   if deadlock and not find_lost(pool) then return nil, deadlock end
   local ticket = pool.core:enqueue()

@@ -107,6 +107,14 @@ end
 
 ------------------------------------------------------------------------------------------- coming back
 
+-- Taken away from a waiter it was handed to and who has not come for it: he is gone, or stands in line again.
+function methods:withdraw(slot)
+  local ticket = self.core:promised(slot)
+  if not ticket then return end
+  self.tokens[ticket], self.waiting_tasks[ticket] = nil, nil
+  self.core:leave(ticket)
+end
+
 function methods:forget_borrower(slot)
   self.owners[slot], self.handles[slot] = nil, nil
   if self.told[slot] then self.told[slot] = nil end
@@ -179,6 +187,7 @@ local function discard(self, slot, session)
   local lent = self.handles[slot]
   session = self.sessions[slot]
   self.sessions[slot] = nil
+  self:withdraw(slot)
   self:forget_borrower(slot)
   if lent then handle.reclaim(lent) end
   self.core:drop(slot)
@@ -234,6 +243,7 @@ end
 
 local function take_back(self, slot, fate)
   local lent = self.handles[slot]
+  self:withdraw(slot) -- or what passes it on to the next waiter would do so while it is being cleaned
   self.reclaimed = self.reclaimed + 1
   self.emit("reclaimed", ("connection %d was borrowed by %s, which %s without giving it back"):format(
     slot, self:site(slot), fate))

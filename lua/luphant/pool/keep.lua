@@ -24,6 +24,7 @@ keep.TICK = TICK
 -- A statement whose borrower has gone.
 local function stop_statement(session)
   local box = session.box
+  session.waiting = false -- a verb that was left behind in the middle of its wait; nobody waits any more
   if box:hold(false) then return false end -- its cancel request may still be on its way, and hit the next statement
   if box:state() == "busy" then
     box:discard()
