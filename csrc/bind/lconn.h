@@ -60,6 +60,7 @@ typedef struct lconn {
   lph_stmt *untyped;       /* the statement that waits for unknown types; valid right after run */
   struct lph_ride *taking; /* whose answer is being made into values (lshare.c) */
   lph_stmt script;         /* description of a script's result while it is converted */
+  bool script_floats;      /* there were floats among its rows */
 } lconn;
 
 extern const lbox_class lconn_class;

@@ -363,7 +363,8 @@ int lconn_rerun(lua_State *L) { return checked_run(L, inside(L), false); }
 
 static int push_script(lua_State *L, lconn *b);
 
-/* conn:script(text) -> PENDING, want | list | nil, err */
+/* conn:script(text) -> PENDING, want | list [, nil, "floats"] | nil, err; "floats": there are some among the rows, which are
+ * text: see flight.h about extra_float_digits */
 int lconn_script(lua_State *L) {
   lconn *b = inside(L);
   size_t len;
@@ -385,13 +386,17 @@ int lconn_script(lua_State *L) {
 static int push_script(lua_State *L, lconn *b) {
   lph_op *op = &b->c.op;
   luaL_checkstack(L, 16, "script");
+  b->script_floats = false;
   lua_createtable(L, op->result_count, 0);
   for (int i = 0; i < op->result_count; i++) {
     if (lrows_push_script(L, b, 1, op->results[i]) < 0) return fail(L, b, 0);
     lua_rawseti(L, -2, i + 1);
   }
   lph_op_reset(op);
-  return 1;
+  if (LPH_LIKELY(!b->script_floats)) return 1;
+  lua_pushnil(L);
+  lua_pushliteral(L, "floats");
+  return 3;
 }
 
 /* ---- stepping ------------------------------------------------------------------------------------------------------------ */

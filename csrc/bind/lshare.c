@@ -141,6 +141,7 @@ int lshare_submit(lua_State *L) {
     b->untyped = stmt;
     return lrun_push_pending(L, "types");
   }
+  if (LPH_UNLIKELY(stmt->prints_floats)) return lrun_push_pending(L, "alone"); /* it has company (flight.h) */
   if (LPH_UNLIKELY(!lrun_encode(L, b, stmt, 4, last - 3)))
     return may_have_changed(b, stmt, flags) ? lrun_push_pending(L, "again") : lerror_push(L, &b->c.error, 3);
   int n = submit_execute(L, b, stmt, flags);
@@ -167,7 +168,7 @@ static int submit_plainly(lua_State *L, lconn *b) {
   int flags = (int)lua_tointeger(L, 2), given = lua_gettop(L) - 3;
   lph_stmt *stmt = lph_stmts_peek(&b->c.stmts, sql);
   if (stmt == NULL || !stmt->shareable || !lph_stmts_is_ready(&b->c.stmts, stmt)) return 0;
-  if (!stmt->bound || stmt->types_version != lph_typemap_version(b->c.types)) return 0;
+  if (!stmt->bound || stmt->types_version != lph_typemap_version(b->c.types) || stmt->prints_floats) return 0;
   b->verb = flags & (AGAIN - 1);
   if (LVERB_OF(b->verb) == LVERB_DESCRIBE) return 0;
   if (!lrun_encode(L, b, stmt, 4, given) || b->c.params.bytes > LPH_SHARE_RIDE_BYTES) return 0;

@@ -1,15 +1,18 @@
 /* flight.c - see flight.h. SPDX-License-Identifier: MIT */
 #include "core/flight.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "core/conn.h"
 
-enum { HELPER_BEGIN, HELPER_ID, HELPER_COMMIT };
+enum { HELPER_BEGIN, HELPER_ID, HELPER_COMMIT, HELPER_DIGITS };
 
 static const char *const helper_texts[] = {"begin", "select pg_catalog.pg_current_xact_id_if_assigned()",
-                                           "commit"};
+                                           "commit",
+                                           "select pg_catalog.current_setting('extra_float_digits')"};
+static const char helper_names[][3] = {"_b", "_i", "_c", "_d"};
 /* The servers before 13 know it under another name. */
 #define OLD_ID "select pg_catalog.txid_current_if_assigned()"
 
@@ -23,8 +26,9 @@ int lph_flight_next(lph_op *op) {
   return op->part < op->parts.len ? (unsigned char)op->parts.data[op->part++] : LPH_PART_GOODBYE;
 }
 
-bool lph_flight_has_company(const lph_conn *c) {
+bool lph_flight_has_company(const lph_conn *c, const lph_stmt *stmt) {
   const lph_txn *t = &c->txn;
+  if (LPH_UNLIKELY(stmt->prints_floats)) return true;
   return t->depth > 0 && (lph_txn_is_pending(t) || t->wants_id || t->rides);
 }
 
@@ -50,7 +54,7 @@ static bool send_helper(lph_conn *c, int helper, int part) {
   char name[sizeof s->prefix + 2]; /* by hand: snprintf would be a twentieth of what the flight costs us */
   size_t n = strlen(s->prefix);
   memcpy(name, s->prefix, n);
-  memcpy(name + n, helper == HELPER_BEGIN ? "_b" : helper == HELPER_ID ? "_i" : "_c", 3);
+  memcpy(name + n, helper_names[helper], 3);
   if (LPH_UNLIKELY((s->helpers & 1u << helper) == 0)) {
     if (!PQsendPrepare(c->pg, name, helper_text(c, helper), 0, NULL)) return false;
     if (!lph_flight_add(&c->op, LPH_PART_HELPER + helper)) return false;
@@ -98,6 +102,8 @@ bool lph_flight_before(lph_conn *c) {
 
 bool lph_flight_ask(lph_conn *c) { return !c->txn.wants_id || send_helper(c, HELPER_ID, LPH_PART_ID); }
 
+bool lph_flight_ask_digits(lph_conn *c) { return send_helper(c, HELPER_DIGITS, LPH_PART_DIGITS); }
+
 bool lph_flight_after(lph_conn *c) {
   lph_txn *t = &c->txn;
   if (t->depth == 0) return true;
@@ -116,6 +122,7 @@ static const char *part_name(const lph_conn *c, int part) {
     case LPH_PART_STEP + LPH_TXN_RELEASE: return "release savepoint";
     case LPH_PART_STEP + LPH_TXN_SAVEPOINT: return "savepoint";
     case LPH_PART_COMMIT: return "commit";
+    case LPH_PART_DIGITS: return helper_texts[HELPER_DIGITS];
     default: return "select pg_current_xact_id_if_assigned()";
   }
 }
@@ -130,6 +137,27 @@ static void learn_from_failure(lph_conn *c, int part, const PGresult *res) {
     c->stmts.helpers |= 1u << (part - LPH_PART_HELPER);
 }
 
+void lph_flight_refuse_digits(const lph_conn *c, const lph_stmt *stmt, const char *setting, lph_error *e) {
+  const lph_column *column = stmt->columns;
+  while (!lph_type_has_float(c->types, column->type)) column++;
+  lph_error_set(
+    e, "decode",
+    "column \"%s\" (%s) has lost digits: a result with a column that has no binary form comes as text, "
+    "where extra_float_digits = %s makes the server leave out digits of floats",
+    column->name, column->type->name, setting);
+  lph_error_put(e, LPH_E_HINT,
+                "Set extra_float_digits to 1 or more in this session, or cast what has no binary form.");
+  e->sent = LPH_SENT_YES;
+}
+
+static void check_digits(lph_conn *c, const PGresult *res) {
+  const lph_stmt *stmt = c->op.stmt;
+  bool has = PQntuples(res) == 1 && PQnfields(res) == 1;
+  if (!has || stmt == NULL || !stmt->prints_floats || lph_error_is_set(&c->op.failure)) return;
+  const char *setting = PQgetvalue(res, 0, 0);
+  if (atoi(setting) < 1) lph_flight_refuse_digits(c, stmt, setting, &c->op.failure);
+}
+
 void lph_flight_receive(lph_conn *c, int part, const PGresult *res) {
   ExecStatusType status = PQresultStatus(res);
   if (status == PGRES_FATAL_ERROR && c->op.culprit == NULL && !lph_error_is_set(&c->op.failure)) {
@@ -140,6 +168,8 @@ void lph_flight_receive(lph_conn *c, int part, const PGresult *res) {
   if (part == LPH_PART_ID) {
     bool has = PQntuples(res) == 1 && PQnfields(res) == 1 && !PQgetisnull(res, 0, 0);
     lph_txn_set_id(&c->txn, has ? PQgetvalue(res, 0, 0) : NULL);
+  } else if (part == LPH_PART_DIGITS) {
+    check_digits(c, res);
   } else if (part == LPH_PART_COMMIT) {
     lph_txn_commit_answered(&c->txn, PQcmdStatus((PGresult *)res));
   } else if (is_helper(part)) {

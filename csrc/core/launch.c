@@ -86,12 +86,13 @@ int lph_op_execute(lph_conn *c, struct lph_stmt *stmt, const struct lph_params *
   c->marks |= stmt->marks;
   c->op.moves_names = stmt->moves_names;
   bool sent;
-  bool alone = !lph_flight_has_company(c) && !lph_goodbye_may_ride(c, true);
+  bool alone = !lph_flight_has_company(c, stmt) && !lph_goodbye_may_ride(c, true);
   if (LPH_LIKELY(alone || stmt->is_copy)) { /* COPY is not for pipelines */
     sent = send_execute(c, stmt, p);
   } else {
     sent = begin_flight(c) && send_goodbyes(c) && lph_flight_before(c) && send_execute(c, stmt, p) &&
-           lph_flight_add(&c->op, LPH_PART_MAIN) && lph_flight_after(c) && end_segment(c);
+           lph_flight_add(&c->op, LPH_PART_MAIN) && (!stmt->prints_floats || lph_flight_ask_digits(c)) &&
+           lph_flight_after(c) && end_segment(c);
   }
   return LPH_LIKELY(sent) ? lph_op_flush(c) : (int)refuse(c);
 }

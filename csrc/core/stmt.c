@@ -288,7 +288,7 @@ lph_err lph_stmts_describe(lph_stmts *s, lph_stmt *stmt, const PGresult *d) {
 
 int lph_stmts_bind(lph_stmts *s, lph_stmt *stmt, const lph_typemap *types, lph_oid *unknown, int room) {
   int missing = 0;
-  bool binary = s->format != LPH_FORMAT_TEXT && stmt->column_count > 0;
+  bool floats = false, binary = s->format != LPH_FORMAT_TEXT && stmt->column_count > 0;
   for (int i = 0; i < stmt->param_count + stmt->column_count; i++) {
     bool is_param = i < stmt->param_count;
     lph_column *column = is_param ? NULL : &stmt->columns[i - stmt->param_count];
@@ -301,9 +301,11 @@ int lph_stmts_bind(lph_stmts *s, lph_stmt *stmt, const lph_typemap *types, lph_o
     } else {
       column->type = type;
       binary = binary && type != NULL && lph_type_has_binary(types, type);
+      floats = floats || lph_type_has_float(types, type);
     }
   }
   stmt->binary = binary;
+  stmt->prints_floats = floats && !binary;
   stmt->bound = missing == 0;
   stmt->types_version = lph_typemap_version(types);
   return missing;

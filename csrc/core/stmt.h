@@ -45,6 +45,7 @@ typedef struct lph_stmt {
   bool moves_names;              /* running it may change what names mean */
   bool over_temp;                /* described while temporary tables may have been there */
   bool binary;                   /* results are asked for in binary */
+  bool prints_floats;            /* results are text with floats in it: has company, see flight.h */
   unsigned long generation;      /* of the cache when it was described */
   bool info_stale;               /* the Lua side has to read the description anew */
   bool shareable;                /* may run on a shared session (lph_share_takes) */

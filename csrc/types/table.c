@@ -245,3 +245,32 @@ bool lph_type_has_binary(const lph_typemap *map, const lph_type *type) {
   int visits = 100000; /* a row of 1600 columns, each a row of some fifty: more than any real type */
   return has_binary(map, type, 1, &visits);
 }
+
+static bool has_float(const lph_typemap *map, const lph_type *type, int depth, int *visits) {
+  if (type == NULL) return false;
+  if (depth > 32 || --*visits < 0) return true; /* who knows */
+  switch ((lph_kind)type->kind) {
+    case LPH_FLOAT4:
+    case LPH_FLOAT8:
+    case LPH_POINT:
+    case LPH_LSEG:
+    case LPH_PATH:
+    case LPH_BOX:
+    case LPH_POLYGON:
+    case LPH_LINE:
+    case LPH_CIRCLE: return true;
+    case LPH_ARRAY:
+    case LPH_RANGE:
+    case LPH_MULTIRANGE: return has_float(map, lph_typemap_find(map, type->elem), depth + 1, visits);
+    case LPH_COMPOSITE:
+      for (size_t i = 0; i < type->field_count; i++)
+        if (has_float(map, lph_typemap_find(map, type->fields[i].type), depth + 1, visits)) return true;
+      return false;
+    default: return false;
+  }
+}
+
+bool lph_type_has_float(const lph_typemap *map, const lph_type *type) {
+  int visits = 100000; /* as above */
+  return has_float(map, type, 1, &visits);
+}

@@ -115,6 +115,9 @@ const lph_type *lph_builtin_by_name(const char *name);
 /* Can the value, parts included, be read in binary form? (OPAQUE anywhere inside: no. Unknown
  * OIDs: no. A composite is asked field by field; recursion is cut at depth 32: no.) */
 bool lph_type_has_binary(const lph_typemap *map, const lph_type *type);
+/* Is there a float in it, whose text form may lack digits (extra_float_digits)? A record and an opaque type are their
+ * text, whatever that says: no. */
+bool lph_type_has_float(const lph_typemap *map, const lph_type *type);
 
 /* ---- num.c ------------------------------------------------------------------------------------ */
 

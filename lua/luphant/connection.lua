@@ -248,6 +248,17 @@ function methods:prepare(sql)
   return statement.new(self, sql, description)
 end
 
+-- What a script answers is text, where the server leaves out digits of floats when extra_float_digits is below 1, and
+-- nothing shows it. (It may have been changed in the middle of the script; only what is set in the end is seen.)
+local function check_digits(self, results)
+  local rows, err = run_inner(self, "select pg_catalog.current_setting('extra_float_digits') as digits")
+  if not rows then return nil, err end
+  if tonumber(rows[1].digits) >= 1 then return results end
+  return nil, errors.new("decode", ("there are floats among the rows, which come as text from a script, and they have"
+    .. " lost digits because extra_float_digits = %s"):format(rows[1].digits),
+    { sent = "yes", hint = "Set extra_float_digits to 1 or more in this session, or use conn:query." })
+end
+
 --- conn:script without anybody being told: what the pool does to its connections is no statement of the program's.
 ---@param text string
 function connection.script(self, text)
@@ -262,9 +273,10 @@ function connection.script(self, text)
     local ok
     ok, err = finish(self, err)
     result = nil
-    if ok then result, err = box:take() end
+    if ok then result, err, more = box:take() end
     if err and not err.query then err.query = text end
   end
+  if more == "floats" then result, err = check_digits(self, result) end
   if self.settings.on_notice and box:has_notices() then deliver_notices(self) end
   if result == nil and err then transaction.note(self, err) end
   return result, err

@@ -331,6 +331,10 @@ static bool binary(const lph_typemap *map, lph_oid oid) {
   return lph_type_has_binary(map, lph_typemap_find(map, oid));
 }
 
+static bool floats(const lph_typemap *map, lph_oid oid) {
+  return lph_type_has_float(map, lph_typemap_find(map, oid));
+}
+
 static void parts_decide_whether_a_type_has_a_binary_form(void **state) {
   (void)state;
   assert_true(binary(NULL, LPH_OID_INT4));
@@ -343,9 +347,16 @@ static void parts_decide_whether_a_type_has_a_binary_form(void **state) {
   assert_false(binary(NULL, LPH_OID_MONEY));
   assert_false(binary(NULL, LPH_OID_REGCLASS_ARRAY));
   assert_false(lph_type_has_binary(NULL, NULL));
+  assert_true(floats(NULL, LPH_OID_FLOAT4));
+  assert_true(floats(NULL, LPH_OID_FLOAT8_ARRAY));
+  assert_true(floats(NULL, LPH_OID_POINT));
+  assert_false(floats(NULL, LPH_OID_NUMERIC));
+  assert_false(floats(NULL, LPH_OID_INT4_ARRAY));
+  assert_false(lph_type_has_float(NULL, NULL));
   lph_typemap *map = lph_typemap_new();
   lph_field good[] = {{"a", LPH_OID_INT4}, {"b", LPH_OID_TEXT_ARRAY}};
   lph_field bad[] = {{"a", LPH_OID_INT4}, {"b", LPH_OID_MONEY}};
+  lph_field measured[] = {{"a", LPH_OID_INT4}, {"b", LPH_OID_FLOAT8}};
   lph_field unknown[] = {{"a", 29999}};
   lph_type types[] = {
     {.oid = 20001, .kind = LPH_COMPOSITE, .field_count = 2, .fields = good, .name = "good"},
@@ -356,6 +367,8 @@ static void parts_decide_whether_a_type_has_a_binary_form(void **state) {
     {.oid = 20006, .kind = LPH_RANGE, .elem = 29999, .name = "range of unknown"},
     {.oid = 20007, .kind = LPH_COMPOSITE, .name = "no fields"},
     {.oid = 20008, .kind = LPH_HSTORE, .name = "hstore"},
+    {.oid = 20009, .kind = LPH_COMPOSITE, .field_count = 2, .fields = measured, .name = "measured"},
+    {.oid = 20010, .kind = LPH_ARRAY, .elem = 20009, .delim = ',', .name = "measured[]"},
   };
   for (size_t i = 0; i < lph_countof(types); i++)
     assert_int_equal(lph_typemap_define(map, &types[i]), LPH_OK);
@@ -367,6 +380,8 @@ static void parts_decide_whether_a_type_has_a_binary_form(void **state) {
   assert_false(binary(map, 20006));
   assert_true(binary(map, 20007));
   assert_true(binary(map, 20008));
+  assert_true(floats(map, 20010));
+  assert_false(floats(map, 20004));
   lph_typemap_release(map);
 }
 

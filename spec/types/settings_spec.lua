@@ -2,6 +2,7 @@
 -- server prints or reads values is compared with a session in which nothing was set. Read in binary, all values must
 -- be the same; read as text, a value is the same or refused with an error of kind "decode", never another value.
 
+local env = require "spec.support.env"
 local luphant = require "luphant"
 local values = require "spec.support.values"
 
@@ -88,7 +89,8 @@ describe("settings of the session", function()
     conn:close()
   end)
 
-  -- With extra_float_digits below 1 the server itself leaves digits out, and nothing in the text shows it.
+  -- With extra_float_digits below 1 the server itself leaves digits out, and nothing in the text shows it: floats are
+  -- refused, whether or not they would have lost any.
   it("change no value that is read as text: it is the same, or refused #slow", function()
     local conn = values.connect { result_format = "text" }
     local same, refused = 0, 0
@@ -96,16 +98,15 @@ describe("settings of the session", function()
       local where = apply(conn, chosen)
       local loses_digits = tonumber(chosen[5]) < 1
       for i, case in ipairs(VALUES) do
-        if not (case.is_float and loses_digits) then
-          local got, err = conn:query_value("select " .. expression(case))
-          if err then
-            assert.equal("decode", err.kind)
-            assert.equal("yes", err.sent)
-            refused = refused + 1
-          else
-            values.expect(expected[i], got, case[1] .. " under " .. where)
-            same = same + 1
-          end
+        local got, err = conn:query_value("select " .. expression(case))
+        if err then
+          assert.equal("decode", err.kind)
+          assert.equal("yes", err.sent)
+          refused = refused + 1
+        else
+          assert.is_false(case.is_float and loses_digits or false)
+          values.expect(expected[i], got, case[1] .. " under " .. where)
+          same = same + 1
         end
       end
     end)
@@ -125,6 +126,51 @@ describe("settings of the session", function()
         values.expect(expected[i], got, case[1] .. " under " .. where)
       end
     end)
+    conn:close()
+  end)
+
+  it("refuse floats beside a column without binary form when extra_float_digits is below 1", function()
+    local conn = values.connect()
+    local sql = "select 2 as n, 0.30000000000000004::float8 as share, 1::money as price"
+    for _, setting in ipairs { "1", "3" } do
+      assert(conn:execute("set extra_float_digits = " .. setting))
+      assert.equal(0.30000000000000004, assert(conn:query_one(sql)).share)
+    end
+    assert(conn:execute "set extra_float_digits = 0")
+    local row, err = conn:query_one(sql)
+    assert.is_nil(row)
+    assert.equal("decode", err.kind)
+    assert.truthy(err.message:find('column "share" (double precision)', 1, true))
+    assert.truthy(err.message:find("extra_float_digits = 0", 1, true))
+    assert.equal(0.30000000000000004, conn:query_value "select 0.30000000000000004::float8") -- in binary
+    assert.equal("$1.00", conn:query_value "select 1::money")
+    conn:close()
+  end)
+
+  it("refuse them in a transaction, which then commits nothing, and through a pool that shares", function()
+    local db = assert(luphant.open(env.url(), { max_connections = 2, share = true }))
+    local sql = "select 0.1::float4 as share, 1::money as price"
+    assert(db:query_one(sql))
+    local done, err = db:transaction(function(tx)
+      assert(tx:execute "set local extra_float_digits = -3")
+      tx:query(sql)
+      return true
+    end)
+    assert.is_nil(done)
+    assert.equal("decode", err.kind)
+    assert(db:query_one(sql))
+    assert.is_true(db:close(1))
+  end)
+
+  it("refuse the floats of a script, which is always text", function()
+    local conn = values.connect()
+    assert.equal(0.30000000000000004, assert(conn:script "select 0.30000000000000004::float8 as f")[1].rows[1].f)
+    assert(conn:script "set extra_float_digits = 0; select 1")
+    local results, err = conn:script "select 1; select array[0.30000000000000004::float8]"
+    assert.is_nil(results)
+    assert.equal("decode", err.kind)
+    assert.truthy(err.message:find("extra_float_digits = 0", 1, true))
+    assert.equal(1, #assert(conn:script "select 1"))
     conn:close()
   end)
 
