@@ -66,6 +66,12 @@ local NEW = {
   style = { one_of = { "sql", "lua", "pair" } }, repeatable = FLAG, transaction = FLAG, version = TEXT,
   versions = { one_of = { "time", "number" } }, now = { type = "number" },
 }
+local TABLE = { type = "table" }
+local DRIFT = { against = TABLE, scratch = { type = { "string", "table" } }, snapshot = TABLE }
+local DUMP = { owners = FLAG, grants = FLAG }
+local SQUASH = { to = TEXT, name = { type = "string", check = function(name)
+  if not name:find "^[%w_%-]+$" then return "must be letters, digits, _ and -" end
+end }, remove = FLAG, scratch = { type = { "string", "table" } } }
 local EVENTS = { version = TEXT, limit = WHOLE }
 
 local function together(...)
@@ -82,6 +88,9 @@ local RULES = {
   status = together(COMMON, RUN, UP),
   plan = together(COMMON, RUN, UP, DOWN), run = together(COMMON, RUN, UP, STARTUP),
   history = together(COMMON, EVENTS), load = { ignore = TEXTS },
+  check = together(COMMON, RUN, UP, DRIFT, { drift = FLAG }), drift = together(COMMON, RUN, DRIFT),
+  dump = together(COMMON, DUMP), load_dump = together(COMMON, { reason = TEXT }),
+  seed = together(COMMON, { reason = TEXT, on_event = FUNCTION }), squash = together(COMMON, RUN, SQUASH),
   new = NEW, place = COMMON, environment = together(COMMON, { protected = FLAG }),
 }
 

@@ -71,6 +71,8 @@ local function plan_of(target, level)
   return dial.plan(target, nil, level + 1)
 end
 
+M.plan_of = plan_of
+
 -- ---- the connection -----------------------------------------------------------------------------------------
 
 local function open(plan)

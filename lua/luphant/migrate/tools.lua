@@ -6,10 +6,30 @@
 
 local args = require "luphant.args"
 local border = require "luphant.migrate.border"
+local check = require "luphant.migrate.check"
+local drift = require "luphant.migrate.drift"
+local dump = require "luphant.migrate.dump"
 local environment = require "luphant.migrate.environment"
+local errors = require "luphant.errors"
+local luphant = require "luphant"
 local new = require "luphant.migrate.new"
+local restore = require "luphant.migrate.restore"
+local seed = require "luphant.migrate.seed"
+local session = require "luphant.migrate.session"
+local squash = require "luphant.migrate.squash"
 
 local M = {}
+
+-- A URL gets a connection for the time of the call.
+local function connected(db, fn)
+  if type(db) ~= "string" then return fn(db) end
+  local conn, err = luphant.connect(db)
+  if not conn then return nil, err end
+  local fine, answer, why = pcall(fn, conn)
+  conn:close()
+  if not fine then error(answer, 0) end
+  return answer, why
+end
 
 -- ---- files --------------------------------------------------------------------------------------------------
 
@@ -23,6 +43,90 @@ function M.new(dir, name, opts)
   args.argument(dir, "string", 1, "new")
   args.argument(name, "string", 2, "new")
   return new.new(dir, name, border.options("new", opts, 2))
+end
+
+--- Everything a merge request has to know: is the folder in order, does it fit the history, what is pending, has
+--- somebody changed the schema beside it? Without a database only the files are judged.
+---@param db any a pool, a connection, a URL; nil
+---@param dir string
+---@param opts? table
+---@return luphant.migrate.Report?
+---@return luphant.error?
+function M.check(db, dir, opts)
+  if db ~= nil then border.target(db, "check", 2) end
+  args.argument(dir, "string", 2, "check")
+  local options = border.options("check", opts, 2)
+  return connected(db, function(q) return check.check(q, dir, options) end)
+end
+
+-- ---- schemas ------------------------------------------------------------------------------------------------
+
+--- What is different in a database from what its migrations have made.
+---@param db any a pool, a connection, a URL
+---@param dir string
+---@param opts? table
+---@return luphant.migrate.Drift?
+---@return luphant.error?
+function M.drift(db, dir, opts)
+  border.target(db, "drift", 2)
+  args.argument(dir, "string", 2, "drift")
+  local options = border.options("drift", opts, 2)
+  return connected(db, function(q) return drift.drift(q, dir, options) end)
+end
+
+--- Many migrations become one baseline.
+---@param db any where scratch databases can be made: a pool, a connection, a URL
+---@param dir string
+---@param opts? { to?: string, name?: string, remove?: boolean }
+---@return { file: string, version: string, migrations: integer, removed: string[] }?
+---@return luphant.error?
+function M.squash(db, dir, opts)
+  border.target(db, "squash", 2)
+  args.argument(dir, "string", 2, "squash")
+  return squash.squash(db, dir, border.options("squash", opts, 2))
+end
+
+--- The schema of a database and what its history says is in it, as SQL. By pg_dump.
+---@param db any a pool, a connection, a URL
+---@param opts? { owners?: boolean, grants?: boolean }
+---@return string?
+---@return luphant.error?
+function M.dump(db, opts)
+  border.target(db, "dump", 2)
+  local options = border.options("dump", opts, 2)
+  local plan, err = session.plan_of(db, 2)
+  if not plan then return nil, err end
+  return connected(db, function(q) return dump.text(q, plan, options.place, options) end)
+end
+
+--- Makes a database of such a text. It has to be empty.
+---@param db any a pool, a connection, a URL
+---@param path string of the file
+---@param opts? table
+---@return { statements: integer, migrations: integer }?
+---@return luphant.error?
+function M.load_dump(db, path, opts)
+  border.target(db, "load_dump", 2)
+  args.argument(path, "string", 2, "load_dump")
+  local options = border.options("load_dump", opts, 2)
+  local handle, why = io.open(path, "rb")
+  local text = handle and handle:read "*a"
+  if handle then handle:close() end
+  if not text then return nil, errors.new("migration_file", ("%s cannot be read: %s"):format(path, why)) end
+  return connected(db, function(q) return restore.restore(q, text, path, options) end)
+end
+
+--- Runs the seeds of a folder: rows for development and tests. Refused in a protected environment.
+---@param db any a pool, a connection, a URL
+---@param dir string
+---@param opts? table
+---@return table[]? done
+---@return luphant.error?
+function M.seed(db, dir, opts)
+  border.target(db, "seed", 2)
+  args.argument(dir, "string", 2, "seed")
+  local options = border.options("seed", opts, 2)
+  return connected(db, function(q) return seed.seed(q, dir, options) end)
 end
 
 -- ---- environment --------------------------------------------------------------------------------------------

@@ -151,7 +151,8 @@ end
 local GUARDED = { down = true, redo = true, resolve = true, skip = true, repair = true }
 
 local function allowed(conn, args, env)
-  if not GUARDED[args.verb] and not (args.verb == "up" and #args.only > 0) then return true end
+  local is_guarded = GUARDED[args.verb] or (args.verb == "up" and #args.only > 0)
+  if not is_guarded or args.dry_run then return true end
   local environment, err = migrate.environment(conn, { schema = args.schema })
   if not environment then return nil, report(args, env, err) end
   if not environment.protected then return true end
