@@ -148,6 +148,26 @@ describe("luphant migrate", function()
     assert.truthy(out:find("revert    0001_a\n\ndrop table luphant_cli_a;", 1, true), out)
   end)
 
+  it("runs a plan and rolls it back with --trace, and says what each statement did", function()
+    put("0002_b.sql", "-- migrate:up\nalter table luphant_cli_a add column m int default random();\n")
+    local code, out = run("up", "--dry-run", "--trace")
+    assert.equal(0, code)
+    assert.matches("add column m int default random%(%);\n%-%- %d+ ms; ACCESS EXCLUSIVE on luphant_cli_a; "
+      .. "rewritten: luphant_cli_a; scanned: luphant_cli_a\n", out)
+    local answer = json("plan", "--trace", "--json")[1]
+    assert.same({ "luphant_cli_a" }, answer.steps[2].statements[1].trace.rewritten)
+    assert.equal("AccessExclusiveLock", answer.steps[2].statements[1].locks[1].mode)
+    put("0003_c.sql", "select nosuch;\n")
+    local err
+    code, out, err = run("plan", "--trace")
+    assert.equal(1, code)
+    assert.truthy(out:find("apply     0003_c\n\nselect nosuch;\n\n", 1, true), out)
+    assert.truthy(err:find("0003_c.sql:1: migrate:up: column \"nosuch\" does not exist", 1, true), err)
+    assert.equal(2, (run("up", "--trace")))
+    assert.equal(2, (run("plan", "--trace", "postgres:///x")))
+    assert.is_nil(conn:query_value "select to_regclass('luphant_cli_a')::text")
+  end)
+
   it("sets the history right, with a reason, and tells it", function()
     put("0002_b.sql", "select 1;\n")
     put("0003_c.sql", "select 1;\n")

@@ -11,6 +11,7 @@ local border = require "luphant.migrate.border"
 local history = require "luphant.migrate.history"
 local lock = require "luphant.migrate.lock"
 local plan = require "luphant.migrate.plan"
+local rehearsal = require "luphant.migrate.rehearsal"
 local repair = require "luphant.migrate.repair"
 local run = require "luphant.migrate.run"
 local startup = require "luphant.migrate.startup"
@@ -73,6 +74,17 @@ function M.status(db, dir, opts)
   end)
 end
 
+-- Options of a plan, and what makes it.
+local function planning(name, db, dir, opts)
+  local given, direction = {}, "up"
+  for key, value in pairs(opts or {}) do given[key] = value end
+  direction, given.direction = given.direction or direction, nil
+  if direction ~= "up" and direction ~= "down" then error('direction must be "up" or "down"', 3) end
+  border.target(db, name, 3)
+  args.argument(dir, "string", 2, name, 3)
+  return border.options("plan", given, 3), direction == "up" and plan.make or plan.revert
+end
+
 --- What `up` (or `down`, with `direction = "down"`) would do. Runs and creates nothing.
 ---@param db any
 ---@param dir string
@@ -80,17 +92,25 @@ end
 ---@return luphant.migrate.Plan? plan
 ---@return luphant.error? err
 function M.plan(db, dir, opts)
-  local given, direction = {}, "up"
-  for name, value in pairs(opts or {}) do given[name] = value end
-  direction, given.direction = given.direction or direction, nil
-  if direction ~= "up" and direction ~= "down" then error('direction must be "up" or "down"', 2) end
-  local options = check("plan", db, dir, given)
+  local options, make = planning("plan", db, dir, opts)
   local list, err = run.load(dir, options)
   if not list then return nil, err end
   options.with_catalog = true
   return reading(db, options, 2, function(q)
-    return run.plan(q, list, options, direction == "up" and plan.make or plan.revert)
+    return run.plan(q, list, options, make)
   end)
+end
+
+--- The same, run in one transaction that is rolled back, with what each statement did. Takes real locks meanwhile.
+---@param db any
+---@param dir string
+---@param opts? table
+---@return luphant.migrate.Plan? plan with `traced`, and `failed` where a statement did
+---@return luphant.error? err
+function M.trace(db, dir, opts)
+  local options, make = planning("trace", db, dir, opts)
+  options.with_catalog = true
+  return rehearsal.run(db, dir, options, make, 2)
 end
 
 --- Applies what is pending, in order.

@@ -36,6 +36,11 @@ local function settings_of(session, part)
   }, lock_timeout
 end
 
+--- The time limits of a transaction of migrations that have none of their own.
+---@param session luphant.migrate.Session
+---@return table<string, string>
+function M.settings(session) return (settings_of(session)) end
+
 -- A block of its own time limit has that for itself.
 local function set_timeout(tx, seconds)
   return tx:script(("set local statement_timeout = '%s'"):format(milliseconds(seconds)))

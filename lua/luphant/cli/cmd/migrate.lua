@@ -105,19 +105,20 @@ local function plan(db, args, env)
   local direction = (args.down or args.verb == "down") and "down" or "up"
   local opts = options.of(args, direction)
   opts.direction, opts.plan_hash = direction, nil
-  local found, err = migrate.plan(db, args.dir, opts)
+  local found, err = (args.trace and migrate.trace or migrate.plan)(db, args.dir, opts)
   if not found then return nil, err end
   if args.json then
     json.write(env, {
       schema_version = json.VERSION, verb = "plan", direction = direction, plan_hash = found.hash,
-      steps = mapped(found.steps, json.step),
+      steps = json.steps(found),
       waiting = mapped(found.waiting, function(item)
         return { version = item.entry.version, name = item.entry.name, kind = item.entry.kind, reason = item.reason }
       end),
     })
   else
-    lines.plan(env, found, args.sql or args.dry_run)
+    lines.plan(env, found, args.sql or args.dry_run or args.trace)
   end
+  if found.failed then return nil, found.failed end
   return OK
 end
 

@@ -4,6 +4,9 @@
 -- SPDX-License-Identifier: MIT
 
 local core = require "luphant.core"
+local ddl = require "luphant.migrate.ddl"
+local locks = require "luphant.migrate.lint.locks"
+local parts = require "luphant.migrate.parts"
 
 local json = {}
 
@@ -12,7 +15,7 @@ json.VERSION = 1
 -- Lists by their names, so that an empty one is not taken for an empty object.
 local LISTS = {}
 for word in ("steps done not_run problems migrations events waiting blocked_by ahead behind pending statements "
-  .. "changes differences removed files")
+  .. "changes differences removed files locks rewritten scanned built")
   :gmatch "%S+" do LISTS[word] = true end
 
 local MAX_DEPTH = 8
@@ -59,26 +62,43 @@ function json.entry(entry)
   }
 end
 
-local function sql_of(step)
-  local migration = step.migration
-  local sections = step.section and { step.section } or { migration.check, migration.up, migration.verify }
+-- What the text says about locks; what was seen, where it was run.
+local function locks_of(statement)
   local out = {}
-  for _, section in pairs(sections) do
-    for _, statement in ipairs(section.statements) do
-      out[#out + 1] = { sql = statement.sql, file = step.file, line = statement.line, transaction = step.transaction }
+  for i, lock in ipairs(locks.of(ddl.read(statement.sql))) do
+    out[i] = { relation = lock.relation.text, mode = lock.mode, work = lock.work }
+  end
+  return out
+end
+
+local function statements_of(step, traced)
+  local out, seen = {}, 0
+  for _, part in ipairs(parts.of(step)) do
+    for _, statement in ipairs(part.section and part.section.statements or {}) do
+      seen = seen + 1
+      out[#out + 1] = {
+        part = part.name, sql = statement.sql, file = step.file, line = statement.line,
+        transaction = step.transaction, locks = locks_of(statement), trace = traced and traced.statements[seen],
+      }
     end
   end
   return out
 end
 
---- One step of a plan.
----@param step luphant.migrate.Step
----@return table
-function json.step(step)
-  return {
-    action = step.action, kind = step.kind, version = step.version, name = step.name, file = step.file,
-    transaction = step.transaction, out_of_order = step.out_of_order, statements = sql_of(step),
-  }
+--- The steps of a plan.
+---@param plan luphant.migrate.Plan
+---@return table[]
+function json.steps(plan)
+  local out = {}
+  for i, step in ipairs(plan.steps) do
+    local traced = plan.traced and plan.traced[i]
+    out[i] = {
+      action = step.action, kind = step.kind, version = step.version, name = step.name, file = step.file,
+      transaction = step.transaction, out_of_order = step.out_of_order, statements = statements_of(step, traced),
+      skipped = traced and traced.skipped,
+    }
+  end
+  return out
 end
 
 return json

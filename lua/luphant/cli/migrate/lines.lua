@@ -4,7 +4,9 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local locks = require "luphant.migrate.lint.locks"
 local order = require "luphant.migrate.order"
+local parts = require "luphant.migrate.parts"
 
 local lines = {}
 
@@ -105,11 +107,28 @@ function lines.status(env, entries)
   if #entries == 0 then env.out:write "no migrations\n" end
 end
 
-local function statements(env, step)
-  local migration = step.migration
-  local sections = step.section and { step.section } or { migration.check, migration.up, migration.verify }
-  for _, section in pairs(sections) do
-    for _, statement in ipairs(section.statements) do env.out:write("\n", statement.sql, ";\n") end
+-- What a statement did, as a comment behind it.
+local function observed(item)
+  local out = { ("%d ms"):format(item.duration_ms) }
+  for _, lock in ipairs(item.locks) do
+    out[#out + 1] = ("%s on %s"):format(locks.sql_name(lock.mode), lock.relation)
+  end
+  for _, field in ipairs { "rewritten", "scanned", "built" } do
+    if #item[field] > 0 then out[#out + 1] = field .. ": " .. table.concat(item[field], ", ") end
+  end
+  return "-- " .. table.concat(out, "; ") .. "\n"
+end
+
+local function statements(env, step, traced)
+  local seen = 0
+  if traced and traced.skipped then env.out:write("-- not run: ", traced.skipped, "\n") end
+  for _, part in ipairs(parts.of(step)) do
+    for _, statement in ipairs(part.section and part.section.statements or {}) do
+      seen = seen + 1
+      env.out:write("\n", statement.sql, ";\n")
+      local item = traced and traced.statements[seen]
+      if item then env.out:write(observed(item)) end
+    end
   end
   env.out:write "\n"
 end
@@ -119,9 +138,9 @@ end
 ---@param plan luphant.migrate.Plan
 ---@param with_sql? boolean
 function lines.plan(env, plan, with_sql)
-  for _, step in ipairs(plan.steps) do
+  for i, step in ipairs(plan.steps) do
     env.out:write(("%-8s  %s%s\n"):format(step.action, name_of(step), step.transaction and "" or "  no transaction"))
-    if with_sql then statements(env, step) end
+    if with_sql then statements(env, step, plan.traced and plan.traced[i]) end
   end
   for _, waiting in ipairs(plan.waiting) do
     env.out:write(("%-8s  %s  %s\n"):format("waits", name_of(waiting.entry), waiting.reason))

@@ -34,7 +34,8 @@ function M.configure(parser)
   parser:option("--rule", "lint: another severity for a rule, NAME=off|note|warning|error; repeatable.")
     :count("*"):convert(read_rule)
   parser:option("--trace", "lint: run everything on a scratch database; URL of a server that may be spoilt, "
-    .. "or nothing for a private one."):args("?")
+    .. "or nothing for a private one. plan, up and down with --dry-run: run it on this database and roll it back.")
+    :args("?")
   parser:flag("--no-color", "lint: no colour, even on a terminal.")
 end
 

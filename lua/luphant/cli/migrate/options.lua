@@ -98,6 +98,13 @@ function options.problem(args)
   if args.verb == "resolve" and (args.applied == true) == (args.rolled_back == true) then
     return "resolve needs --applied or --rolled-back"
   end
+  if args.trace and args.verb ~= "lint" then
+    if args.verb ~= "plan" and not (args.dry_run and (args.verb == "up" or args.verb == "down")) then
+      return "--trace needs --dry-run; only then is what it runs rolled back"
+    elseif type(args.trace) == "string" or args.trace[1] then
+      return "--trace takes a URL with lint only; --database says where"
+    end
+  end
   if args.verify_backup and not args.backup then return "--verify-backup needs --backup" end
   for _, text in ipairs(args.var) do
     if not text:find "^[%a_][%w_]*=" then return "--var must be name=value" end
