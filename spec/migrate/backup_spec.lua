@@ -36,6 +36,29 @@ describe("a backup before migrations", function()
     assert.equal("backup", g.value "select action from luphant.events order by id limit 1")
   end)
 
+  it("may be of those tables only that the run works on", function()
+    assert(g.conn:script [[create table other (n int); create table "Odd one" (n int); create schema s;
+      create table s.t (n int); create view v as select 1 as n]])
+    g.put("0002_b.sql", "alter table \"Odd one\" add column m int;\nupdate s.t set n = 1;\n"
+      .. "create or replace view v as select 2 as n;\ncreate table fresh (n int);\n")
+    local dir, taken = g.folder(), nil
+    local function listen(e) taken = e.event == "backup" and e or taken end
+    assert(migrate.up(g.conn, g.dir, { backup = { dir = dir, tables = "touched", restore = true }, on_event = listen }))
+    assert.same({ '"public"."Odd one"', '"public"."old"', '"s"."t"' }, taken.tables)
+    local listed = assert(shell.run("pg_restore --list " .. shell.quote(taken.file)))
+    for _, name in ipairs { "Odd one", "s t", "public old" } do assert.truthy(listed:find(name, 1, true), listed) end
+    assert.is_nil(listed:find("other", 1, true))
+    -- Where nothing that is there is touched there is nothing to save; where a text does not tell, all of it is.
+    taken = nil
+    g.put("0003_c.sql", "create table another (n int);\n")
+    assert(migrate.up(g.conn, g.dir, { backup = { dir = dir, tables = "touched" }, on_event = listen }))
+    assert.is_nil(taken)
+    g.put("0004_d.sql", "do $$ begin delete from other; end $$;\n")
+    assert(migrate.up(g.conn, g.dir, { backup = { dir = dir, tables = "touched" }, on_event = listen }))
+    assert.is_nil(taken.tables)
+    assert.has_error(function() migrate.up(g.conn, g.dir, { backup = { tables = "some" } }) end)
+  end)
+
   it("that cannot be written lets nothing run", function()
     local _, err = migrate.up(g.conn, g.dir, { backup = { dir = g.dir .. "/nowhere" } })
     assert.equal("migration_backup", err.kind)

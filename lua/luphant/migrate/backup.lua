@@ -41,13 +41,21 @@ local function dump(prefix, path, options)
   return entries
 end
 
+-- A dump of some tables has neither their schemas nor their types: what stands there without rows goes ahead of it.
+local function restore_command(prefix, name, path, options)
+  local target = ("pg_restore --exit-on-error --no-password --dbname=%s"):format(
+    quote(("service=%s dbname=%s"):format(SERVICE, name)))
+  if not options.tables then return ("%s%s %s"):format(prefix, target, quote(path)) end
+  return ("%spg_dump --format=custom --section=pre-data --no-password --dbname=%s | %s%s && %s%s --data-only %s"):format(
+    prefix, quote("service=" .. SERVICE), prefix, target, prefix, target, quote(path))
+end
+
 -- The whole backup into a database of its own, which is dropped afterwards.
-local function restore(session, prefix, path)
+local function restore(session, prefix, path, options)
   local name = "luphant_verify_" .. session.run_id:sub(1, 8)
   local ok, err = session.conn:script("create database " .. tables.quote(name) .. " template template0")
   if not ok then return nil, err end
-  local fine, output = shell(("%spg_restore --exit-on-error --no-password --dbname=%s %s"):format(prefix,
-    quote(("service=%s dbname=%s"):format(SERVICE, name)), quote(path)))
+  local fine, output = shell(restore_command(prefix, name, path, options))
   ok, err = session.conn:script("drop database " .. tables.quote(name))
   if not fine then return failed("the backup could not be restored into a database of its own", output) end
   if not ok then return nil, err end
@@ -62,13 +70,21 @@ end
 
 ---@class (exact) luphant.migrate.BackupOptions
 ---@field dir? string where the file goes, default "."
----@field tables? string[] only these (patterns of pg_dump), default the whole database
+---@field tables? string[]|"touched" only these (patterns of pg_dump), or those that the run works on; default all
 ---@field restore? boolean prove it by restoring it into a database of its own
+
+---@class (exact) luphant.migrate.BackupTaken
+---@field file string
+---@field bytes integer
+---@field entries integer
+---@field seconds number
+---@field restored boolean
+---@field tables? string[]
 
 --- Takes a backup.
 ---@param session luphant.migrate.Session
 ---@param options luphant.migrate.BackupOptions
----@return { file: string, bytes: integer, entries: integer, seconds: number, restored: boolean }?
+---@return luphant.migrate.BackupTaken?
 ---@return luphant.error?
 function M.take(session, options)
   local path, began = name_of(session, options.dir or "."), core.now()
@@ -77,12 +93,12 @@ function M.take(session, options)
     if not entries then return nil, err end
     if options.restore then
       local ok
-      ok, err = restore(session, prefix, path)
+      ok, err = restore(session, prefix, path, options)
       if not ok then return nil, err end
     end
     return {
       file = path, bytes = size_of(path), entries = entries, seconds = core.now() - began,
-      restored = options.restore == true,
+      restored = options.restore == true, tables = options.tables,
     }
   end)
 end

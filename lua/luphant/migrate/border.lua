@@ -30,7 +30,12 @@ local TEXTS = { type = "table", check = texts_problem }
 local TEXT, FLAG, FUNCTION = { type = "string" }, { type = "boolean" }, { type = "function" }
 local WHOLE = { type = "number", integer = true, min = 1 }
 
-local BACKUP = { dir = TEXT, tables = TEXTS, restore = FLAG }
+local function tables_problem(given)
+  if type(given) == "string" then return given ~= "touched" and 'must be a list, or "touched"' or nil end
+  return texts_problem(given)
+end
+
+local BACKUP = { dir = TEXT, tables = { type = { "table", "string" }, check = tables_problem }, restore = FLAG }
 
 -- ---- for all ------------------------------------------------------------------------------------------------
 
@@ -48,7 +53,7 @@ end
 local RUN = {
   url = TEXT, search_path = TEXT, lock_wait = seconds(60), lock_timeout = seconds(2), statement_timeout = seconds(),
   lock_retry_for = seconds(300), idle_timeout = seconds(60), values = { type = "table", check = values_problem },
-  on_event = FUNCTION, should_stop = FUNCTION, hide_queries = FLAG, app_version = TEXT, reason = TEXT,
+  preserve = FLAG, on_event = FUNCTION, should_stop = FUNCTION, hide_queries = FLAG, app_version = TEXT, reason = TEXT,
   backup = { type = { "boolean", "table" }, check = backup_problem },
 }
 

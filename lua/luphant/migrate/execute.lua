@@ -7,6 +7,7 @@
 
 local errors = require "luphant.errors"
 local failure = require "luphant.migrate.failure"
+local preserve = require "luphant.migrate.preserve"
 local vars = require "luphant.migrate.vars"
 
 local M = {}
@@ -62,15 +63,20 @@ local function send(session, q, where, sql, facts)
     sql = sql,
   })
   local now = session.conn.waiter.now
-  local began = now()
+  local began
   session.emit(M.event(where.step, {
     event = "statement", part = event.part, statement = event.statement, total = event.total, line = event.line,
     sql = sql,
   }))
-  session.watch:begin(session.conn, session.pid, event, facts)
-  local results, err = q:script(sql)
-  session.watch:finish()
-  return results, err, math.floor((now() - began) * 1000 + 0.5)
+  local function run(inner)
+    began = now()
+    session.watch:begin(session.conn, session.pid, event, facts)
+    local results, err = inner:script(sql)
+    session.watch:finish()
+    return results, err, math.floor((now() - began) * 1000 + 0.5)
+  end
+  if session.options.preserve then return preserve.around(session, q, where, sql, run) end
+  return run(q)
 end
 
 --- Runs one statement. Answers its results, or nil and a failure with its place.

@@ -98,6 +98,21 @@ function M.backup(q, place, run_id)
      order by id desc limit 1]]):format(place.events), place.tenant, run_id) or {}).file
 end
 
+--- What was kept of what a run of a migration destroyed; nil when nothing was.
+---@param q table
+---@param place luphant.migrate.Place
+---@param item { kind: string, version: string }
+---@param run_id string
+---@return { relation: string, rows: integer }[]?
+function M.kept(q, place, item, run_id)
+  local rows = q:query(([[
+    select r ->> 'relation' as relation, sum((r ->> 'rows')::int)::int as rows
+      from %s e, jsonb_array_elements(detail -> 'relations') r
+     where tenant = $1 and run_id = $2 and kind = $3 and version = $4 and action = 'preserve'
+     group by 1 order by 1]]):format(place.events), place.tenant, run_id, item.kind, item.version)
+  return rows and #rows > 0 and rows or nil
+end
+
 --- The events, the latest first.
 ---@param q table
 ---@param place luphant.migrate.Place

@@ -69,7 +69,8 @@ local function look(session, tx, where, facts)
   local before, err = observe.snapshot(tx)
   if not before then return nil, err end
   local now = session.conn.waiter.now
-  local began, results = now(), nil
+  local began = now()
+  local results
   results, err = execute.statement(session, tx, where, facts)
   if not results then return nil, err end
   local took = math.floor((now() - began) * 1000 + 0.5)
@@ -150,6 +151,7 @@ end
 ---@return luphant.migrate.Plan?
 ---@return luphant.error?
 function M.run(target, dir, options, make, level)
+  options.preserve = nil -- nothing is lost
   local list, err = run.load(dir, options)
   if not list then return nil, err end
   return run.with_session(target, options, level + 1, function(session)

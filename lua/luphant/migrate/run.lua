@@ -17,6 +17,7 @@ local lock = require "luphant.migrate.lock"
 local session = require "luphant.migrate.session"
 local stepwise = require "luphant.migrate.stepwise"
 local tables = require "luphant.migrate.tables"
+local touched = require "luphant.migrate.touched"
 local transact = require "luphant.migrate.transact"
 
 local M = {}
@@ -81,17 +82,19 @@ local function tell_failure(s, step, err)
   end)
 end
 
--- Of what is taken back: the backup from before it was applied.
-local function backup_of(s, step)
+-- Of what is taken back: the backup from before it was applied, and the rows that were kept then.
+local function saved(s, step)
   local run_id = step.action == "revert" and step.applied.run_id
-  return run_id and history.backup(s.conn, s.place, run_id) or nil
+  if not run_id then return nil end
+  return history.backup(s.conn, s.place, run_id), history.kept(s.conn, s.place, step, run_id)
 end
 
 local function run_step(s, step)
   local ok, err = lock.confirm(s.conn, s.place)
   if not ok then return nil, err end
+  local backup_file, kept = saved(s, step)
   s.emit(execute.event(step, {
-    event = "start", action = step.action, transaction = step.transaction, backup = backup_of(s, step),
+    event = "start", action = step.action, transaction = step.transaction, backup = backup_file, kept = kept,
   }))
   local runner = step.transaction and transact or stepwise
   local duration
@@ -160,10 +163,18 @@ local function emit_plan(s, found)
 end
 
 -- Before anything runs, and in the history, so that the way back can name it.
-local function back_up(s)
+local function back_up(s, steps)
   local wanted = s.options.backup
   if not wanted then return true end
-  local taken, err = backup.take(s, wanted == true and {} or wanted)
+  wanted = compat.copy(wanted == true and {} or wanted)
+  local err
+  if wanted.tables == "touched" then
+    wanted.tables, err = touched.of(s.conn, steps)
+    if err then return nil, err end
+    if wanted.tables and #wanted.tables == 0 then return true end -- nothing that is there would be changed
+  end
+  local taken
+  taken, err = backup.take(s, wanted)
   if not taken then return nil, err end
   local event = { event = "backup" }
   for name, value in pairs(taken) do event[name] = value end
@@ -184,7 +195,7 @@ local function under_lock(s, list, make)
   if #found.steps == 0 then return {} end
   emit_plan(s, found)
   ok, err = tables.ensure(s.conn, s.place)
-  if ok then ok, err = back_up(s) end
+  if ok then ok, err = back_up(s, found.steps) end
   if not ok then return nil, err end
   return run_all(s, found.steps)
 end

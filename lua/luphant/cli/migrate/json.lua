@@ -14,9 +14,9 @@ json.VERSION = 1
 
 -- Lists by their names, so that an empty one is not taken for an empty object.
 local LISTS = {}
-for word in ("steps done not_run problems migrations events waiting blocked_by ahead behind pending statements "
-  .. "changes differences removed files locks rewritten scanned built")
-  :gmatch "%S+" do LISTS[word] = true end
+for word in ([[
+  steps done not_run problems migrations events waiting blocked_by ahead behind pending statements changes differences
+  removed files locks rewritten scanned built relations kept]]):gmatch "%S+" do LISTS[word] = true end
 
 local MAX_DEPTH = 8
 

@@ -58,8 +58,19 @@ local WRITE = {
     out:write(("backup    %s  (%d bytes%s)\n"):format(event.file, event.bytes, event.restored and ", restored" or ""))
   end,
   start = function(_, err, event)
-    if not event.backup then return end
-    err:write(("note      before %s there was a backup: %s\n"):format(name_of(event), event.backup))
+    if event.backup then
+      err:write(("note      before %s there was a backup: %s\n"):format(name_of(event), event.backup))
+    end
+    for _, kept in ipairs(event.kept or {}) do
+      err:write(("note      of what %s destroyed, %d rows of %s are kept\n"):format(name_of(event), kept.rows,
+        kept.relation))
+    end
+  end,
+  preserved = function(_, err, event)
+    for _, kept in ipairs(event.relations) do
+      err:write(("kept      %s statement %d: %d rows of %s\n"):format(name_of(event), event.statement, kept.rows,
+        kept.relation))
+    end
   end,
   lock_wait = function(_, err, event)
     local holder = event.holder

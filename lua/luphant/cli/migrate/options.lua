@@ -42,6 +42,8 @@ local function what_to_run(parser)
   parser:flag("--applied", "resolve: it is there.")
   parser:flag("--rolled-back", "resolve: it is not there.")
   parser:option("--backup", "up, down: pg_dump into this folder before anything runs.")
+  parser:option("--backup-table", "With --backup: only this one, or `touched`: what the run works on."):count "*"
+  parser:flag("--preserve", "up, down, redo, resume: keep copies of the rows that a statement destroys.")
   parser:flag("--verify-backup", "With --backup: restore it into a database of its own, too.")
   parser:option("--reason", "Why, for the history: resolve, skip, repair, up --only.")
   parser:flag("--yes", "In a protected environment: do not ask; with --protected.")
@@ -106,6 +108,7 @@ function options.problem(args)
     end
   end
   if args.verify_backup and not args.backup then return "--verify-backup needs --backup" end
+  if #args.backup_table > 0 and not args.backup then return "--backup-table needs --backup" end
   for _, text in ipairs(args.var) do
     if not text:find "^[%a_][%w_]*=" then return "--var must be name=value" end
   end
@@ -127,7 +130,7 @@ local function common(args)
     schema = args.schema, tenant = args.tenant, ignore = filled(args.ignore), search_path = args.search_path,
     lock_wait = args.lock_wait, lock_timeout = args.lock_timeout, lock_retry_for = args.lock_retry_for,
     statement_timeout = args.statement_timeout, values = values_of(args.var), app_version = args.app_version,
-    hide_queries = args.hide_queries, reason = args.reason,
+    hide_queries = args.hide_queries, preserve = args.preserve, reason = args.reason,
   }
 end
 
@@ -140,7 +143,11 @@ local OF_DOWN = { "count", "to", "partial", "plan_hash" }
 ---@return table
 function options.of(args, verb)
   local out = common(args)
-  if args.backup then out.backup = { dir = args.backup, restore = args.verify_backup } end
+  if args.backup then
+    local only = filled(args.backup_table)
+    if only and only[1] == "touched" then only = "touched" end
+    out.backup = { dir = args.backup, restore = args.verify_backup, tables = only }
+  end
   if verb == "up" then
     for _, name in ipairs(OF_UP) do out[name] = args[name] end
     out.only, out.rerun = filled(args.only), filled(args.rerun)
