@@ -46,8 +46,9 @@ local function restore_command(prefix, name, path, options)
   local target = ("pg_restore --exit-on-error --no-password --dbname=%s"):format(
     quote(("service=%s dbname=%s"):format(SERVICE, name)))
   if not options.tables then return ("%s%s %s"):format(prefix, target, quote(path)) end
-  return ("%spg_dump --format=custom --section=pre-data --no-password --dbname=%s | %s%s && %s%s --data-only %s"):format(
-    prefix, quote("service=" .. SERVICE), prefix, target, prefix, target, quote(path))
+  local frame = ("%spg_dump --format=custom --section=pre-data --no-password --dbname=%s"):format(prefix,
+    quote("service=" .. SERVICE))
+  return ("%s | %s%s && %s%s --data-only %s"):format(frame, prefix, target, prefix, target, quote(path))
 end
 
 -- The whole backup into a database of its own, which is dropped afterwards.
