@@ -363,8 +363,8 @@ int lconn_rerun(lua_State *L) { return checked_run(L, inside(L), false); }
 
 static int push_script(lua_State *L, lconn *b);
 
-/* conn:script(text) -> PENDING, want | list [, nil, "floats"] | nil, err; "floats": there are some among the rows, which are
- * text: see flight.h about extra_float_digits */
+/* "floats": there are some among the rows, which are text; see flight.h about extra_float_digits.
+ * conn:script(text) -> PENDING, want | list | list, nil, "floats" | nil, err */
 int lconn_script(lua_State *L) {
   lconn *b = inside(L);
   size_t len;

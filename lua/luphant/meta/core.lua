@@ -223,6 +223,7 @@ function conn:run(code, sql, ...) end
 ---@param text string
 ---@return lightuserdata|table[]|nil
 ---@return "r"|"w"|"rw"|nil|luphant.error
+---@return nil|"floats"
 function conn:script(text) end
 
 ---@return integer|nil
