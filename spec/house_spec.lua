@@ -42,7 +42,7 @@ local STOREYS = {
     name = "runtime",
     sisters = "all",
     rooms = {
-      "init", "connection", "conninfo", "copy", "crypto", "cursor", "dial", "drive", "errors", "hooks",
+      "init", "batch", "bulk", "connection", "conninfo", "copy", "crypto", "cursor", "dial", "drive", "errors", "hooks",
       "notify", "pipeline", "pool", "request", "reset", "result", "settings", "shape", "share", "statement", "strict",
         "tls", "transaction", "types",
       "values", "wait",

@@ -6,6 +6,7 @@
 #include "bind/lbox.h"
 #include "bind/lconn.h"
 #include "bind/lerror.h"
+#include "core/batch.h"
 #include "core/cancel.h"
 
 typedef struct lcancel {
@@ -94,6 +95,7 @@ int lcancel_start(lua_State *L) {
     lph_error_set(&box->error, "closed", "there is nothing to cancel: the connection is closed");
     return lerror_push(L, &box->error, 0);
   }
+  lph_batch_stop(b->c.batch); /* all of it, not only the statement the server is at */
   box->cancel = lph_cancel_start(b->c.pg, timeout, &box->error);
   return box->cancel == NULL ? lerror_push(L, &box->error, 0) : 1;
 }

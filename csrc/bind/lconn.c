@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "bind/bind.h"
+#include "bind/lbatch.h"
 #include "bind/lenter.h"
 #include "bind/lerror.h"
 #include "bind/lrun.h"
@@ -259,6 +260,7 @@ static const lenter_method entered_methods[] = {{"run", lconn_run, false, NULL},
                                                 {"script", lconn_script, false, NULL},
                                                 {"step", lconn_step, false, NULL},
                                                 {"take", lconn_take, false, NULL},
+                                                {"batch", lconn_batch, false, NULL},
                                                 {"discard", lconn_discard, false, NULL},
                                                 {"txn_begin", ltxn_begin, false, NULL},
                                                 {"txn_run", ltxn_run, false, NULL},

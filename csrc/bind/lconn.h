@@ -18,6 +18,7 @@ enum {
   LSTORE_JSON_ENCODE = -3,
   LSTORE_INT64 = -4,       /* function (high, low) -> cdata */
   LSTORE_CONSTRUCTOR = -5, /* function (names) -> row constructor, LuaJIT */
+  LSTORE_BATCH = -6,       /* the batch that is under way (lbatch.c) */
 };
 
 /* What a verb makes of a result. The row style is added: verb + style * 16. */

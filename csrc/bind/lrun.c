@@ -24,6 +24,7 @@
 #include <poll.h>
 
 #include "base/clock.h"
+#include "bind/lbatch.h"
 #include "bind/lerror.h"
 #include "bind/lrows.h"
 #include "core/flight.h"
@@ -81,7 +82,7 @@ void lconn_cell(lua_State *L, lconn *b, int box, bool binary, lcell *x) {
   }
 }
 
-static void hint_at_lost_statement(lph_error *e) {
+void lrun_hint_at_lost_statement(lph_error *e) {
   lph_error_put(
     e, LPH_E_HINT,
     "The prepared statement no longer fits the schema, or a pooler moved this session (behind one, connect "
@@ -98,7 +99,7 @@ static bool went_stale(lconn *b) {
   lph_stmts_distrust(&b->c.stmts, stmt, e->sqlstate);
   if (PQtransactionStatus(b->c.pg) == PQTRANS_IDLE) return true;
   if (lph_flight_had_begin(&b->c)) return lph_txn_restart(&b->c.txn), true;
-  hint_at_lost_statement(e);
+  lrun_hint_at_lost_statement(e);
   return false;
 }
 
@@ -107,7 +108,7 @@ static bool has_forgotten(lconn *b) {
   const char *state = b->c.error.sqlstate;
   if (b->c.state != LPH_IDLE || (strcmp(state, "26000") != 0 && strcmp(state, "42P05") != 0)) return false;
   if (PQtransactionStatus(b->c.pg) == PQTRANS_IDLE) return true;
-  hint_at_lost_statement(&b->c.error);
+  lrun_hint_at_lost_statement(&b->c.error);
   return false;
 }
 
@@ -404,6 +405,7 @@ static int push_script(lua_State *L, lconn *b) {
 /* conn:step() -> "r" | "w" | "rw" | "done" | nil, err, stale */
 int lconn_step(lua_State *L) {
   lconn *b = inside(L);
+  if (LPH_UNLIKELY(lbatch_is_running(b))) return lbatch_step(L, b);
   bool was_busy = b->c.state == LPH_BUSY;
   lph_want want = lph_conn_step(&b->c);
   if (want == LPH_FAILED) return lrun_push_failure(L, b, 0);
@@ -423,6 +425,7 @@ int lconn_take(lua_State *L) {
     case LPH_OP_PREPARE: return take_description(b) ? lrun_push_pending(L, "again") : fail(L, b, 0);
     case LPH_OP_SCRIPT: return push_script(L, b);
     case LPH_OP_CONTROL: return lua_pushboolean(L, 1), 1;
+    case LPH_OP_BATCH: return lbatch_take(L, b);
     default: return lrun_take_result(L, b);
   }
 }

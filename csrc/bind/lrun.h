@@ -28,6 +28,8 @@ bool lrun_begin_call(lconn *b); /* also starts the clock of the call */
 /* Steps until the operation ends. > 0: interrupted by the deadline or a signal, still under way. */
 lph_want lrun_wait(lconn *b, lph_want want);
 const char *lrun_want_name(lph_want want);
+/* A statement the server lost could not be saved: what to do about it, as a hint. */
+void lrun_hint_at_lost_statement(lph_error *e);
 int lrun_push_failure(lua_State *L, lconn *b, int sql); /* `sql`: stack slot of the text, or 0 */
 
 #endif

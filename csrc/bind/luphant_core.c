@@ -1,6 +1,7 @@
 /* luphant_core.c - luaopen_luphant_core: the only door between Lua and C.
  * SPDX-License-Identifier: MIT */
 #include "bind/bind.h"
+#include "bind/lbatch.h"
 #include "bind/lcell.h"
 #include "bind/lerror.h"
 #include "bind/ljson.h"
@@ -11,6 +12,7 @@
 static const luaL_Reg own_functions[] = {{"connection", lconn_new},
                                          {"typemap", ltypemap_new},
                                          {"pool", lpool_new},
+                                         {"batch", lbatch_new},
                                          {"set_error_metatable", lerror_set_metatable},
                                          {NULL, NULL}};
 
@@ -46,6 +48,7 @@ int luaopen_luphant_core(lua_State *L) {
   ltypemap_open(L);
   lconn_open(L);
   lpool_open(L);
+  lbatch_open(L);
   add_wrappers(L);
   return 1;
 }

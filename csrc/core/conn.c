@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/process.h"
+#include "core/batch.h"
 #include "core/cancel.h"
 #include "core/marks.h"
 #include "core/outcome.h"
@@ -41,6 +42,8 @@ static void on_notice(void *arg, const PGresult *res) {
   lph_error *slot = &c->notices[(c->notice_first + c->notice_count) % LPH_NOTICE_LIMIT];
   lph_outcome_result(c->pg, res, slot);
   lph_op_uncount(&c->op, lph_outcome_size(res));
+  /* "There is no transaction in progress" is the answer to a ROLLBACK of ours. */
+  if (c->batch != NULL && c->batch->undoing && strcmp(slot->sqlstate, "25P01") == 0) return;
   c->notice_count++;
   /* A server that crashes or is stopped at once only has time for a warning of class 57P. */
   if (is_fatal(slot) || strncmp(slot->sqlstate, "57P", 3) == 0) lph_error_copy(&c->last_words, slot);
@@ -101,6 +104,7 @@ void lph_conn_close(lph_conn *c) {
   let_go(c);
   c->state = LPH_CLOSED;
   lph_share_strand(c, NULL);
+  lph_batch_free(c);
   c->marks = 0;
   drop_dial(c);
   lph_txn_lost(&c->txn);

@@ -55,6 +55,7 @@ typedef struct lph_conn {
   lph_op op;
   struct lph_share
     *share; /* while SHARED, and for the answers that were there when it was closed; else NULL */
+  struct lph_batch *batch; /* while one is under way (batch.h), else NULL */
   lph_stmts stmts;
   lph_txn txn;
   lph_params params;

@@ -56,7 +56,7 @@ lph_err lph_op_check_params(lph_conn *c, const lph_params *p) {
   return too_long(c, "the parameters have", p->bytes);
 }
 
-static bool send_execute(lph_conn *c, const struct lph_stmt *stmt, const struct lph_params *p) {
+bool lph_op_send_execute(lph_conn *c, const struct lph_stmt *stmt, const struct lph_params *p) {
   if (stmt->name[0] != '\0')
     return PQsendQueryPrepared(c->pg, stmt->name, p->count, p->values, p->lengths, p->formats, stmt->binary);
   return PQsendQueryParams(c->pg, stmt->sql, p->count, stmt->param_oids, p->values, p->lengths, p->formats,
@@ -88,9 +88,9 @@ int lph_op_execute(lph_conn *c, struct lph_stmt *stmt, const struct lph_params *
   bool sent;
   bool alone = !lph_flight_has_company(c, stmt) && !lph_goodbye_may_ride(c, true);
   if (LPH_LIKELY(alone || stmt->is_copy)) { /* COPY is not for pipelines */
-    sent = send_execute(c, stmt, p);
+    sent = lph_op_send_execute(c, stmt, p);
   } else {
-    sent = begin_flight(c) && send_goodbyes(c) && lph_flight_before(c) && send_execute(c, stmt, p) &&
+    sent = begin_flight(c) && send_goodbyes(c) && lph_flight_before(c) && lph_op_send_execute(c, stmt, p) &&
            lph_flight_add(&c->op, LPH_PART_MAIN) && (!stmt->prints_floats || lph_flight_ask_digits(c)) &&
            lph_flight_after(c) && end_segment(c);
   }

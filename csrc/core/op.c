@@ -8,6 +8,7 @@
 #include "core/op.h"
 
 #include "base/mem.h"
+#include "core/batch.h"
 #include "core/conn.h"
 #include "core/flight.h"
 #include "core/goodbye.h"
@@ -96,7 +97,7 @@ static void observe_names(lph_conn *c, const char *tag) {
     lph_typemap_doubt(c->types);
 }
 
-static void observe(lph_conn *c, const char *tag) {
+void lph_op_observe(lph_conn *c, const char *tag) {
   const char *text = c->op.stmt != NULL ? c->op.stmt->sql : c->op.speaks_of_chain ? "chain" : NULL;
   lph_txn_observe(&c->txn, tag, text);
   observe_names(c, tag);
@@ -137,7 +138,7 @@ static bool keep_answer(lph_conn *c, const PGresult *res) {
 static bool receive_main(lph_conn *c, PGresult *res) {
   switch (PQresultStatus(res)) {
     case PGRES_TUPLES_OK:
-    case PGRES_COMMAND_OK: observe(c, PQcmdStatus(res)); return keep_answer(c, res);
+    case PGRES_COMMAND_OK: lph_op_observe(c, PQcmdStatus(res)); return keep_answer(c, res);
     case PGRES_EMPTY_QUERY: return keep_answer(c, res);
     case PGRES_PIPELINE_ABORTED: return false;
     default: note_failure(c, res); return false;
@@ -329,6 +330,7 @@ static lph_want check_size(lph_conn *c, lph_want want) {
 }
 
 int lph_op_step(lph_conn *c) {
+  if (LPH_UNLIKELY(c->op.kind == LPH_OP_BATCH)) return lph_batch_drain(c); /* bind/lbatch.c runs it otherwise */
   for (;;) {
     /* Reading first: a server that cannot get rid of its answer does not take our bytes. */
     if (!lph_op_consume(c)) return broken(c);

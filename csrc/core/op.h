@@ -4,6 +4,7 @@
  *   EXECUTE  Bind, Execute, Sync of a described statement; now and then [DEALLOCATE old]*, Sync in front of it
  *   SCRIPT   one simple Query message with any number of statements
  *   CONTROL  one simple Query message that ends a transaction or a savepoint of ours (txn.h)
+ *   BATCH    many statements in one flight (batch.h)
  *
  * PREPARE and EXECUTE take along what the transaction has to say (flight.h), SCRIPT in front of its text.
  *
@@ -28,7 +29,8 @@ typedef enum lph_op_kind {
   LPH_OP_PREPARE,
   LPH_OP_EXECUTE,
   LPH_OP_SCRIPT,
-  LPH_OP_CONTROL
+  LPH_OP_CONTROL,
+  LPH_OP_BATCH
 } lph_op_kind;
 
 /* What an LPH_OP_CONTROL does. */
@@ -77,11 +79,16 @@ int lph_op_script(struct lph_conn *c, const char *sql);
 /* Of the transaction of this connection. LPH_DONE at once where nothing has to be sent. */
 int lph_op_control(struct lph_conn *c, lph_control what);
 
+/* Bind and Execute alone, without looking at anything. False: libpq refused. */
+bool lph_op_send_execute(struct lph_conn *c, const struct lph_stmt *stmt, const struct lph_params *params);
+
 int lph_op_step(struct lph_conn *c);  /* lph_want; for lph_conn_step */
 int lph_op_flush(struct lph_conn *c); /* LPH_FAILED or what is needed next */
 
 /* The caller has given up: later steps drop what comes in. LPH_DONE then means "in order again". */
 void lph_op_discard(struct lph_conn *c);
+/* What cache, type map and transaction learn from the tag of op.stmt's answer. */
+void lph_op_observe(struct lph_conn *c, const char *tag);
 /* PQconsumeInput; under max_result_bytes what it takes is counted in `received`. */
 bool lph_op_consume(struct lph_conn *c);
 /* So many of the bytes that came in were no result (a notice). */

@@ -83,6 +83,8 @@ typedef struct lph_share {
  * whole when it fails, and can leave nothing in the session but through the functions that are looked for as well.
  * Says no rather too often. */
 bool lph_share_takes(lph_bytes sql);
+/* The first word of a text, behind white space, comments and parentheses; may be empty. */
+lph_bytes lph_share_first_word(lph_bytes sql);
 
 lph_err lph_share_begin(struct lph_conn *c); /* IDLE -> SHARED; fails like lph_conn_check_idle */
 /* SHARED -> IDLE. Fails (kind "busy") while rides or a cancel request are under way. Answers nobody took are dropped. */

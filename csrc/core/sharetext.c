@@ -64,9 +64,14 @@ static bool is_bound_to_session(const char *p, const char *end) {
   return false;
 }
 
-bool lph_share_takes(lph_bytes sql) {
+lph_bytes lph_share_first_word(lph_bytes sql) {
   const char *end = sql.data + sql.len;
   const char *word = skip_to_word(sql.data, end), *after = word;
   while (after < end && is_letter(*after)) after++;
-  return is_welcome(word, (size_t)(after - word)) && !is_bound_to_session(after, end);
+  return (lph_bytes){word, (size_t)(after - word)};
+}
+
+bool lph_share_takes(lph_bytes sql) {
+  lph_bytes word = lph_share_first_word(sql);
+  return is_welcome(word.data, word.len) && !is_bound_to_session(word.data + word.len, sql.data + sql.len);
 }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "core/batch.h"
 #include "core/marks.h"
 #include "core/share.h"
 
@@ -70,6 +71,7 @@ static lph_stmt *new_stmt(lph_stmts *s, lph_bytes sql, const lph_oid *forced, in
   unsigned marks = lph_marks_of(sql, &stmt->highest_param);
   stmt->moves_names = (marks & LPH_MARK_NAMES) != 0;
   stmt->is_copy = (marks & LPH_MARK_COPY) != 0;
+  stmt->is_barrier = stmt->moves_names || lph_batch_class_of(sql) != LPH_BATCH_PLAIN;
   stmt->marks = lph_marks_left(marks);
   stmt->shareable = marks == 0 && lph_share_takes(sql);
   bool ok = stmt->sql != NULL;

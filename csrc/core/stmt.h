@@ -43,6 +43,7 @@ typedef struct lph_stmt {
   int highest_param;             /* in the text: $1 ... */
   bool is_copy;                  /* must not travel in a pipeline */
   bool moves_names;              /* running it may change what names mean */
+  bool is_barrier;               /* in a batch, what follows waits for its answer (batch.h) */
   bool over_temp;                /* described while temporary tables may have been there */
   bool binary;                   /* results are asked for in binary */
   bool prints_floats;            /* results are text with floats in it: has company, see flight.h */

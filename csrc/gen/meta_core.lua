@@ -28,6 +28,8 @@ local NAMES = {
   slot = "integer", ticket = "integer", seed = "number", pool = "luphant.core.pool",
   state = '"connecting"|"idle"|"used"|"tended"', due = '"check"|"retire"|"lost"', chore = '"close"|"ping"|"connect"',
   more = '"stale"|"hit"|"notices"?', news = "integer", occupied = "integer", stuck = "boolean?", under_way = "integer",
+  batch = "luphant.core.batch", index = "integer", isolated = "boolean", style = "integer", again = "boolean",
+  started = "integer", answered = "integer", ended = "boolean", normalize = "function", any = "any", table = "table",
   unflushed = "boolean?", timeout = "number", type = "table", value = "any", want = WANT,
 }
 
@@ -36,6 +38,7 @@ local OBJECTS = {
   { name = "core", class = "luphant.core" },
   { name = "conn", class = "luphant.core.conn" },
   { name = "cancel", class = "luphant.core.cancel" },
+  { name = "batch", class = "luphant.core.batch" },
   { name = "map", class = "luphant.core.typemap" },
   { name = "pool", class = "luphant.core.pool" },
 }

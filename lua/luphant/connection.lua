@@ -7,6 +7,7 @@
 -- SPDX-License-Identifier: MIT
 
 local args = require "luphant.args"
+local batch = require "luphant.batch"
 local conninfo = require "luphant.conninfo"
 local core = require "luphant.core"
 local dial = require "luphant.dial"
@@ -281,6 +282,18 @@ function connection.script(self, text)
   if result == nil and err then transaction.note(self, err) end
   return result, err
 end
+
+--- Many statements in one round trip: `fn(b)` calls verbs on b, or a list of { text, values ... }. All of them are one
+--- transaction unless `isolated`. What each verb gives, in order, and how many as `n`.
+---@param what fun(b: luphant.batch)|table
+---@param options? luphant.batch.options
+---@return table|nil results
+---@return luphant.error|nil err  with `index`: which statement failed
+function methods:batch(what, options)
+  local results, err = batch.run(self, what, options)
+  return results, err
+end
+batch.serve(run_inner, deliver_notices)
 
 --- Several statements in one text, without parameters (one implicit transaction unless the text has its own).
 --- A list with { command =, affected =, rows =, columns = } for each.

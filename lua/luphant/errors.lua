@@ -250,6 +250,7 @@ function render(err, depth)
   add_query(lines, "query", rawget(err, "query"), rawget(err, "position"))
   add_query(lines, "inner query", rawget(err, "internal_query"), rawget(err, "internal_position"))
   add(lines, "context", rawget(err, "context"))
+  add(lines, "batch", rawget(err, "batch"))
   if rawget(err, "sent") == "maybe" then
     add(lines, "sent", "maybe (no answer came back: the server may have run it)")
   end

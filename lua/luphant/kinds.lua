@@ -65,6 +65,9 @@ return {
     meaning = "One row was asked for and there are more." },
   { kind = "out_of_memory", class = "query", retryable = false,
     meaning = "An allocation failed in this program or in the server." },
+  { kind = "not_run", class = "query", retryable = true,
+    meaning = "A statement of a batch that ended before it was sent: another statement failed, the batch "
+      .. "was cancelled, or the session was lost." },
   { kind = "tx_state", class = "transaction", retryable = false,
     meaning = "The transaction was ended, or failed, outside the verbs that `transaction` looks after." },
   { kind = "tx_closed", class = "transaction", retryable = false,

@@ -15,6 +15,10 @@
 ---@field wrappers { typed: table, json: table }
 local core = {}
 
+---@param normalize function
+---@return luphant.core.batch
+function core.batch(normalize) end
+
 ---@param options table
 ---@return luphant.core.conn
 function core.connection(options) end
@@ -106,6 +110,16 @@ function conn:attempts() end
 
 ---@return integer|nil
 function conn:backend_pid() end
+
+--- see the head of lbatchrun.c
+---@param batch luphant.core.batch
+---@param isolated boolean
+---@param style integer
+---@param again? boolean
+---@return true|lightuserdata|nil
+---@return nil|"r"|"w"|"rw"|luphant.error
+---@return nil|"stale"|"hit"|"notices"?
+function conn:batch(batch, isolated, style, again) end
 
 --- a cancel request is being sent to this session, or is through
 ---@param on boolean
@@ -361,6 +375,63 @@ function cancel:is_done() end
 ---@return true|nil
 ---@return nil|string
 function cancel:result() end
+
+---@class luphant.core.batch: userdata
+local batch = {}
+
+--- statements in it
+---@return integer
+function batch:count() end
+
+---@param sql string
+---@param ... any
+---@return integer
+function batch:execute(sql, ...) end
+
+---@return integer|nil
+---@return nil|string|integer
+---@return nil|integer
+---@return nil|boolean
+function batch:progress() end
+
+--- which statement of the batch it is
+---@param sql string
+---@param ... any
+---@return integer
+function batch:query(sql, ...) end
+
+---@param sql string
+---@param ... any
+---@return integer
+function batch:query_column(sql, ...) end
+
+---@param sql string
+---@param ... any
+---@return integer
+function batch:query_one(sql, ...) end
+
+---@param sql string
+---@param ... any
+---@return integer
+function batch:query_opt(sql, ...) end
+
+---@param sql string
+---@param ... any
+---@return integer
+function batch:query_value(sql, ...) end
+
+--- what a codec of the user's raised meanwhile
+---@return boolean
+---@return any
+function batch:raised() end
+
+--- what each gave, and the errors of those that failed
+---@return table|nil
+---@return table|nil
+function batch:results() end
+
+--- nothing more can be added
+function batch:seal() end
 
 ---@class luphant.core.typemap: userdata
 local map = {}

@@ -7,6 +7,7 @@
 -- SPDX-License-Identifier: MIT
 
 local args = require "luphant.args"
+local batch = require "luphant.batch"
 local borrow = require "luphant.pool.borrow"
 local connection = require "luphant.connection"
 local core = require "luphant.core"
@@ -99,6 +100,19 @@ local function plain(name)
 end
 plain "describe"
 plain "script"
+
+--- Many statements in one round trip; see luphant.connection. No connection is borrowed while fn(b) runs.
+---@param what fun(b: luphant.batch)|table
+---@param options? luphant.batch.options
+---@return table|nil results
+---@return luphant.error|nil err
+function methods:batch(what, options)
+  local queue, checked = batch.prepare(what, options)
+  if not queue then return nil, checked end
+  if self.auto then self:choose_waiter() end
+  local results, err = run_anywhere(self, nil, nil, batch.run_prepared, queue, checked)
+  return results, err
+end
 
 --- Own conversions for a type, on all connections of the pool; see luphant.connection.
 ---@param name string

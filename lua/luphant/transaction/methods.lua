@@ -41,7 +41,7 @@ function members.define(name, code, complete)
   end
 end
 
-for _, name in ipairs { "values", "describe", "prepare", "script" } do
+for _, name in ipairs { "values", "describe", "prepare", "script", "batch" } do
   methods[name] = function(self, ...)
     check_usable(self, 2)
     local conn = self.conn
