@@ -41,7 +41,7 @@ typedef struct lbatch {
 extern const lbox_class lbatch_class;
 
 void lbatch_open(lua_State *L);
-int lbatch_new(lua_State *L);  /* core.batch(normalize) -> batch */
+int lbatch_new(lua_State *L); /* core.batch(normalize) -> batch */
 
 /* lbatchrun.c */
 int lconn_batch(lua_State *L); /* a method of the connection */

@@ -258,11 +258,13 @@ static void take_error(lua_State *L, lconn *b, lbatch *q, lph_leg *leg) {
   if (awaited) lph_batch_forget(c);
   if (stale) lph_stmts_distrust(&c->stmts, leg->stmt, e->sqlstate);
   if (preparing && !stale) lph_stmts_drop(&c->stmts, leg->stmt);
-  if (preparing && (stale || !awaited || leg->index != q->next)) return; /* it will be prepared in its place */
+  if (preparing && (stale || !awaited || leg->index != q->next))
+    return; /* it will be prepared in its place */
   if (stale)
-    lph_error_put(e, LPH_E_HINT,
-                  "The prepared statement no longer fits the schema, and statements behind it had been sent: it "
-                  "could not be run again in its place. Run it again.");
+    lph_error_put(
+      e, LPH_E_HINT,
+      "The prepared statement no longer fits the schema, and statements behind it had been sent: it "
+      "could not be run again in its place. Run it again.");
   lua_pushnil(L);
   lua_rawseti(L, AT_RESULTS, leg->index);
   lerror_object(L, e, 0);
@@ -458,8 +460,9 @@ static int refuse_text(lua_State *L, lconn *b, lbatch *q) {
     [LPH_BATCH_COPY] = "COPY cannot run in a batch: its data would stand between the statements; "
                        "run it by itself",
     [LPH_BATCH_LISTEN] = "LISTEN and UNLISTEN have no place in a batch: nobody would be told of what arrives",
-    [LPH_BATCH_CONTROL] = "a batch begins and ends its own transaction: BEGIN, COMMIT, ROLLBACK, SAVEPOINT and "
-                          "PREPARE cannot run in it (use transaction, and tx:batch inside)",
+    [LPH_BATCH_CONTROL] =
+      "a batch begins and ends its own transaction: BEGIN, COMMIT, ROLLBACK, SAVEPOINT and "
+      "PREPARE cannot run in it (use transaction, and tx:batch inside)",
   };
   lph_error_set(&b->c.error, "usage", "%s", why[q->refusal]);
   q->failed = q->refused;

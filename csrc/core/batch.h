@@ -92,8 +92,8 @@ lph_err lph_batch_begin(struct lph_conn *c, bool isolated);
 bool lph_batch_has_room(const struct lph_conn *c);
 bool lph_batch_has_place(const struct lph_conn *c);
 /* After that. LPH_EFAIL: the session is closed, conn->error says why. */
-lph_err lph_batch_execute(struct lph_conn *c, struct lph_stmt *stmt, const struct lph_params *params, int index,
-                          int code);
+lph_err lph_batch_execute(struct lph_conn *c, struct lph_stmt *stmt, const struct lph_params *params,
+                          int index, int code);
 lph_err lph_batch_prepare(struct lph_conn *c, struct lph_stmt *stmt, int index, int code);
 /* Its description is under way. */
 bool lph_batch_is_preparing(const lph_batch *b, const struct lph_stmt *stmt);

@@ -17,8 +17,8 @@ lph_batch_class lph_batch_class_of(lph_bytes sql) {
                                       "merge",  "notify", "set",    "explain", "fetch", "show",   NULL};
   static const char *const copy[] = {"copy", NULL};
   static const char *const listen[] = {"listen", "unlisten", NULL};
-  static const char *const control[] = {"begin",    "start",     "commit",  "end",     "rollback",
-                                        "abort",    "savepoint", "release", "prepare", NULL};
+  static const char *const control[] = {"begin", "start",     "commit",  "end",     "rollback",
+                                        "abort", "savepoint", "release", "prepare", NULL};
   lph_bytes word = lph_share_first_word(sql);
   if (is_one_of(word, plain)) return LPH_BATCH_PLAIN;
   if (is_one_of(word, copy)) return LPH_BATCH_COPY;

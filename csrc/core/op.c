@@ -330,7 +330,8 @@ static lph_want check_size(lph_conn *c, lph_want want) {
 }
 
 int lph_op_step(lph_conn *c) {
-  if (LPH_UNLIKELY(c->op.kind == LPH_OP_BATCH)) return lph_batch_drain(c); /* bind/lbatch.c runs it otherwise */
+  if (LPH_UNLIKELY(c->op.kind == LPH_OP_BATCH))
+    return lph_batch_drain(c); /* bind/lbatch.c runs it otherwise */
   for (;;) {
     /* Reading first: a server that cannot get rid of its answer does not take our bytes. */
     if (!lph_op_consume(c)) return broken(c);
