@@ -158,7 +158,8 @@ describe("a batch", function()
 
   it("is not isolated inside a transaction", function()
     conn:transaction(function(tx)
-      assert.error_matches(function() tx:batch({ "select 1" }, { isolated = true }) end, "isolated is not possible there")
+      assert.error_matches(function() tx:batch({ "select 1" }, { isolated = true }) end,
+        "isolated is not possible there")
       return true
     end)
   end)

@@ -18,6 +18,7 @@
 #include "bind/lrun.h"
 #include "core/flight.h"
 #include "core/outcome.h"
+#include "core/sqlstate.h"
 #include "crypto/crypto.h"
 
 /* Statements behind the next one that are looked at for being prepared along with it, and how many different ones. */
@@ -331,7 +332,8 @@ static lph_want finish(lconn *b, lbatch *q, const char **more) {
     q->failed_at = batch->failed_code;
     if (can_be_healed(b, q, batch)) *more = "stale";
   } else if (batch->stopped && !q->wants_types && q->next <= q->count) {
-    lph_error_set(&c->error, "query_canceled", "the batch was stopped before all of it had been sent");
+    lph_error_set(&c->error, lph_sqlstate_kind("57014"),
+                  "the batch was stopped before all of it had been sent");
     lph_error_sqlstate(&c->error, "57014");
     c->error.sent = LPH_SENT_YES;
     want = LPH_FAILED;
