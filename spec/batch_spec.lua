@@ -187,6 +187,27 @@ describe("a batch", function()
     end)
   end)
 
+  it("whose floats have lost digits says so, and was run", function()
+    assert(conn:script "set extra_float_digits = 0")
+    local text = "select 0.1::float8 as f, 'a'::tsvector as x"
+    local _, err = conn:batch { "insert into t values (1)", text, "select 1" }
+    assert.same({ "decode", 2, nil }, { err.kind, err.index, err.results[2] })
+    assert.equal(1, count())
+    assert(conn:script "set extra_float_digits = 1")
+    assert.equal(0.1, assert(conn:batch { text })[1][1].f)
+    probe.usable(conn)
+  end)
+
+  it("tells the hooks", function()
+    local seen = {}
+    local db = assert(luphant.open(env.url(), { max_connections = 1 }))
+    db:on("batch", function(info) seen[#seen + 1] = { info.statements, info.error and info.error.kind } end)
+    assert(db:batch { "select 1", "select 2" })
+    assert.is_nil((db:batch { "select 1 / 0" }))
+    assert.same({ { 2 }, { 1, "division_by_zero" } }, seen)
+    db:close()
+  end)
+
   -- ---- the statement cache ------------------------------------------------------------------------------
 
   it("prepares what is new in the same flight, and only once", function()

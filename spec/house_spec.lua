@@ -357,7 +357,8 @@ describe("the house", function()
     local function measure(list, pattern, limit)
       for _, path in ipairs(matching(list, pattern)) do
         local count = #lines_of(path)
-        if count > limit and not lines_of(path)[1]:find("generated", 1, true) then
+        local head = table.concat(lines_of(path), "\n", 1, 4)
+        if count > limit and not head:find("generated", 1, true) and not head:find("Made by csrc/gen", 1, true) then
           offences[#offences + 1] = ("%s: %d lines, the limit is %d: one noun too many?"):format(path, count, limit)
         end
       end

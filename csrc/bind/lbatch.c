@@ -117,8 +117,9 @@ static int lbatch_raised(lua_State *L) {
   return 2;
 }
 
-/* How far it came: which statement failed, its text, how many were handed over, and answered, whether its end was.
- * batch:progress() -> index | nil, text | nil, started, answered, ended */
+/* How far it came: which statement failed, its text, how many were handed over, and answered, whether its end was
+ * handed over, and whether the server has done all of it.
+ * batch:progress() -> index | nil, text | nil, started, answered, ended, boolean */
 static int lbatch_progress(lua_State *L) {
   const lbatch *q = lbatch_check(L);
   if (q->failed > 0) {
@@ -133,7 +134,8 @@ static int lbatch_progress(lua_State *L) {
   lua_pushinteger(L, q->started);
   lua_pushinteger(L, q->answered);
   lua_pushboolean(L, q->ended);
-  return 5;
+  lua_pushboolean(L, q->kept);
+  return 6;
 }
 
 static const luaL_Reg batch_methods[] = {{"query", lbatch_query},

@@ -32,6 +32,7 @@ typedef struct lbatch {
   int failed, failed_at;
   int type_rounds;  /* how often it was stopped for looking up types */
   bool ended;       /* nothing more is to be handed over */
+  bool kept;        /* the server has done all of it */
   bool alone;       /* nothing is prepared ahead */
   bool at_barrier;  /* what was handed over has to be answered first */
   bool wants_types; /* why it was stopped */

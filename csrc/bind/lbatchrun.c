@@ -11,6 +11,7 @@
  *
  * SPDX-License-Identifier: MIT */
 #include <poll.h>
+#include <stdlib.h>
 
 #include "base/clock.h"
 #include "bind/lbatch.h"
@@ -277,12 +278,29 @@ static void take_error(lua_State *L, lconn *b, lbatch *q, lph_leg *leg) {
   q->at += values + 2;
 }
 
+/* The answer for a statement has come already; it may be one that lacks digits. */
+static void take_digits(lua_State *L, lconn *b, const lph_leg *leg) {
+  PGresult *res = b->c.op.result;
+  const char *setting = PQntuples(res) == 1 && PQnfields(res) == 1 ? PQgetvalue(res, 0, 0) : "1";
+  if (atoi(setting) < 1) {
+    lph_flight_refuse_digits(&b->c, leg->stmt, setting, &b->c.error);
+    lua_pushnil(L);
+    lua_rawseti(L, AT_RESULTS, leg->index);
+    lerror_object(L, &b->c.error, 0);
+    put_error(L, leg->index, leg->code);
+  }
+  PQclear(b->c.op.result);
+  b->c.op.result = NULL;
+}
+
 static void take_leg(lua_State *L, lconn *b, lbatch *q, lph_leg *leg) {
   ExecStatusType status = PQresultStatus(b->c.op.result);
   bool ok = status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK || status == PGRES_EMPTY_QUERY;
   if (LPH_LIKELY(ok && leg->kind == LPH_LEG_EXECUTE)) {
     q->answered = leg->index;
     take_result(L, b, q, leg);
+  } else if (ok && leg->kind == LPH_LEG_DIGITS) {
+    take_digits(L, b, leg);
   } else {
     take_error(L, b, q, leg);
   }
@@ -327,6 +345,7 @@ static lph_want finish(lconn *b, lbatch *q, const char **more) {
   lph_want want = (lph_want)lph_batch_finish(c);
   lph_batch *batch = c->batch;
   if (batch == NULL) return LPH_FAILED; /* closed */
+  q->kept = c->op.kept;
   if (want == LPH_FAILED) {
     q->failed = batch->failed;
     q->failed_at = batch->failed_code;
@@ -377,7 +396,7 @@ bool lbatch_is_running(const lconn *b) {
 }
 
 static int push_failure(lua_State *L, lconn *b, const char *more) {
-  detach(L);
+  if (b->c.state != LPH_BUSY) detach(L);
   if (b->c.op.culprit != NULL) lua_pushstring(L, b->c.op.culprit);
   lerror_push(L, &b->c.error, b->c.op.culprit != NULL ? lua_gettop(L) : 0);
   if (more == NULL) return 2;
@@ -403,11 +422,12 @@ static lbatch *fetch(lua_State *L) {
 
 int lbatch_step(lua_State *L, lconn *b) {
   const char *more = NULL;
-  lbatch *q = b->c.op.discarding ? NULL : fetch(L);
-  if (q == NULL) { /* nobody wants it any more */
-    lph_op_discard(&b->c);
+  lbatch *q = fetch(L);
+  if (q == NULL || b->c.op.discarding) { /* nobody wants it any more */
+    if (!b->c.op.discarding) lph_op_discard(&b->c);
     lph_want want = (lph_want)lph_batch_drain(&b->c);
     if (want == LPH_FAILED) return push_failure(L, b, NULL);
+    if (want == LPH_DONE && q != NULL) q->kept = b->c.op.kept;
     if (want == LPH_DONE) detach(L);
     lua_pushstring(L, lrun_want_name(want));
     return 1;
@@ -430,7 +450,7 @@ int lbatch_take(lua_State *L, lconn *b) {
 
 /* From its start, or from where it stopped for the sake of types. */
 static void rewind_to(lua_State *L, lbatch *q, bool from_start) {
-  q->wants_types = q->at_barrier = q->ended = false;
+  q->wants_types = q->at_barrier = q->ended = q->kept = false;
   if (!from_start) return;
   q->next = q->at = 1;
   q->started = q->answered = q->failed = 0;

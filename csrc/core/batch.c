@@ -188,12 +188,18 @@ static lph_err sent(lph_conn *c, int index, size_t bytes) {
   return b->bytes >= LPH_BATCH_UNSENT ? look_at_socket(c) : LPH_OK;
 }
 
+#define DIGITS "select pg_catalog.current_setting('extra_float_digits')"
+
 lph_err lph_batch_execute(lph_conn *c, lph_stmt *stmt, const lph_params *p, int index, int code) {
   lph_batch *b = c->batch;
   c->marks |= stmt->marks;
   if (LPH_UNLIKELY(!lph_op_send_execute(c, stmt, p))) return refuse(c);
   depart(b, (lph_leg){LPH_LEG_EXECUTE, index, code, stmt});
   b->started = index;
+  if (LPH_UNLIKELY(stmt->prints_floats)) {
+    if (!PQsendQueryParams(c->pg, DIGITS, 0, NULL, NULL, NULL, NULL, 0)) return refuse(c);
+    depart(b, (lph_leg){LPH_LEG_DIGITS, index, code, stmt});
+  }
   return sent(c, index, p->bytes + (stmt->name[0] == '\0' ? strlen(stmt->sql) : 0));
 }
 
@@ -211,6 +217,7 @@ lph_err lph_batch_prepare(lph_conn *c, lph_stmt *stmt, int index, int code) {
 lph_err lph_batch_end(lph_conn *c, bool undo) {
   lph_batch *b = c->batch;
   b->ended = true;
+  b->whole = !undo;
   if (b->isolated) return look_at_socket(c);
   if (undo && !b->inside && b->started > 0 && !is_server_error(&c->op.failure)) {
     if (!PQsendQueryParams(c->pg, "rollback", 0, NULL, NULL, NULL, NULL, 0)) return refuse(c);
@@ -290,6 +297,8 @@ static bool receive_good(lph_conn *c, lph_leg *leg, PGresult *res) {
     told = !c->op.discarding && !is_too_big(c, res, leg);
   } else if (leg->kind == LPH_LEG_DESCRIBE) {
     take_description(c, leg, res);
+  } else if (leg->kind == LPH_LEG_DIGITS) {
+    told = !c->op.discarding;
   }
   if (told) {
     PQclear(c->op.result);
@@ -420,6 +429,7 @@ int lph_batch_finish(lph_conn *c) {
     c->stmts.ddl_in_transaction = false;
   }
   lph_txn_settle(&c->txn, outside);
+  op->kept = c->batch->whole && !is_server_error(&op->failure);
   if (!failed) return LPH_DONE;
   lph_error_copy(&c->error, &op->failure);
   return LPH_FAILED;

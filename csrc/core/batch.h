@@ -54,7 +54,8 @@ typedef enum lph_leg_kind {
   LPH_LEG_EXECUTE,
   LPH_LEG_PARSE,
   LPH_LEG_DESCRIBE,
-  LPH_LEG_UNDO, /* the ROLLBACK of a batch that was given up */
+  LPH_LEG_DIGITS, /* what the server leaves of floats (flight.h), behind a statement that prints some */
+  LPH_LEG_UNDO,   /* the ROLLBACK of a batch that was given up */
   LPH_LEG_SYNC
 } lph_leg_kind;
 
@@ -73,6 +74,7 @@ typedef struct lph_batch {
   size_t parts_ahead;    /* answers of the flight in front (flight.h) */
   bool isolated, inside;
   bool ended;   /* the last Sync was handed over */
+  bool whole;   /* and everything before it */
   bool stopped; /* nothing more may be sent but the end */
   bool undoing; /* a ROLLBACK was sent */
   int started;  /* statements that were handed over */
@@ -112,7 +114,7 @@ lph_err lph_batch_ask(struct lph_conn *c);
 /* Reads and writes what can be. LPH_FAILED: the session is closed. LPH_DONE otherwise. */
 int lph_batch_pull(struct lph_conn *c);
 /* LPH_DONE: `leg` has been answered, and its pin is the caller's (lph_batch_release); its result is op.result: that of
- * an EXECUTE, or in an isolated batch the error of any leg. LPH_WANT_READ: nothing there. LPH_FAILED:
+ * EXECUTE or DIGITS, or in an isolated batch the error of any leg. LPH_WANT_READ: nothing there. LPH_FAILED:
  * the session is closed. Failures of a batch that is one transaction end in op.failure, and stop it. */
 int lph_batch_next(struct lph_conn *c, lph_leg *leg);
 void lph_batch_release(struct lph_conn *c, lph_leg *leg);
@@ -120,7 +122,7 @@ void lph_batch_release(struct lph_conn *c, lph_leg *leg);
 int lph_batch_want(const struct lph_conn *c);
 
 bool lph_batch_is_over(const struct lph_conn *c); /* all that was sent has been answered, the end too */
-/* BUSY -> IDLE after that. LPH_FAILED: conn->error (one transaction failed, and nothing of it is there), or CLOSED. */
+/* BUSY -> IDLE after that; op.kept says whether one transaction was. LPH_FAILED: conn->error, or CLOSED. */
 int lph_batch_finish(struct lph_conn *c);
 /* For whoever has no interest in the answers any more: ends it and reads them away, like lph_op_step. */
 int lph_batch_drain(struct lph_conn *c);

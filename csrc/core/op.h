@@ -49,6 +49,7 @@ typedef struct lph_op {
   bool copy_out;         /* a refused COPY TO STDOUT whose data has to be read away */
   bool moves_names;      /* the text may change what names mean */
   bool piped;            /* in pipeline mode: the answers belong to `parts` */
+  bool kept;             /* BATCH: the server has done all of it */
   bool out_of_memory;    /* of a start function that failed */
   bool speaks_of_chain;  /* SCRIPT: see lph_txn_observe */
   lph_control control;   /* CONTROL */

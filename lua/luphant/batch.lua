@@ -137,11 +137,13 @@ end
 
 -- Where in the batch it failed, and what that means for the rest.
 local function tell(err, queue, isolated, inside)
-  local index, sql, started, answered, ended = queue:progress()
+  local index, sql, started, answered, ended, is_kept = queue:progress()
   local count = queue:count()
   err.index, err.query = err.index or index, err.query or sql
   local kept
-  if err.kind == "closed" or err.connection == "closed" then
+  if is_kept then
+    kept = ("statement %d of %d; all of the batch was run"):format(err.index or count, count)
+  elseif err.kind == "closed" or err.connection == "closed" then
     kept = ("%d of %d statements had been sent, the answers of %d had come"):format(started, count, answered)
     if not isolated and not inside and not ended then kept = kept .. "; nothing of it was kept" end
   elseif isolated then
@@ -203,6 +205,15 @@ local function conclude(conn, queue, isolated, inside, ok, err)
   return results
 end
 
+-- Tells the hooks, and passes on what conclude answered.
+local function observed(observers, conn, info, ok, results, err)
+  info.error = err
+  if not ok then info.error = results end
+  observers:finished("batch", conn, info)
+  if not ok then error(results, 0) end
+  return results, err
+end
+
 --- Runs a batch that was prepared. Results in order, `n` of them; see docs/api/connection.md.
 ---@param conn luphant.connection
 ---@param queue userdata
@@ -214,12 +225,16 @@ function batch.run_prepared(conn, queue, options)
   if queue:count() == 0 then return { n = 0 } end
   if options.has_timeout then box:set_timeout(options.timeout) end
   local inside = box:transaction_status() == "intrans" or conn.tx ~= nil
+  local observers = conn.settings.observers
+  local from = observers and core.now()
   if inside and options.isolated then
     args.misuse "statements of a batch inside a transaction share its fate: isolated is not possible there"
   end
   local ok, err = run_flight(conn, queue, options.isolated)
   if conn.settings.on_notice and box:has_notices() then batch.deliver_notices(conn) end
-  return conclude(conn, queue, options.isolated, inside, ok, err)
+  if not observers then return conclude(conn, queue, options.isolated, inside, ok, err) end
+  return observed(observers, conn, { statements = queue:count(), seconds = core.now() - from },
+    pcall(conclude, conn, queue, options.isolated, inside, ok, err))
 end
 
 --- conn:batch(what, options)

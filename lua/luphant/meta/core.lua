@@ -392,6 +392,7 @@ function batch:execute(sql, ...) end
 ---@return nil|string|integer
 ---@return nil|integer
 ---@return nil|boolean
+---@return nil|boolean
 function batch:progress() end
 
 --- which statement of the batch it is
