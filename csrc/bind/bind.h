@@ -20,6 +20,9 @@ void lpool_open(lua_State *L);
 int lpool_new(lua_State *L); /* core.pool(options, seed) -> pool */
 /* lpoll.c */
 extern const luaL_Reg lpoll_functions[];
+/* lnginx.c */
+extern const luaL_Reg lnginx_functions[];
+void lnginx_open(lua_State *L);
 /* lfacts.c */
 extern const luaL_Reg lcrypto_functions[];
 extern const luaL_Reg lfacts_functions[];

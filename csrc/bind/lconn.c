@@ -77,6 +77,7 @@ static void configure(lua_State *L, lconn *b, int options) {
   b->c.stmts.format = (lph_format_choice)choice(L, options, "result_format", format);
   b->c.stmts.unnamed = flag(L, options, "unnamed");
   b->blocking = flag(L, options, "blocking");
+  b->yields = flag(L, options, "yields");
   b->keep_notices = flag(L, options, "keep_notices");
   b->timeout = number(L, options, "timeout", -1);
   b->c.max_result_bytes = (size_t)number(L, options, "max_result_bytes", 0);
@@ -255,9 +256,9 @@ static const luaL_Reg conn_methods[] = {{"fd", lconn_fd},
                                         LTXN_METHODS,
                                         {NULL, NULL}};
 /* Those that read memory Lua does not own while Lua may allocate, or change what is read so. */
-static const lenter_method entered_methods[] = {{"run", lconn_run, false, NULL},
+static const lenter_method entered_methods[] = {{"run", lconn_run, false, lrun_gate},
                                                 {"rerun", lconn_rerun, false, NULL},
-                                                {"script", lconn_script, false, NULL},
+                                                {"script", lconn_script, false, lrun_gate},
                                                 {"step", lconn_step, false, NULL},
                                                 {"take", lconn_take, false, NULL},
                                                 {"batch", lconn_batch, false, NULL},

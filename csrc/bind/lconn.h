@@ -42,6 +42,7 @@ typedef struct lconn {
   lph_conn c;
   lcell_options options;
   bool blocking; /* the plain waiter: a call runs to its end inside C */
+  bool yields;   /* nothing is begun where the caller cannot be suspended: it could not be waited for */
   bool has_codecs;
   bool keep_notices;                     /* somebody listens */
   bool observed;                         /* somebody wants to hear of each statement first */

@@ -7,7 +7,7 @@
  *     true, result              done, and the connection is idle again
  *     slot, result, err, stale  to be gone on with, as conn:run (lrun.c); the slot is lent
  *     slot, RAISED, err         the verb raised; the slot is lent
- *     slot, DUE, due            as take; nothing has run
+ *     slot, DUE, due            as take (nil: as if that had been called); nothing has run
  *     false                     nothing is idle
  *
  * What a connection must be to be lent again without a look from Lua: open, between two statements, no transaction,
@@ -241,6 +241,11 @@ static int lpool_run(lua_State *L) {
     lua_pushlightuserdata(L, (void *)&due_mark);
     lua_pushstring(L, why);
     return 3;
+  }
+  if (LPH_UNLIKELY(conn->yields && !lua_isyieldable(L))) { /* Lua goes on, as far as lrun_gate */
+    lua_pushinteger(L, slot);
+    lua_pushlightuserdata(L, (void *)&due_mark);
+    return 2;
   }
   lcompat_getstore(L, 1);
   lua_rawgeti(L, -1, slot);

@@ -25,6 +25,7 @@
 
 #include "base/clock.h"
 #include "bind/lbatch.h"
+#include "bind/lenter.h"
 #include "bind/lerror.h"
 #include "bind/lrows.h"
 #include "core/flight.h"
@@ -353,6 +354,12 @@ static int checked_run(lua_State *L, lconn *b, bool first) {
   if (!(first ? lrun_begin_call(b) : lrun_is_free(b))) return fail(L, b, 3);
   b->verb = code;
   return run_statement(L, b, first);
+}
+
+int lrun_gate(lua_State *L) {
+  lconn *b = lbox_self(L, 1, &lconn_class);
+  if (LPH_UNLIKELY(b->yields && !lua_isyieldable(L))) return lrun_push_pending(L, "r");
+  return lenter_through(L, b);
 }
 
 /* conn:run(code, sql, ...) -> result | PENDING, want | nil, err, stale; see the head of lconn.c */

@@ -11,6 +11,10 @@ int lconn_script(lua_State *L);
 int lconn_step(lua_State *L);
 int lconn_take(lua_State *L);
 
+/* In front of those that begin a statement: where its answer could not be waited for nothing is begun, and PENDING,
+ * "r" lets the waiter say so. */
+int lrun_gate(lua_State *L);
+
 void lrun_push_mark(lua_State *L); /* core.PENDING */
 
 /* For other ways of running a statement (lshare.c). All may raise, and are called inside the box (lenter.h). */

@@ -33,6 +33,7 @@ int luaopen_luphant_core(lua_State *L) {
   lua_newtable(L);
   luaL_setfuncs(L, own_functions, 0);
   luaL_setfuncs(L, lpoll_functions, 0);
+  luaL_setfuncs(L, lnginx_functions, 0);
   luaL_setfuncs(L, lcrypto_functions, 0);
   luaL_setfuncs(L, lfacts_functions, 0);
   luaL_setfuncs(L, ltesting_functions, 0);
@@ -45,6 +46,7 @@ int luaopen_luphant_core(lua_State *L) {
   lvalue_open(L);
   lresult_open(L);
   lcancel_open(L);
+  lnginx_open(L);
   ltypemap_open(L);
   lconn_open(L);
   lpool_open(L);

@@ -63,10 +63,11 @@ local function deliver_notices(self)
   end
 end
 
--- An error that leaves the step loop (a waiter's, or no memory) leaves an operation nobody will end.
+-- An error that leaves the step loop (a waiter's, or no memory) leaves an operation nobody will end - unless it was not
+-- begun, because it could not have been waited for.
 local function check_finished(self, ok, ...)
   if ok then return ... end
-  self.box:close()
+  if self.box:state() ~= "idle" then self.box:close() end
   error((...), 0)
 end
 

@@ -54,6 +54,7 @@ local function new_box(settings, waiter, map)
     unnamed = settings.pooler == "transaction", types = map, keep_notices = settings.on_notice ~= nil,
     -- The plain waiter waits for one thing at a time: the core may do that wait itself.
     blocking = waiter.name == "poll",
+    yields = waiter.check ~= nil,
     json_decode = cjson and cjson.decode, json_encode = cjson and cjson.encode,
     make_int64 = shape.make_int64, make_constructor = shape.make_constructor,
   }
@@ -116,6 +117,7 @@ end
 ---@return luphant.error|nil
 function dial.connect(plan, seconds)
   local settings, params = plan.settings, plan.params
+  if plan.waiter.check then plan.waiter.check() end -- before anything is begun
   local password, err = password_of(plan)
   if err then return nil, err end
   local self = {

@@ -107,9 +107,17 @@ function queue_up(pool, limit)
   if not ticket then return nil, report.overflow(pool) end
   local token = { parked = false, since = pool.waiter.now() }
   pool.tokens[ticket], pool.waiting_tasks[ticket] = token, pool.current_task()
+  if pool.waiter.guard then
+    function token.abandoned()
+      local slot = leave(pool, ticket, token)
+      if slot then pool:give_back(slot) end
+    end
+    pool.waiter.guard(token)
+  end
   if pool.has_tasks and not pool.keeper then keep.start(pool) end -- it finds borrowers that end meanwhile
   local ok, served, err = pcall(await, pool, ticket, token, limit)
   local slot = leave(pool, ticket, token)
+  if token.abandoned then pool.waiter.unguard(token) end
   if err == PASSED_OVER then return queue_up(pool, limit) end
   if ok and slot then return slot end -- also when it was served at the last moment
   if slot then pool:give_back(slot) end
@@ -172,6 +180,7 @@ local function find_slot(pool, limit, slot, due)
     end
     if slot then
       pool.owners[slot] = pool.current_task()
+      pool:watch_over(slot)
       local session = pool.sessions[slot]
       local sound = is_sound(pool, slot, due, limit)
       local welcome, cause = false, nil

@@ -29,20 +29,22 @@ function care.current_task()
   return thread
 end
 
-local function to_stderr(event, text)
+local function to_log(waiter, event, text)
+  if waiter.warn then return waiter.warn(event .. ": " .. text) end
   io.stderr:write("luphant: ", event, ": ", text, "\n")
 end
 
---- The function that tells what nobody waits for: to `on_warning`, else to the standard error.
----@param settings table
-function care.emitter(settings)
-  local hook = settings.on_warning
+--- The function that tells what nobody waits for: to `on_warning`, else to the log of the surroundings, or the standard
+--- error.
+---@param self luphant.pool
+function care.emitter(self)
+  local hook = self.settings.on_warning
   return function(event, detail, where)
     local text = (where and where .. ": " or "") .. tostring(detail)
     if hook then
       pcall(hook, { event = event, message = text, detail = detail, where = where })
     elseif event ~= "connect_failed" then -- those who wait for the connection are told
-      to_stderr(event, text)
+      to_log(self.waiter, event, text)
     end
   end
 end
@@ -101,6 +103,7 @@ function methods:wake(ticket)
     token.parked = false
     return true
   end
+  if self.waiter.is_exact then return false end
   local task = self.waiting_tasks[ticket]
   return task ~= nil and (task == MAIN or status(task) ~= "dead") and "perhaps"
 end
@@ -117,6 +120,7 @@ end
 
 function methods:forget_borrower(slot)
   self.owners[slot], self.handles[slot] = nil, nil
+  self:unwatch(slot)
   if self.told[slot] then self.told[slot] = nil end
 end
 
@@ -254,6 +258,45 @@ local function take_back(self, slot, fate)
   self.core:tend(slot)
   self:clean(slot)
   if told then observing.released(self, told) end
+end
+
+-- The request a connection was lent to has ended, and whatever ran in it has stopped where it was: no verb under way
+-- will go on, and nobody waits for an answer.
+local function abandoned(guard)
+  local self, slot = guard.pool, guard.slot
+  local session, lent = self.sessions[slot], self.handles[slot]
+  if session ~= guard.session or self.core:slot(slot) ~= "used" then return end
+  self.reclaimed = self.reclaimed + 1
+  if lent and not (lent.waiting or session.waiting) then
+    self.emit("reclaimed", ("connection %d was borrowed by %s, whose request ended without giving it back"):format(
+      slot, self:site(slot)))
+  end
+  session.waiting = false
+  if lent then
+    lent.waiting = false
+    handle.reclaim(lent)
+  end
+  self:forget_borrower(slot)
+  self.core:tend(slot)
+  self:clean(slot)
+end
+
+--- A slot is lent to the caller: where he may be ended from outside, that will be told.
+function methods:watch_over(slot)
+  local watch = self.waiter.guard
+  if not watch then return end
+  local guard = self.guards[slot]
+  if not guard then
+    guard = { pool = self, slot = slot, abandoned = abandoned }
+    self.guards[slot] = guard
+  end
+  guard.session = self.sessions[slot]
+  watch(guard)
+end
+
+function methods:unwatch(slot)
+  local guard = self.guards[slot]
+  if guard then self.waiter.unguard(guard) end
 end
 
 -- Connections whose borrower forgot them come back through the cleaning; with `wanted`, because somebody waits for one,

@@ -73,11 +73,12 @@ local function new(plan)
   local settings = plan.settings
   local self = setmetatable({
     core = core.pool(limits(settings), seed()), plan = plan, settings = settings, waiter = plan.waiter,
-    auto = settings.waiter == nil, style = connection.style(settings),
+    auto = settings.waiter == nil and plan.waiter.name ~= "openresty", -- nothing else runs inside of nginx
+    style = connection.style(settings),
     sessions = {}, handles = weak_values(), owners = weak_values(), tokens = {}, waiting_tasks = weak_values(),
-    told = {}, timeouts = 0, leaks = 0, next_look = 0, reclaimed = 0, closed = false,
+    guards = {}, told = {}, timeouts = 0, leaks = 0, next_look = 0, reclaimed = 0, closed = false,
   }, metatable)
-  self.emit = care.emitter(settings)
+  self.emit = care.emitter(self)
   self.current_task = care.current_task
   self.new_sharing, self.riders = sharing.new, sharing.RIDERS
   -- Whether there is something to do for every connection that comes back.

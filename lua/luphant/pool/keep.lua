@@ -133,6 +133,10 @@ local function count_keepers(waiter)
   return count
 end
 
+local function wake_all(waiter)
+  for token in pairs(keepers[waiter]) do waiter.wake(token) end
+end
+
 local function watch(pool, token)
   local waiter = pool.waiter
   while not pool.closed do
@@ -152,7 +156,10 @@ end
 function keep.start(pool)
   if pool.keeper then return end
   local waiter, token = pool.waiter, { parked = false }
-  keepers[waiter] = keepers[waiter] or setmetatable({}, { __mode = "k" })
+  if not keepers[waiter] then
+    keepers[waiter] = setmetatable({}, { __mode = "k" })
+    if waiter.at_end then waiter.at_end("keepers", function() wake_all(waiter) end) end
+  end
   local function leave()
     keepers[waiter][token] = nil
     if pool.keeper == token then pool.keeper = nil end

@@ -30,6 +30,7 @@ local function lend(self, slot)
   local lent = handle.new(self.sessions[slot], self.current_task())
   self.handles[slot] = lent
   if self.owners[slot] then self.owners[slot] = nil end
+  self:watch_over(slot)
   self.core:remember(slot)
   if self.has_tasks and not self.keeper then keep.start(self) end -- also if it never comes back
   return lent

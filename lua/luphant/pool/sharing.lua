@@ -46,6 +46,7 @@ local function lend(pool, limit)
   if not slot then return nil, err end
   local lent = handle.new(pool.sessions[slot], RIDERS)
   pool.handles[slot], pool.owners[slot] = lent, nil
+  pool:unwatch(slot)
   pool.core:forget(slot)
   keep.start(pool) -- it gives back what has had no riders for a while
   return lent

@@ -59,6 +59,7 @@ local function go_on(self, code, slot, result, err, more, sql, ...)
     result, err = run_anywhere(self, slot, err, connection.run, code, sql, ...)
   else
     self.owners[slot] = self.current_task()
+    self:watch_over(slot)
     local again
     again, result, err = run_on(self, slot, connection.complete, code, result, err, more, sql, ...)
     if again then result, err = run_anywhere(self, nil, nil, connection.run, code, sql, ...) end

@@ -37,16 +37,20 @@ function carrier.new(owner, conn)
   local box = conn.box
   if not pump then pump, submit, collect = box.pump, box.submit, box.collect end
   local waiter = owner.waiter
+  local self
+  local function abandoned(token) carrier.abandon(self, token.slot) end
   local tokens = setmetatable({}, { __index = function(list, slot)
-    local token = { slot = slot }
+    local token = { slot = slot, abandoned = abandoned }
     list[slot] = token
     return token
   end })
-  return {
+  self = {
     owner = owner, conn = conn, box = box, fd = box:fd(), tokens = tokens, news = {}, rides = 0, term = 0, pumps = 0,
     submit = submit, reader = false, want = "r", nap = waiter.now() + NAP, used = waiter.now(), lost = false,
     now = waiter.now, wait = waiter.wait, park = waiter.park, wake = waiter.wake, sleep = waiter.sleep,
+    guard = waiter.guard, unguard = waiter.unguard,
   }
+  return self
 end
 
 ------------------------------------------------------------------------------------------ cancelling
@@ -132,7 +136,7 @@ end
 -- Reads until the answer for `slot` has come, the deadline passed or the session is lost.
 local function lead(self, slot, deadline)
   local term, now = self.term + 1, self.now
-  self.term, self.reader = term, true
+  self.term, self.reader, self.leader = term, true, slot
   repeat
     local at = now()
     self.nap, self.used = at + NAP, at
@@ -173,7 +177,8 @@ end
 ---@param slot integer
 ---@param deadline number|nil
 function carrier.await(self, slot, deadline)
-  local box = self.box
+  local box, unguard = self.box, self.unguard
+  if unguard then self.guard(self.tokens[slot]) end
   repeat
     if not self.reader then
       lead(self, slot, deadline)
@@ -184,8 +189,12 @@ function carrier.await(self, slot, deadline)
       if not ok then watch(self, why) end
     end
     local result, err, more = collect(box, slot)
-    if err ~= "wait" then return result, err, more end
+    if err ~= "wait" then
+      if unguard then unguard(self.tokens[slot]) end
+      return result, err, more
+    end
   until deadline and self.now() >= deadline
+  if unguard then unguard(self.tokens[slot]) end
   return nil, "timeout"
 end
 
@@ -198,6 +207,12 @@ function carrier.leave(self, slot)
     if self.stuck then mind_cancel(self, true) end
   end
   return begun
+end
+
+--- The task whose statement this was is gone, and the reader with it if that was him.
+function carrier.abandon(self, slot)
+  if self.reader and self.leader == slot then pass_on(self) end
+  carrier.leave(self, slot)
 end
 
 --- Submits a statement; see lshare.c.

@@ -13,7 +13,7 @@ local quote = shell.quote
 
 local watchdog = {}
 
--- $1 directory. How to stop is read from the file "stop" in it. Signals: INT = fast, TERM = smart, QUIT =
+-- $1 directory. nginx always goes at once (INT). How to stop a PostgreSQL is read from the file "stop" in it. Signals: INT = fast, TERM = smart, QUIT =
 -- immediate; after 10 seconds QUIT, after 20 KILL. Without the file the owner died while it made the directory,
 -- and a command of it (mkdir, initdb, pg_basebackup) may still be running: rm may fail then, and the directory
 -- come back, so it is looked for until it has been away for two seconds.
@@ -34,6 +34,11 @@ while [ "$turn" -lt 300 ]; do
     pid=
     { read -r pid <"$file"; } 2>/dev/null
     if [ "$pid" ] && kill -s "$signal" "$pid" 2>/dev/null; then alive=1; fi
+  done
+  for file in "$1"/*/nginx.pid; do
+    pid=
+    { read -r pid <"$file"; } 2>/dev/null
+    if [ "$pid" ] && kill -s INT "$pid" 2>/dev/null; then alive=1; fi
   done
   [ "$alive" ] || rm -rf "$1"
   if [ -d "$1" ]; then away=0; else away=$((away + 1)); fi

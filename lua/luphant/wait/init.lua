@@ -2,7 +2,7 @@
 --
 -- The core never waits. It says which socket it needs and in which direction; a *waiter* suspends
 -- whoever asked until that is possible. A waiter is a table with a `name` and five functions, called
--- without self, and perhaps two more. Times are seconds on the waiter's own clock; a deadline is a point
+-- without self, and perhaps more. Times are seconds on the waiter's own clock; a deadline is a point
 -- on that clock, nil is "no limit".
 --
 --   now()                       monotonic time; only differences mean anything
@@ -28,6 +28,21 @@
 --                               and ends. To say so too early does no harm: it is started again when
 --                               there is work. Absent: such tasks hold the loop until their pool is closed.
 --
+--
+-- Surroundings that may end a task from outside, without any line of it running (a web server whose client has
+-- gone), or that may end altogether, offer more:
+--
+--   check()                     optional: raises, at the line of luphant's caller, where the caller cannot be
+--                               suspended. Then nothing is begun that could not be waited for.
+--   guard(thing)                optional: the caller holds `thing`, a table, for the task that runs it (the request).
+--                               When that has ended, thing:abandoned() is called in a task of its own. Answers
+--                               whether there is such a task.
+--   unguard(thing)              with guard: it is not held any more
+--   is_exact                    with guard, true: wake answers false for one who had parked only when he is gone
+--   at_end(name, fn)            optional: calls fn when the surroundings begin to end; the last fn of a name counts.
+--                               Tasks that only look after things then ask is_alone, and end.
+--   warn(text)                  optional: writes to the log of the surroundings
+--
 -- A token is any Lua value but nil and NaN; one caller per token. Several callers may wait for one
 -- descriptor. Where others can run, each wait, sleep and park lets them. If the surroundings kill a
 -- suspended caller and can tell, the waiter forgets its descriptor and token. Using a waiter where it
@@ -48,20 +63,27 @@ local wait = {}
 ---@field wake fun(token: any): boolean
 ---@field spawn? fun(fn: fun()): true|nil, string|nil
 ---@field is_alone? fun(count: integer): boolean
+---@field check? fun()
+---@field guard? fun(thing: table): boolean
+---@field unguard? fun(thing: table)
+---@field is_exact? boolean
+---@field at_end? fun(name: string, fn: fun())
+---@field warn? fun(text: string)
 
 local FUNCTIONS = { "now", "wait", "sleep", "park", "wake" }
-local OPTIONAL = { "spawn", "is_alone" }
+local OPTIONAL = { "spawn", "is_alone", "check", "guard", "unguard", "at_end", "warn" }
 
 -- Each way of waiting loads only when it is chosen: its loop library need not be installed.
 local MODULES = {
   copas = "luphant.wait.copas",
   cqueues = "luphant.wait.cqueues",
   luv = "luphant.wait.luv",
+  openresty = "luphant.wait.openresty",
   poll = "luphant.wait.poll",
 }
 
 -- In this order the loops are asked whether they run the caller, under their libraries' names: what
--- nobody has loaded runs nothing. An nginx worker will be the first to ask, before all of these.
+-- nobody has loaded runs nothing.
 local LOOPS = { "cqueues", "copas", "luv" }
 
 local function names()
@@ -88,8 +110,10 @@ local function contract_problem(waiter)
   end
 end
 
--- The name of the loop that runs the caller; "poll" when none is known to.
+-- The name of the loop that runs the caller; "poll" when none is known to. Inside of nginx everything is run by nginx,
+-- also where nothing can be suspended: its waiter says so then.
 local function running_loop()
+  if package.loaded.ngx and require(MODULES.openresty).runs_here() then return "openresty" end
   for _, name in ipairs(LOOPS) do
     if package.loaded[name] and require(MODULES[name]).runs_here() then return name end
   end
