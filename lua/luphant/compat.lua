@@ -78,6 +78,32 @@ function compat.in_coroutine()
   return co ~= nil and not is_main
 end
 
+-- ngx_lua has put functions of its own in their place: for them the coroutines of another request are dead. And the
+-- original finds light threads suspended that have ended; those have no frame left.
+local is_nginx = rawget(coroutine, "_status") ~= nil
+local raw_status = rawget(coroutine, "_status") or coroutine.status
+local raw_create = rawget(coroutine, "_create") or coroutine.create
+local raw_resume = rawget(coroutine, "_resume") or coroutine.resume
+local raw_yield = rawget(coroutine, "_yield") or coroutine.yield
+
+--- coroutine.status, for any coroutine of this Lua state that has begun.
+---@param co thread
+---@return string
+function compat.thread_status(co)
+  if is_nginx and not debug.getinfo(co, 0, "l") then return "dead" end
+  return raw_status(co)
+end
+
+--- Something that is like a task, and never ends.
+---@return thread
+function compat.endless_task()
+  local co = raw_create(function()
+    while true do raw_yield() end
+  end)
+  raw_resume(co)
+  return co
+end
+
 --- A shallow copy; `nil` gives an empty table.
 ---@param from table|nil
 ---@return table

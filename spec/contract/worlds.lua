@@ -138,7 +138,12 @@ local function over_loop(name, begin, drive, stop)
   return with_pauses(world)
 end
 
+-- Inside of nginx no other loop is loaded: there they have nothing to run, and some do not expect a coroutine to load
+-- them that ends.
+local ngx = package.loaded.ngx
+
 local function missing(module)
+  if ngx then return "nginx runs everything here" end
   local ok, why = pcall(require, module)
   if not ok then return ("%s is not installed for this Lua: %s"):format(module, tostring(why):match "^[^\n]*") end
 end
@@ -211,5 +216,57 @@ add {
     return over_loop("copas", waiter.spawn, drive, function() end)
   end,
 }
+
+-- Only inside of nginx, where spec/openresty has the suites run in a request; tasks are its light threads.
+local function in_nginx()
+  local world, tasks, failure = { waiter = "openresty", functions = wait.choose "openresty" }, {}, nil
+
+  function world.spawn(fn)
+    local task = {}
+    tasks[#tasks + 1] = task
+    task.thread = ngx.thread.spawn(function()
+      world.pause(0) -- a light thread runs before its parent goes on
+      local ok, value = xpcall(fn, function(err)
+        return type(err) == "string" and debug.traceback(err, 2) or err
+      end)
+      task.done = true
+      if ok then
+        task.result = value
+      else
+        task.failed = value
+        failure = failure or { value }
+      end
+    end)
+    return task
+  end
+
+  function world.kill(task)
+    assert(ngx.thread.kill(task.thread))
+    task.done = true
+  end
+
+  function world.run(fn)
+    local ok, result = xpcall(fn, function(err)
+      return type(err) == "string" and debug.traceback(err, 2) or err
+    end)
+    if not ok then failure = failure or { result } end
+    local limit = core.now() + LIMIT
+    for _, task in ipairs(tasks) do
+      while not task.done and not failure and core.now() < limit do ngx.sleep(0.002) end
+      if not task.done then
+        failure = failure or { "the tasks do not end" }
+        ngx.thread.kill(task.thread)
+      end
+    end
+    if failure then error(failure[1], 0) end
+    return result
+  end
+
+  return with_pauses(world)
+end
+
+if ngx and wait.running() == "openresty" then
+  worlds.named.openresty = { name = "openresty", has_others = true, start = in_nginx }
+end
 
 return worlds

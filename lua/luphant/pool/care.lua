@@ -2,6 +2,7 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local compat = require "luphant.compat"
 local core = require "luphant.core"
 local errors = require "luphant.errors"
 local grow = require "luphant.pool.grow"
@@ -14,7 +15,7 @@ local wait = require "luphant.wait"
 
 local care, methods = {}, {}
 
-local running, status = coroutine.running, coroutine.status
+local running, status = coroutine.running, compat.thread_status
 
 local SHARED_LOOK = 0.02 -- while draining: how often shared connections are asked for
 

@@ -6,6 +6,7 @@
 -- SPDX-License-Identifier: MIT
 
 local borrow = require "luphant.pool.borrow"
+local compat = require "luphant.compat"
 local handle = require "luphant.pool.handle"
 local keep = require "luphant.pool.keep"
 local observing = require "luphant.pool.observing"
@@ -16,7 +17,7 @@ local sharing = {}
 local MOST = 4 -- connections that are shared when nothing else is said
 
 -- Stands for all riders; never ends.
-local RIDERS = coroutine.create(function() end)
+local RIDERS = compat.endless_task()
 sharing.RIDERS = RIDERS
 
 local function limit_of(settings)

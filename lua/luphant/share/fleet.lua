@@ -6,6 +6,7 @@
 -- SPDX-License-Identifier: MIT
 
 local carrier = require "luphant.share.carrier"
+local compat = require "luphant.compat"
 local errors = require "luphant.errors"
 
 local fleet = {}
@@ -135,7 +136,7 @@ end
 local function count_pending(self)
   local n = 0
   for task in pairs(self.pending) do
-    if coroutine.status(task) == "dead" then self.pending[task] = nil else n = n + 1 end
+    if compat.thread_status(task) == "dead" then self.pending[task] = nil else n = n + 1 end
   end
   return n
 end
@@ -156,7 +157,7 @@ local function borrowed(self, task, ok, conn, err)
 end
 
 -- Stands for the program itself where nobody is in a coroutine; never resumed, so never dead.
-local MAIN = coroutine.create(function() end)
+local MAIN = compat.endless_task()
 
 local function borrow(self, deadline)
   local task = coroutine.running() or MAIN

@@ -1,0 +1,72 @@
+-- spec.openresty.web - an nginx for a spec, which sees the shared PostgreSQL server and the modules under test.
+--
+-- SPDX-License-Identifier: MIT
+
+local env = require "spec.support.env"
+local nginx = require "luphant.testing.nginx"
+local shell = require "luphant.testing.shell"
+
+local web = {}
+
+local HANDED_ON = { "PATH", "TMPDIR", "LUPHANT_TEST_SLOW_FACTOR", "LUPHANT_OPENRESTY", "LUPHANT_TEST_WORLDS" }
+
+--- Why nothing of this can be run here; nil: it can. On LuaJIT only: it is the Lua of nginx.
+function web.missing(stream)
+  if not rawget(_G, "jit") then return "nginx runs LuaJIT" end
+  if os.getenv "ASAN_OPTIONS" then return "nginx is not built with the sanitizer" end
+  local ok, why = nginx.available(stream)
+  return not ok and why or nil
+end
+
+local function environment(given)
+  local lines = { ("env LUPHANT_TEST_URL=%s;"):format(env.url()), ("env LUPHANT_TEST_BIN=%s;"):format(env.bin_dir()),
+    ("env LUPHANT_TEST_LUA=%s;"):format(env.lua()) }
+  for _, name in ipairs(HANDED_ON) do lines[#lines + 1] = "env " .. name .. ";" end
+  for name, value in pairs(given or {}) do lines[#lines + 1] = ("env %s=%s;"):format(name, value) end
+  return table.concat(lines, "\n")
+end
+
+-- What a worker must never have to say.
+local function worst(log)
+  for line in log:gmatch "[^\n]+" do
+    if line:find "%[alert%]" or line:find "%[crit%]" or line:find "%[emerg%]" or line:find "exited on signal" then
+      return line
+    end
+  end
+end
+
+--- Runs fn(server) with an nginx of its own. `options` are those of luphant.testing.nginx, and `environment`,
+--- `may_be_killed` (a worker).
+---@param options table
+---@param fn fun(server: luphant.testing.Nginx)
+function web.with(options, fn)
+  local given = {}
+  for name, value in pairs(options) do given[name] = value end
+  given.environment, given.may_be_killed = nil, nil
+  given.main = environment(options.environment) .. (options.main or "")
+  local server = assert(nginx.start(given))
+  local ok, err = xpcall(function() fn(server) end, function(e)
+    return type(e) == "string" and debug.traceback(e, 2) or e
+  end)
+  local log = server:log()
+  server:stop()
+  if not ok then
+    if type(err) == "string" then err = err .. "\nnginx says:\n" .. log:sub(-4000) end
+    error(err, 0)
+  end
+  local line = not options.may_be_killed and worst(server.final_log or log)
+  if line then error("nginx says: " .. line .. "\n" .. log:sub(-4000), 0) end
+end
+
+--- The answer's body; raises when it is not `status` (200).
+function web.fetch(server, path, status, options)
+  local body, got = server:get(path, options)
+  if got ~= (status or 200) then
+    error(("%s: %s %s\n%s"):format(path, tostring(got), tostring(body), server:log():sub(-3000)), 2)
+  end
+  return (body:gsub("\n$", ""))
+end
+
+web.shell = shell
+
+return web
