@@ -80,9 +80,11 @@ local LUA_FOREIGN = {
   cjson = "shape",
   copas = "wait",
   cqueues = "wait",
-  ffi = "shape",
+  ffi = { "shape", "wait" },
   lfs = "migrate",
   luv = "wait",
+  ngx = "wait",
+  resty = "wait",
   socket = { "testing", "wait" }, -- copas is made of it
 }
 

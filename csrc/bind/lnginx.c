@@ -18,10 +18,8 @@
  * has it counted in the request's record, and the record's cleanup handler wakes the janitor (wait/nginxguard.lua) when
  * the request ends before it was given back. Handlers run in nginx's main thread and never touch Lua.
  *
- * What belongs to a Lua state lives in its box: with lua_code_cache off states come and go while the worker, its epoll
+ * What belongs to a Lua state lives in its nginx: with lua_code_cache off states come and go while the worker, its epoll
  * and this file stay (the object is linked nodelete).
- *
- *   core.nginx(subsystem) -> box | nil, why
  *
  * SPDX-License-Identifier: MIT */
 #include <dlfcn.h>
@@ -131,10 +129,9 @@ static lnginx *check(lua_State *L) {
 /* ---- what nginx offers ----------------------------------------------------------------------------------------- */
 
 static const char *find_exports(nginx_exports *x, bool http) {
-  const char *const names[] = {
-    "ngx_cycle", "ngx_add_channel_event",
-    http ? "ngx_http_lua_ffi_sema_post" : "ngx_stream_lua_ffi_sema_post",
-    http ? "ngx_http_cleanup_add" : "ngx_stream_lua_cleanup_add"};
+  const char *const names[] = {"ngx_cycle", "ngx_add_channel_event",
+                               http ? "ngx_http_lua_ffi_sema_post" : "ngx_stream_lua_ffi_sema_post",
+                               http ? "ngx_http_cleanup_add" : "ngx_stream_lua_cleanup_add"};
   void *found[lph_countof(names)];
   for (size_t i = 0; i < lph_countof(names); i++) {
     found[i] = dlsym(RTLD_DEFAULT, names[i]);
@@ -224,7 +221,7 @@ static const char *start(const nginx_exports *x) { return (void)x, "this system 
 
 #endif
 
-/* box:start() -> true | nil, why; once in a worker, whichever state is first */
+/* nginx:start() -> true | nil, text; once in a worker, whichever state is first */
 static int lnginx_start(lua_State *L) {
   lnginx *b = check(L);
   const char *why = worker.started ? NULL : start(&b->x);
@@ -244,7 +241,7 @@ static slot *check_slot(lua_State *L, lnginx *b) {
   return b->slots[number - 1];
 }
 
-/* box:slot(semaphore) -> integer */
+/* nginx:slot(semaphore) -> integer */
 static int lnginx_slot(lua_State *L) {
   lnginx *b = check(L);
   void *sem = check_pointer(L, 2);
@@ -260,7 +257,8 @@ static int lnginx_slot(lua_State *L) {
   s->owner = b;
   s->sem = sem;
   b->slots[b->count++] = s;
-  return lua_pushinteger(L, b->count), 1;
+  lua_pushinteger(L, b->count);
+  return 1;
 }
 
 static bool make_room(int fd) {
@@ -282,7 +280,7 @@ static short read_events(lua_State *L, int at) {
 }
 
 /* From now on the slot's semaphore is posted when the descriptor is ready; once.
- * box:await(slot, fd, events) -> boolean; false: it cannot be waited for: closed, or a file, which is always ready */
+ * nginx:await(slot, fd, events) -> boolean; false: it cannot be waited for: closed, or a file, which is always ready */
 static int lnginx_await(lua_State *L) {
   lnginx *b = check(L);
   slot *s = check_slot(L, b);
@@ -303,7 +301,7 @@ static int lnginx_await(lua_State *L) {
   return 1;
 }
 
-/* box:ready(slot) -> "r" | "w" | "rw" | nil */
+/* nginx:ready(slot) -> "r" | "w" | "rw" | nil */
 static int lnginx_ready(lua_State *L) {
   short ready = check_slot(L, check(L))->ready;
   if (ready == 0) return 0;
@@ -311,14 +309,18 @@ static int lnginx_ready(lua_State *L) {
   return 1;
 }
 
-/* box:stop(slot); nobody waits with it any more */
+/* nginx:stop(slot); nobody waits with it any more */
 static int lnginx_stop(lua_State *L) {
   unlink_slot(check_slot(L, check(L)));
   return 0;
 }
 
-/* box:bell() -> fd; always ready to be written to */
-static int lnginx_bell(lua_State *L) { return check(L), lua_pushinteger(L, worker.bell), 1; }
+/* nginx:bell() -> integer; a descriptor that is always ready to be written to */
+static int lnginx_bell(lua_State *L) {
+  check(L);
+  lua_pushinteger(L, worker.bell);
+  return 1;
+}
 
 /* ---- the guard --------------------------------------------------------------------------------------------------- */
 
@@ -372,7 +374,8 @@ static record *new_record(lnginx *b, void *request) {
   return rec;
 }
 
-/* One more thing is held for the request. box:guard(request) -> serial | nil */
+/* One more thing is held for the request; the answer names its record.
+ * nginx:guard(request) -> number | nil */
 static int lnginx_guard(lua_State *L) {
   lnginx *b = check(L);
   void *request = check_pointer(L, 2);
@@ -385,7 +388,8 @@ static int lnginx_guard(lua_State *L) {
   return 1;
 }
 
-/* It was given back; nothing when the request has ended. box:unguard(request, serial) */
+/* It was given back; nothing when the request has ended.
+ * nginx:unguard(request, serial) */
 static int lnginx_unguard(lua_State *L) {
   lnginx *b = check(L);
   record *rec = *find(b, check_pointer(L, 2));
@@ -395,7 +399,7 @@ static int lnginx_unguard(lua_State *L) {
   return 0;
 }
 
-/* box:ended() -> serial | nil; a request that ended holding something, each once */
+/* nginx:ended() -> number | nil; a request that ended holding something, each once */
 static int lnginx_ended(lua_State *L) {
   lnginx *b = check(L);
   lph_list *node = lph_list_pop_front(&b->ended);
@@ -407,10 +411,10 @@ static int lnginx_ended(lua_State *L) {
   return 1;
 }
 
-/* box:guarded() -> integer; how many things are held for requests, those that have ended included */
+/* nginx:guarded() -> integer; how many things are held for requests, those that have ended included */
 static int lnginx_guarded(lua_State *L) { return lua_pushinteger(L, check(L)->guarded), 1; }
 
-/* box:janitor(semaphore); posted when ended() has something */
+/* nginx:janitor(semaphore); posted when ended() has something */
 static int lnginx_janitor(lua_State *L) {
   check(L)->janitor = check_pointer(L, 2);
   return 0;
@@ -418,7 +422,7 @@ static int lnginx_janitor(lua_State *L) {
 
 /* ---- the box --------------------------------------------------------------------------------------------------------- */
 
-/* box:generation() -> integer, boolean; which state of its subsystem in this worker, and is it the latest? */
+/* nginx:generation() -> integer, boolean; which state of its subsystem in this worker, and is it the latest? */
 static int lnginx_generation(lua_State *L) {
   const lnginx *b = check(L);
   lua_pushinteger(L, (lua_Integer)b->state);
@@ -426,6 +430,7 @@ static int lnginx_generation(lua_State *L) {
   return 2;
 }
 
+/* core.nginx(subsystem) -> nginx | nil, text; the text is what this nginx lacks */
 static int lnginx_new(lua_State *L) {
   bool http = strcmp(luaL_checkstring(L, 1), "http") == 0;
   nginx_exports x;

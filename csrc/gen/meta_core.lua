@@ -30,7 +30,8 @@ local NAMES = {
   more = '"stale"|"hit"|"notices"?', news = "integer", occupied = "integer", stuck = "boolean?", under_way = "integer",
   batch = "luphant.core.batch", index = "integer", isolated = "boolean", style = "integer", again = "boolean",
   started = "integer", answered = "integer", ended = "boolean", normalize = "function", any = "any", table = "table",
-  unflushed = "boolean?", timeout = "number", type = "table", value = "any", want = WANT,
+  nginx = "luphant.core.nginx", subsystem = '"http"|"stream"', semaphore = "number", request = "number",
+  serial = "number", unflushed = "boolean?", timeout = "number", type = "table", value = "any", want = WANT,
 }
 
 -- Objects of signatures, with their classes: those of lbox_class, and the module itself.
@@ -41,6 +42,7 @@ local OBJECTS = {
   { name = "batch", class = "luphant.core.batch" },
   { name = "map", class = "luphant.core.typemap" },
   { name = "pool", class = "luphant.core.pool" },
+  { name = "nginx", class = "luphant.core.nginx" },
 }
 
 local HEAD = [[

@@ -4,7 +4,6 @@
 
 local env = require "spec.support.env"
 local nginx = require "luphant.testing.nginx"
-local shell = require "luphant.testing.shell"
 
 local web = {}
 
@@ -35,27 +34,39 @@ local function worst(log)
   end
 end
 
---- Runs fn(server) with an nginx of its own. `options` are those of luphant.testing.nginx, and `environment`,
---- `may_be_killed` (a worker).
+--- An nginx of its own for the caller, who stops it. `options` are those of luphant.testing.nginx, and `environment`.
+---@param options table
+---@return luphant.testing.Nginx
+function web.start(options)
+  local given = {}
+  for name, value in pairs(options) do given[name] = value end
+  given.environment = nil
+  given.main = environment(options.environment) .. (options.main or "")
+  return assert(nginx.start(given))
+end
+
+--- Raises when a worker has crashed, or said what it must never have to say.
+---@param server luphant.testing.Nginx
+function web.check(server)
+  local log = server:log()
+  local line = worst(log)
+  if line then error("nginx says: " .. line .. "\n" .. log:sub(-4000), 0) end
+end
+
+--- Runs fn(server) with an nginx as `start` makes it, and looks at its log afterwards.
 ---@param options table
 ---@param fn fun(server: luphant.testing.Nginx)
 function web.with(options, fn)
-  local given = {}
-  for name, value in pairs(options) do given[name] = value end
-  given.environment, given.may_be_killed = nil, nil
-  given.main = environment(options.environment) .. (options.main or "")
-  local server = assert(nginx.start(given))
-  local ok, err = xpcall(function() fn(server) end, function(e)
+  local server = web.start(options)
+  local ok, err = xpcall(function()
+    fn(server)
+    web.check(server)
+  end, function(e)
     return type(e) == "string" and debug.traceback(e, 2) or e
   end)
-  local log = server:log()
+  if not ok and type(err) == "string" then err = err .. "\nnginx says:\n" .. server:log():sub(-4000) end
   server:stop()
-  if not ok then
-    if type(err) == "string" then err = err .. "\nnginx says:\n" .. log:sub(-4000) end
-    error(err, 0)
-  end
-  local line = not options.may_be_killed and worst(server.final_log or log)
-  if line then error("nginx says: " .. line .. "\n" .. log:sub(-4000), 0) end
+  if not ok then error(err, 0) end
 end
 
 --- The answer's body; raises when it is not `status` (200).
@@ -66,7 +77,5 @@ function web.fetch(server, path, status, options)
   end
   return (body:gsub("\n$", ""))
 end
-
-web.shell = shell
 
 return web

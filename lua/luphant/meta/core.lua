@@ -19,6 +19,10 @@ local core = {}
 ---@return luphant.core.batch
 function core.batch(normalize) end
 
+--- whether the calling coroutine could be suspended where it is
+---@return boolean
+function core.can_yield() end
+
 ---@param options table
 ---@return luphant.core.conn
 function core.connection(options) end
@@ -69,6 +73,12 @@ function core.mem_failed() end
 --- blocks the core owns
 ---@return integer
 function core.mem_live() end
+
+--- the text is what this nginx lacks
+---@param subsystem "http"|"stream"
+---@return luphant.core.nginx|nil
+---@return nil|string
+function core.nginx(subsystem) end
 
 --- on the monotonic clock
 ---@return number
@@ -581,5 +591,61 @@ function pool:touch(slot) end
 
 ---@return integer
 function pool:waiting() end
+
+---@class luphant.core.nginx: userdata
+local nginx = {}
+
+--- false: it cannot be waited for: closed, or a file, which is always ready
+---@param slot integer
+---@param fd integer
+---@param events "r"|"w"|"rw"
+---@return boolean
+function nginx:await(slot, fd, events) end
+
+--- a descriptor that is always ready to be written to
+---@return integer
+function nginx:bell() end
+
+--- a request that ended holding something, each once
+---@return number|nil
+function nginx:ended() end
+
+--- which state of its subsystem in this worker, and is it the latest?
+---@return integer
+---@return boolean
+function nginx:generation() end
+
+---@param request number
+---@return number|nil
+function nginx:guard(request) end
+
+--- how many things are held for requests, those that have ended included
+---@return integer
+function nginx:guarded() end
+
+--- posted when ended() has something
+---@param semaphore number
+function nginx:janitor(semaphore) end
+
+---@param slot integer
+---@return "r"|"w"|"rw"|nil
+function nginx:ready(slot) end
+
+---@param semaphore number
+---@return integer
+function nginx:slot(semaphore) end
+
+--- once in a worker, whichever state is first
+---@return true|nil
+---@return nil|string
+function nginx:start() end
+
+--- nobody waits with it any more
+---@param slot integer
+function nginx:stop(slot) end
+
+---@param request number
+---@param serial number
+function nginx:unguard(request, serial) end
 
 return core

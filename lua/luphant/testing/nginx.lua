@@ -224,7 +224,8 @@ function Nginx:get(path, options)
   http.TIMEOUT = REQUEST_SECONDS
   local ok, status, answer = http.request {
     url = self:url(path), method = options.method or (options.body and "POST" or "GET"), headers = headers,
-    source = options.body and ltn12.source.string(options.body) or nil, sink = ltn12.sink.table(chunks), redirect = false,
+    source = options.body and ltn12.source.string(options.body) or nil, sink = ltn12.sink.table(chunks),
+    redirect = false,
   }
   if not ok then return nil, status, {} end
   return table.concat(chunks), status, answer

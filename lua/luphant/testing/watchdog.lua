@@ -13,10 +13,10 @@ local quote = shell.quote
 
 local watchdog = {}
 
--- $1 directory. nginx always goes at once (INT). How to stop a PostgreSQL is read from the file "stop" in it. Signals: INT = fast, TERM = smart, QUIT =
--- immediate; after 10 seconds QUIT, after 20 KILL. Without the file the owner died while it made the directory,
--- and a command of it (mkdir, initdb, pg_basebackup) may still be running: rm may fail then, and the directory
--- come back, so it is looked for until it has been away for two seconds.
+-- $1 directory. nginx always goes at once (INT). How to stop PostgreSQL is read from the file "stop" in it. Signals:
+-- INT = fast, TERM = smart, QUIT = immediate; after 10 seconds QUIT, after 20 KILL. Without the file the owner died
+-- while it made the directory, and a command of it (mkdir, initdb, pg_basebackup) may still be running: rm may fail
+-- then, and the directory come back, so it is looked for until it has been away for two seconds.
 local SWEEP = [[
 linger=0
 case $(cat "$1/stop" 2>/dev/null) in

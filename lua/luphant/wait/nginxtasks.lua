@@ -155,7 +155,7 @@ end
 
 --- Gives the waiter spawn, is_alone, at_end and, where nginx lets us see the end of a request, guard and unguard.
 ---@param waiter luphant.waiter
----@param tools { ngx: table, nginx: userdata|nil, now: (fun(): number), new_semaphore: function, address: function, request: function }
+---@param tools table  ngx, nginx (or nil), now, new_semaphore, address, request
 function tasks.add(waiter, tools)
   add_spawn(waiter, tools)
   local is_passing = add_end(waiter, tools)

@@ -20,6 +20,17 @@ local module = {}
 local CANNOT = 'the waiter "openresty" cannot wait in %s: nginx does not suspend code there. Do it in a timer'
   .. ' (ngx.timer.at(0, function() ... end)), or choose waiter = "poll", which blocks the whole worker meanwhile'
 
+-- Where ngx_lua suspends code.
+local SUSPENDS = {
+  rewrite = true, server_rewrite = true, access = true, content = true, timer = true, preread = true,
+  ssl_cert = true, ssl_session_fetch = true, ssl_client_hello = true,
+}
+
+local function place_of(phase)
+  if SUSPENDS[phase] then return "a function that C has called (table.sort, string.gsub, require ...)" end
+  return phase .. "_by_lua"
+end
+
 local LONGEST = 60       -- seconds of one wait in a semaphore
 local POLL_PAUSE = 0.001
 local TRIAL = 1          -- seconds for the first event to arrive
@@ -27,7 +38,7 @@ local RETRY = 10         -- seconds until what failed for want of something is t
 
 -- Milliseconds are what nginx counts in; a semaphore cuts off what is less.
 local function in_milliseconds(seconds)
-  return (math.ceil(seconds * 1000) + 0.5) / 1000
+  return (math.max(math.ceil(seconds * 1000), 1) + 0.5) / 1000
 end
 
 ---@class luphant.wait.openresty.entry
@@ -57,7 +68,7 @@ function module.new(core)
   local nginx, missing = core.nginx(ngx.config.subsystem)
 
   function waiter.check()
-    if not can_yield() then args.misuse(CANNOT:format(ngx.get_phase() .. "_by_lua or inside a C function")) end
+    if not can_yield() then args.misuse(CANNOT:format(place_of(ngx.get_phase()))) end
   end
   local check = waiter.check
 
@@ -106,7 +117,7 @@ function module.new(core)
       result = is_over(entry)
       if not result and not ok and why ~= "timeout" then
         release(entry)
-        args.misuse(CANNOT:format(ngx.get_phase() .. "_by_lua (" .. tostring(why) .. ")"))
+        args.misuse(CANNOT:format(place_of(ngx.get_phase())))
       end
     end
     return result
