@@ -230,6 +230,7 @@ end
 local connection, errors = require "luphant.connection", require "luphant.errors"
 local statement = require "luphant.statement"
 local server, proxy = require "luphant.testing.server", require "luphant.testing.proxy"
+local nginx = require "luphant.testing.nginx"
 
 -- Page -> how its entries begin -> the table whose functions they are.
 local REFERENCE = {
@@ -244,6 +245,7 @@ local REFERENCE = {
   ["migrate.md"] = { ["migrate."] = require "luphant.migrate" },
   ["migrate-lint.md"] = { ["lint."] = require "luphant.migrate.lint" },
   ["testing-server.md"] = { ["server."] = server, [":"] = upvalue(server.start, "Server") },
+  ["testing-nginx.md"] = { ["nginx."] = nginx, [":"] = upvalue(nginx.start, "Nginx") },
   ["testing-proxy.md"] = { ["proxy."] = proxy, ["proxy:"] = upvalue(proxy.start, "proxy") },
 }
 

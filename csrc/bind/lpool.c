@@ -242,11 +242,8 @@ static int lpool_run(lua_State *L) {
     lua_pushstring(L, why);
     return 3;
   }
-  if (LPH_UNLIKELY(conn->yields && !lua_isyieldable(L))) { /* Lua goes on, as far as lrun_gate */
-    lua_pushinteger(L, slot);
-    lua_pushlightuserdata(L, (void *)&due_mark);
-    return 2;
-  }
+  if (LPH_UNLIKELY(conn->yields && !lua_isyieldable(L))) /* Lua goes on, as far as lrun_gate */
+    return lua_pushinteger(L, slot), lua_pushlightuserdata(L, (void *)&due_mark), 2;
   lcompat_getstore(L, 1);
   lua_rawgeti(L, -1, slot);
   lua_replace(L, 1); /* the box in the pool's place */
