@@ -14,7 +14,7 @@ local function text_of(message)
 end
 
 ---@param suites string[]  names of modules
----@param without? string   tests with this in their title are left out
+---@param without? string   tests with this in their title may fail
 ---@return string
 function inside.run(suites, without)
   local busted = require "busted.core"()
@@ -22,15 +22,11 @@ function inside.run(suites, without)
   local passed, skipped, failures = 0, 0, {}
   -- For the log of a worker that does not live to answer.
   busted.subscribe({ "test", "start" }, function(element) ngx.log(ngx.NOTICE, "begins: ", element.name) end)
-  if without then
-    busted.subscribe({ "test", "start" }, function(element)
-      if element.name:find(without, 1, true) then element.run = function() end end
-    end)
-  end
   busted.subscribe({ "test", "end" }, function(_, _, status)
     if status == "success" then passed = passed + 1 elseif status == "pending" then skipped = skipped + 1 end
   end)
   local function note(element, _, message, trace)
+    if without and element.name:find(without, 1, true) then return end
     failures[#failures + 1] = ("%s\n%s\n%s"):format(tostring(element.name), text_of(message),
       trace and trace.traceback or "")
   end
