@@ -40,6 +40,7 @@ local function ask(question)
 end
 
 local function real_env()
+  io.stdout:setvbuf "line" -- in the order of standard error, and at once for who reads events from a pipe
   return { out = io.stdout, err = io.stderr, getenv = os.getenv, is_terminal = is_terminal, ask = ask }
 end
 
