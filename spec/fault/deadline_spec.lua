@@ -31,8 +31,11 @@ ordeal.family("a limit", {}, function(test)
   test("F25 a deadline hits its own statement or none, wherever it strikes", function(world)
     local conn = world.connect()
     local cancelled, answered, lost = 0, 0, 0
+    local before = probe.now()
+    assert(conn:query_value "select 1 from pg_sleep(0.01)")
+    local usual = probe.now() - before -- more where the machine is busy
     for i = 1, 70 do
-      local timeout = 0.0005 + i % 40 * 0.0005
+      local timeout = 0.0005 + i % 40 / 40 * 2 * usual
       local value, err = conn:query_value({ "select $1::int from pg_sleep(0.01)", timeout = timeout }, i)
       if value then
         assert.equal(i, value)
@@ -47,7 +50,7 @@ ordeal.family("a limit", {}, function(test)
       local following, stray = conn:query_value("select $1::int + 1000", i)
       assert(following == i + 1000, ("run %d: %s"):format(i, tostring(stray or following)))
     end
-    assert.is_true(cancelled > 10 and answered > 10, ("a sweep that misses: %d, %d"):format(cancelled, answered))
+    assert.is_true(cancelled > 3 and answered > 3, ("a sweep that misses: %d, %d"):format(cancelled, answered))
     assert.is_true(lost < 5, lost .. " connections were given up on a healthy network")
   end)
 
