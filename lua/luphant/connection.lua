@@ -8,6 +8,7 @@
 
 local args = require "luphant.args"
 local batch = require "luphant.batch"
+local bulk = require "luphant.bulk"
 local conninfo = require "luphant.conninfo"
 local core = require "luphant.core"
 local dial = require "luphant.dial"
@@ -295,6 +296,19 @@ function methods:batch(what, options)
   return results, err
 end
 batch.serve(run_inner, deliver_notices)
+bulk.serve(transaction.note)
+
+--- Any number of rows into a table, all or none: how many were inserted, or the rows of `returning`.
+---@param target string    the table, as in SQL
+---@param columns string[]
+---@param rows table|fun(): table|nil  rows are { 1, "a" } or { id = 1, name = "a" }
+---@param options? luphant.bulk.options
+---@return integer|table[]|nil
+---@return luphant.error|nil err  with `row`: which of them was refused
+function methods:insert_many(target, columns, rows, options)
+  local result, err = bulk.insert_many(self, nil, self.settings.rows, target, columns, rows, options)
+  return result, err
+end
 
 --- Several statements in one text, without parameters (one implicit transaction unless the text has its own).
 --- A list with { command =, affected =, rows =, columns = } for each.

@@ -8,6 +8,7 @@
 
 local args = require "luphant.args"
 local batch = require "luphant.batch"
+local bulk = require "luphant.bulk"
 local borrow = require "luphant.pool.borrow"
 local connection = require "luphant.connection"
 local core = require "luphant.core"
@@ -113,6 +114,19 @@ function methods:batch(what, options)
   if self.auto then self:choose_waiter() end
   local results, err = run_anywhere(self, nil, nil, batch.run_prepared, queue, checked)
   return results, err
+end
+
+--- Any number of rows into a table; see luphant.connection.
+---@param target string
+---@param columns string[]
+---@param rows table|fun(): table|nil
+---@param options? luphant.bulk.options
+---@return integer|table[]|nil
+---@return luphant.error|nil
+function methods:insert_many(target, columns, rows, options)
+  if self.auto then self:choose_waiter() end
+  local result, err = bulk.insert_many(self, nil, self.settings.rows, target, columns, rows, options)
+  return result, err
 end
 
 --- Own conversions for a type, on all connections of the pool; see luphant.connection.

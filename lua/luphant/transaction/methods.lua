@@ -3,6 +3,7 @@
 -- SPDX-License-Identifier: MIT
 
 local args = require "luphant.args"
+local bulk = require "luphant.bulk"
 local compat = require "luphant.compat"
 local core = require "luphant.core"
 local ending = require "luphant.transaction.ending"
@@ -47,6 +48,20 @@ for _, name in ipairs { "values", "describe", "prepare", "script", "batch" } do
     local conn = self.conn
     return conn[name](conn, ...)
   end
+end
+
+--- Any number of rows into a table; see luphant.connection. A failure counts like that of a statement.
+---@param target string
+---@param columns string[]
+---@param rows table|fun(): table|nil
+---@param options? luphant.bulk.options
+---@return integer|table[]|nil
+---@return luphant.error|nil
+function methods:insert_many(target, columns, rows, options)
+  check_usable(self, 2)
+  local conn = self.conn
+  local result, err = bulk.insert_many(self, conn, conn.settings.rows, target, columns, rows, options)
+  return result, err
 end
 
 ------------------------------------------------------------------------------------ how it ends
