@@ -145,7 +145,6 @@ describe("insert_many", function()
       { "number 1 is 5", "t", { 5 }, {} },
       { "rows must be a list or a function", "t", { "id" }, "rows" },
       { "unknown insert_many option", "t", { "id" }, {}, { return_ = "id" } },
-      { "COPY knows neither on_conflict nor returning", "t", { "id" }, {}, { via = "copy", returning = "id" } },
     } do
       local ok, message = pcall(function() return conn:insert_many(given[2], given[3], given[4], given[5]) end)
       assert.is_false(ok)

@@ -160,7 +160,4 @@ function gather.group(self)
   return chunks
 end
 
---- For COPY, which takes rows one by one: the next row's values.
-gather.row = read_row
-
 return gather

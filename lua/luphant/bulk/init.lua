@@ -18,7 +18,7 @@ local unpack = table.unpack or unpack -- luacheck: ignore
 ---@class luphant.bulk.options
 ---@field on_conflict? "nothing"|table  { column ..., update = true|string[] } or { constraint =, update = }
 ---@field returning? string|string[]    "*", a column, or columns
----@field via? "unnest"|"values"|"copy"
+---@field via? "unnest"|"values"
 
 ------------------------------------------------------------------------------------------ sending
 
@@ -158,10 +158,9 @@ local function run_one(q, plan, chunks)
 end
 
 local function run_groups(t, plan, rows, chunks)
-  local total, err = plan.returning and {} or 0, nil
+  local total = plan.returning and {} or 0
   while #chunks > 0 do
-    local results
-    results, err = t:transaction(function(inner) return send(inner, plan, chunks, 1, #chunks) end)
+    local results, err = t:transaction(function(inner) return send(inner, plan, chunks, 1, #chunks) end)
     if not results then
       return nil, explain(err, plan, chunks, function(fn) return fn(t) end)
     end
@@ -172,28 +171,8 @@ local function run_groups(t, plan, rows, chunks)
   return total
 end
 
-local function run_copy(q, plan, rows)
-  local writer, err = q:copy_in(plan.target, { columns = plan.columns })
-  if not writer then return nil, err end
-  local width, values, read = #plan.columns, {}, nil
-  repeat
-    read, err = gather.row(rows, values)
-    if read then
-      local ok
-      ok, err = writer:row(unpack(read, 1, width))
-      if not ok then read = nil end
-    end
-  until not read
-  if err then
-    writer:cancel()
-    return nil, err
-  end
-  return writer:finish()
-end
-
 -- Inside a transaction a failure counts like that of any statement, though the savepoint was rolled back.
 local function run_in(q, conn, plan, rows)
-  if plan.via == "copy" then return run_copy(q, plan, rows) end
   local total
   local chunks, err = gather.group(rows)
   if chunks and rows.is_over and not conn then return run_one(q, plan, chunks) end
