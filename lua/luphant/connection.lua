@@ -293,7 +293,8 @@ end
 ---@return luphant.error|nil err  with `index`: which statement failed
 function methods:batch(what, options)
   local results, err = batch.run(self, what, options)
-  return results, err
+  if err == nil then return results end
+  return nil, err
 end
 batch.serve(run_inner, deliver_notices)
 bulk.serve(transaction.note)
@@ -307,7 +308,8 @@ bulk.serve(transaction.note)
 ---@return luphant.error|nil err  with `row`: which of them was refused
 function methods:insert_many(target, columns, rows, options)
   local result, err = bulk.insert_many(self, nil, self.settings.rows, target, columns, rows, options)
-  return result, err
+  if err == nil then return result end
+  return nil, err
 end
 
 --- Several statements in one text, without parameters (one implicit transaction unless the text has its own).

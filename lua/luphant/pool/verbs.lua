@@ -113,7 +113,8 @@ function methods:batch(what, options)
   if not queue then return nil, checked end
   if self.auto then self:choose_waiter() end
   local results, err = run_anywhere(self, nil, nil, batch.run_prepared, queue, checked)
-  return results, err
+  if err == nil then return results end
+  return nil, err
 end
 
 --- Any number of rows into a table; see luphant.connection.
@@ -126,7 +127,8 @@ end
 function methods:insert_many(target, columns, rows, options)
   if self.auto then self:choose_waiter() end
   local result, err = bulk.insert_many(self, nil, self.settings.rows, target, columns, rows, options)
-  return result, err
+  if err == nil then return result end
+  return nil, err
 end
 
 --- Own conversions for a type, on all connections of the pool; see luphant.connection.

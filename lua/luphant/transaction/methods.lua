@@ -61,7 +61,8 @@ function methods:insert_many(target, columns, rows, options)
   check_usable(self, 2)
   local conn = self.conn
   local result, err = bulk.insert_many(self, conn, conn.settings.rows, target, columns, rows, options)
-  return result, err
+  if err == nil then return result end
+  return nil, err
 end
 
 ------------------------------------------------------------------------------------ how it ends
