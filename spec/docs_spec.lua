@@ -239,6 +239,14 @@ local REFERENCE = {
   ["pool.md"] = { ["db:"] = require("luphant.pool").methods },
   ["transaction.md"] = { ["tx:"] = require("luphant.transaction.methods").methods },
   ["statement.md"] = { ["statement:"] = upvalue(statement.new, "metatable").__index },
+  ["copy.md"] = {
+    ["writer:"] = upvalue(require("luphant.copy.writer").open, "metatable").__index,
+    ["reader:"] = upvalue(require("luphant.copy.reader").open, "metatable").__index,
+  },
+  ["progress.md"] = {
+    ["progress."] = require "luphant.progress",
+    ["bar:"] = upvalue(require("luphant.progress").bar, "metatable").__index,
+  },
   ["errors.md"] = { ["errors."] = errors, ["err:"] = upvalue(errors.metatable.__index, "methods") },
   ["wait.md"] = { ["wait."] = require "luphant.wait" },
   ["schema.md"] = { ["schema."] = require "luphant.schema" },

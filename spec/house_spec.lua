@@ -43,7 +43,8 @@ local STOREYS = {
     sisters = "all",
     rooms = {
       "init", "batch", "bulk", "connection", "conninfo", "copy", "crypto", "cursor", "dial", "drive", "errors", "hooks",
-      "notify", "pipeline", "pool", "request", "reset", "result", "settings", "shape", "share", "statement", "strict",
+      "notify", "pipeline", "pool", "progress", "request", "reset", "result", "settings", "shape", "share", "statement",
+        "strict",
         "tls", "transaction", "types",
       "values", "wait",
     },

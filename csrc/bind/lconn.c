@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "bind/bind.h"
 #include "bind/lbatch.h"
+#include "bind/lcopy.h"
 #include "bind/lenter.h"
 #include "bind/lerror.h"
 #include "bind/lrun.h"
@@ -254,6 +255,7 @@ static const luaL_Reg conn_methods[] = {{"fd", lconn_fd},
                                         LSESSION_METHODS,
                                         LSHARE_METHODS,
                                         LTXN_METHODS,
+                                        LCOPY_METHODS,
                                         {NULL, NULL}};
 /* Those that read memory Lua does not own while Lua may allocate, or change what is read so. */
 static const lenter_method entered_methods[] = {{"run", lconn_run, false, lrun_gate},
@@ -274,6 +276,7 @@ static const lenter_method entered_methods[] = {{"run", lconn_run, false, lrun_g
                                                 {"tls", lsession_tls, true, NULL},
                                                 {"target", lsession_target, true, NULL},
                                                 LSHARE_ENTERED,
+                                                LCOPY_ENTERED,
                                                 {NULL, NULL, false, NULL}};
 static const luaL_Reg conn_meta[] = {{"__gc", lconn__gc}, {"__close", lconn_close}, {NULL, NULL}};
 const lbox_class lconn_class = {"luphant.core.conn", conn_methods, conn_meta};

@@ -54,6 +54,7 @@ typedef struct lconn {
   double deadline; /* of the call under way */
   double ceiling;  /* no call's deadline is later: of a block of statements (a transaction, a hook) */
   int verb;        /* of the call under way */
+  unsigned copies; /* how many COPY have been begun; the last one may be under way (lcopy.c) */
   bool has_next_timeout;
   double next_timeout; /* for the next call only, when the flag above is set */
   lph_buf scratch;     /* of lcell */

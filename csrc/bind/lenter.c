@@ -24,7 +24,7 @@ static void leave(lconn *b, bool failed, bool shared) {
     if (b->c.state == LPH_IDLE || b->c.state == LPH_SHARED) {
       lph_op_reset(&b->c.op); /* whoever would have taken the result is gone */
       b->untaken = false;
-    } else {
+    } else if (b->c.op.kind != LPH_OP_COPY) { /* whose writer or reader ends it: it is between two rows */
       b->close_wanted = true;
     }
   }
@@ -58,13 +58,20 @@ static int refuse(lua_State *L, const char *kind, const char *why) {
   return 2;
 }
 
-int lenter_through(lua_State *L, lconn *b) {
-  if (LPH_UNLIKELY(b->entered || b->finalized)) b->has_next_timeout = false; /* it was this call's */
+int lenter_refuse(lua_State *L, const lconn *b) {
   if (LPH_UNLIKELY(b->entered))
     return refuse(L, "busy",
                   "this connection is converting values: code that runs meanwhile (a codec, "
                   "a JSON function, a finalizer) cannot use it");
   if (LPH_UNLIKELY(b->finalized)) return refuse(L, "closed", "the connection is closed");
+  return 0;
+}
+
+int lenter_through(lua_State *L, lconn *b) {
+  if (LPH_UNLIKELY(b->entered || b->finalized)) {
+    b->has_next_timeout = false; /* it was this call's */
+    return lenter_refuse(L, b);
+  }
   return enter(L, b, false);
 }
 

@@ -8,7 +8,7 @@
  *   - what would change the session is refused meanwhile (nil and an error of kind "busy"),
  *   - close() is remembered and done when the method ends,
  *   - an error that leaves the method leaves an idle session idle and closes one that is in the middle
- *     of something: nobody would know how to go on with it.
+ *     of something: nobody would know how to go on with it (but for COPY, whose writer or reader does).
  *
  * SPDX-License-Identifier: MIT */
 #ifndef LPH_LENTER_H
@@ -33,6 +33,9 @@ int lenter_call(lua_State *L, lconn *b, int args);
 
 /* For a gate, with the arguments as they came: enters and calls the body. */
 int lenter_through(lua_State *L, lconn *b);
+
+/* Answers 0 when the box can be entered, else pushes nil and why not (2). */
+int lenter_refuse(lua_State *L, const lconn *b);
 
 /* Ends the session now, or when the method that is inside the box ends. */
 void lenter_close(lconn *b);

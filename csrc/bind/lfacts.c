@@ -4,6 +4,7 @@
  *   core.conninfo_keywords()  -> { { keyword =, envvar =, compiled =, value =, label =, dispchar = }, ... }
  *   core.features()           -> { libpq =, openssl =, require_auth =, sslrootcert_system =, ... }
  *   core.file_mode(path)      -> mode | nil, message; the permission bits
+ *   core.is_terminal(fd)      -> boolean
  *   core.type_oid(name)       -> oid | nil; built-in types, also by their SQL names
  *
  * SPDX-License-Identifier: MIT */
@@ -11,6 +12,7 @@
 #include <libpq-fe.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "bind/bind.h"
@@ -122,6 +124,11 @@ static int lfacts_file_mode(lua_State *L) {
   return 1;
 }
 
+static int lfacts_is_terminal(lua_State *L) {
+  lua_pushboolean(L, isatty((int)luaL_checkinteger(L, 1)));
+  return 1;
+}
+
 static int lfacts_type_oid(lua_State *L) {
   const lph_type *type = lph_builtin_by_name(luaL_checkstring(L, 1));
   if (type == NULL) return 0;
@@ -133,5 +140,6 @@ const luaL_Reg lfacts_functions[] = {{"conninfo_parse", lfacts_conninfo_parse},
                                      {"conninfo_keywords", lfacts_conninfo_keywords},
                                      {"features", lfacts_features},
                                      {"file_mode", lfacts_file_mode},
+                                     {"is_terminal", lfacts_is_terminal},
                                      {"type_oid", lfacts_type_oid},
                                      {NULL, NULL}};

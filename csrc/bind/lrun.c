@@ -26,6 +26,7 @@
 #include "base/clock.h"
 #include "bind/lbatch.h"
 #include "bind/lenter.h"
+#include "bind/lcopy.h"
 #include "bind/lerror.h"
 #include "bind/lrows.h"
 #include "core/flight.h"
@@ -416,7 +417,8 @@ int lconn_step(lua_State *L) {
   bool was_busy = b->c.state == LPH_BUSY;
   lph_want want = lph_conn_step(&b->c);
   if (want == LPH_FAILED) return lrun_push_failure(L, b, 0);
-  if (want == LPH_DONE && was_busy) b->untaken = !b->c.op.discarding;
+  /* Of a COPY it may only be the caller's turn. */
+  if (want == LPH_DONE && was_busy && b->c.state != LPH_BUSY) b->untaken = !b->c.op.discarding;
   lua_pushstring(L, lrun_want_name(want));
   return 1;
 }
@@ -426,6 +428,7 @@ int lconn_take(lua_State *L) {
   lconn *b = inside(L);
   lua_settop(L, 1);
   b->untaken = false;
+  if (b->c.state == LPH_BUSY && b->c.op.kind == LPH_OP_COPY) return lua_pushboolean(L, 1), 1;
   if (b->c.state == LPH_BUSY || b->c.state == LPH_DIALING)
     return luaL_error(L, "the operation has not ended yet");
   switch (b->c.op.kind) {
@@ -433,6 +436,7 @@ int lconn_take(lua_State *L) {
     case LPH_OP_SCRIPT: return push_script(L, b);
     case LPH_OP_CONTROL: return lua_pushboolean(L, 1), 1;
     case LPH_OP_BATCH: return lbatch_take(L, b);
+    case LPH_OP_COPY: return lcopy_take(L, b);
     default: return lrun_take_result(L, b);
   }
 }

@@ -4,6 +4,7 @@
  *   map:define(type); { oid =, name =, kind =, elem =, delim =, fields = { { name =, oid = }, ... } }
  *   map:name(oid) -> string | nil; nil also for a type in doubt
  *   map:doubt()
+ *   map:is_binary(oid, inward) -> boolean; can COPY carry it in binary form, into the server or out of it?
  *
  * SPDX-License-Identifier: MIT */
 #include "base/mem.h"
@@ -126,8 +127,19 @@ static int ltypemap_doubt(lua_State *L) {
   return 0;
 }
 
-static const luaL_Reg typemap_methods[] = {
-  {"define", ltypemap_define}, {"name", ltypemap_name}, {"doubt", ltypemap_doubt}, {NULL, NULL}};
+static int ltypemap_is_binary(lua_State *L) {
+  const lph_typemap *map = ltypemap_check(L)->map;
+  const lph_type *type = lph_typemap_find(map, (lph_oid)luaL_checknumber(L, 2));
+  bool inward = lua_toboolean(L, 3);
+  lua_pushboolean(L, type != NULL && (inward ? lph_wire_can(type) : lph_type_has_binary(map, type)));
+  return 1;
+}
+
+static const luaL_Reg typemap_methods[] = {{"define", ltypemap_define},
+                                           {"name", ltypemap_name},
+                                           {"doubt", ltypemap_doubt},
+                                           {"is_binary", ltypemap_is_binary},
+                                           {NULL, NULL}};
 static const luaL_Reg typemap_meta[] = {{"__gc", ltypemap__gc}, {NULL, NULL}};
 static const lbox_class typemap_class = {"luphant.core.typemap", typemap_methods, typemap_meta};
 

@@ -3,6 +3,7 @@
 #include "bind/bind.h"
 #include "bind/lbatch.h"
 #include "bind/lcell.h"
+#include "bind/lcopy.h"
 #include "bind/lerror.h"
 #include "bind/ljson.h"
 #include "bind/lresult.h"
@@ -45,6 +46,7 @@ int luaopen_luphant_core(lua_State *L) {
   lcell_open(L);
   lvalue_open(L);
   lresult_open(L);
+  lcopy_open(L);
   lcancel_open(L);
   lnginx_open(L);
   ltypemap_open(L);

@@ -109,6 +109,7 @@ void lph_conn_close(lph_conn *c) {
   drop_dial(c);
   lph_txn_lost(&c->txn);
   lph_op_reset(&c->op);
+  lph_copy_free(&c->copy);
   drop_session(c);
   lph_stmts_forget_names(&c->stmts);
 }
@@ -241,8 +242,11 @@ lph_err lph_conn_check_idle(lph_conn *c) {
     }
     return lph_error_set(&c->error, "closed", "the connection is closed");
   }
-  return lph_error_set(&c->error, "busy",
-                       c->state == LPH_DIALING  ? "the connection is still being made"
-                       : c->state == LPH_SHARED ? "this connection is lent to the shared pipeline"
-                                                : "another statement is under way on this connection");
+  return lph_error_set(
+    &c->error, "busy",
+    c->state == LPH_DIALING  ? "the connection is still being made"
+    : c->state == LPH_SHARED ? "this connection is lent to the shared pipeline"
+    : c->op.kind == LPH_OP_COPY
+      ? "a COPY is under way on this connection (finish or abort its writer, close its reader)"
+      : "another statement is under way on this connection");
 }

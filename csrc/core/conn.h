@@ -21,6 +21,7 @@
 
 #include <sys/types.h>
 
+#include "core/copy.h"
 #include "core/dial.h"
 #include "core/op.h"
 #include "core/params.h"
@@ -53,6 +54,7 @@ typedef struct lph_conn {
   lph_error error;      /* of the last failed call */
   lph_error last_words; /* a FATAL that arrived while nobody was asking */
   lph_op op;
+  lph_copy copy;
   struct lph_share
     *share; /* while SHARED, and for the answers that were there when it was closed; else NULL */
   struct lph_batch *batch; /* while one is under way (batch.h), else NULL */

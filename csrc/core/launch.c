@@ -131,6 +131,16 @@ int lph_op_script(lph_conn *c, const char *sql) {
   return send_script(c, sql) ? lph_op_flush(c) : (int)refuse(c);
 }
 
+int lph_op_copy(lph_conn *c, const char *sql, bool inward) {
+  if (!may_begin(c)) return LPH_FAILED;
+  begin(c, LPH_OP_COPY, NULL);
+  unsigned marks = lph_marks_of((lph_bytes){sql, strlen(sql)}, NULL);
+  c->op.moves_names = (marks & LPH_MARK_NAMES) != 0;
+  c->marks |= lph_marks_left(marks);
+  lph_copy_begin(&c->copy, inward);
+  return PQsendQuery(c->pg, sql) ? lph_op_flush(c) : (int)refuse(c);
+}
+
 static bool send_prepare(lph_conn *c, struct lph_stmt *stmt) {
   return PQsendPrepare(c->pg, stmt->name, stmt->sql, stmt->forced_count, stmt->forced) &&
          lph_flight_add(&c->op, LPH_PART_PARSE) && PQsendDescribePrepared(c->pg, stmt->name) &&

@@ -46,6 +46,7 @@ void lph_op_free(lph_op *op) {
 
 void lph_op_discard(lph_conn *c) {
   c->op.discarding = true;
+  if (c->op.kind == LPH_OP_COPY) lph_copy_leave(c);
   c->op.received = 0;
   drop_results(&c->op);
 }
@@ -83,8 +84,7 @@ static void refuse_copy(lph_conn *c) {
   lph_error *slot = failure_slot(&c->op);
   if (slot == NULL) return;
   lph_error_set(slot, "usage", "COPY ... FROM STDIN and COPY ... TO STDOUT cannot run through this verb");
-  lph_error_put(slot, LPH_E_HINT,
-                "Send rows as arrays (insert ... select from unnest($1, $2)), or use psql's \\copy.");
+  lph_error_put(slot, LPH_E_HINT, "Rows go in with copy_in and come out with copy_out.");
   slot->sent = LPH_SENT_YES;
 }
 
@@ -181,10 +181,13 @@ static int part_of(lph_op *op, const PGresult *res) {
   return step ? lph_flight_next(op) : LPH_PART_MAIN;
 }
 
-/* Answers false when it was no offer to copy. A server that lies can make one to anything. */
-static bool refused_copy(lph_conn *c, ExecStatusType status) {
+/* Answers false when it was no offer to copy. A server that lies can make one to anything. Only one that was asked for
+ * is taken up. */
+static bool refused_copy(lph_conn *c, const PGresult *res) {
+  ExecStatusType status = PQresultStatus(res);
   if (LPH_LIKELY(status != PGRES_COPY_IN && status != PGRES_COPY_OUT && status != PGRES_COPY_BOTH))
     return false;
+  if (lph_copy_accept(c, res)) return true;
   refuse_copy(c);
   if (status == PGRES_COPY_OUT) {
     c->op.copy_out = true;
@@ -201,7 +204,7 @@ static void receive(lph_conn *c, PGresult *res) {
   bool keep = false;
   if (PQresultStatus(res) == PGRES_PIPELINE_SYNC) {
     op->syncs_left--;
-  } else if (refused_copy(c, PQresultStatus(res))) {
+  } else if (refused_copy(c, res)) {
     keep = false;
   } else if (op->kind == LPH_OP_CONTROL && !op->piped) {
     receive_control(c, res);
@@ -268,6 +271,7 @@ static lph_want end_committed(lph_conn *c) {
 /* The session broke under the operation. What the server said before it went tells more than what
  * libpq noticed afterwards. */
 static lph_want broken(lph_conn *c) {
+  c->copy.phase = LPH_COPY_NONE;
   lph_error *said = &c->op.failure;
   bool committed = c->txn.depth > 0 && c->txn.outcome == LPH_TXN_COMMITTED;
   if (committed && said->sqlstate[0] == '\0' && (c->op.kind == LPH_OP_CONTROL || c->op.result != NULL))
@@ -292,6 +296,7 @@ static lph_want collect(lph_conn *c) {
       return finish(c);
     }
     receive(c, res);
+    if (LPH_UNLIKELY(op->kind == LPH_OP_COPY) && c->copy.phase >= LPH_COPY_IN) return LPH_DONE;
     if (op->piped && op->syncs_left == 0) return finish(c);
     if (op->unflushed && lph_op_flush(c) == LPH_FAILED) return LPH_FAILED;
   }
@@ -329,9 +334,14 @@ static lph_want check_size(lph_conn *c, lph_want want) {
   return LPH_FAILED; /* still BUSY: the caller cancels and drains */
 }
 
+int lph_op_broken(lph_conn *c) { return (int)broken(c); }
+
+int lph_op_check_size(lph_conn *c, int want) { return (int)check_size(c, (lph_want)want); }
+
 int lph_op_step(lph_conn *c) {
   if (LPH_UNLIKELY(c->op.kind == LPH_OP_BATCH))
     return lph_batch_drain(c); /* bind/lbatch.c runs it otherwise */
+  if (LPH_UNLIKELY(c->op.kind == LPH_OP_COPY) && c->copy.phase >= LPH_COPY_IN) return lph_copy_step(c);
   for (;;) {
     /* Reading first: a server that cannot get rid of its answer does not take our bytes. */
     if (!lph_op_consume(c)) return broken(c);

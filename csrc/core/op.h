@@ -3,6 +3,7 @@
  *   PREPARE  Parse, Describe, [DEALLOCATE old]*, Sync in one flight (pipeline mode)
  *   EXECUTE  Bind, Execute, Sync of a described statement; now and then [DEALLOCATE old]*, Sync in front of it
  *   SCRIPT   one simple Query message with any number of statements
+ *   COPY     one simple Query message that is a COPY from or to us (copy.h)
  *   CONTROL  one simple Query message that ends a transaction or a savepoint of ours (txn.h)
  *   BATCH    many statements in one flight (batch.h)
  *
@@ -30,7 +31,8 @@ typedef enum lph_op_kind {
   LPH_OP_EXECUTE,
   LPH_OP_SCRIPT,
   LPH_OP_CONTROL,
-  LPH_OP_BATCH
+  LPH_OP_BATCH,
+  LPH_OP_COPY
 } lph_op_kind;
 
 /* What an LPH_OP_CONTROL does. */
@@ -77,6 +79,7 @@ lph_err lph_op_check_params(struct lph_conn *c, const struct lph_params *params)
 int lph_op_prepare(struct lph_conn *c, struct lph_stmt *stmt);
 int lph_op_execute(struct lph_conn *c, struct lph_stmt *stmt, const struct lph_params *params);
 int lph_op_script(struct lph_conn *c, const char *sql);
+int lph_op_copy(struct lph_conn *c, const char *sql, bool inward);
 /* Of the transaction of this connection. LPH_DONE at once where nothing has to be sent. */
 int lph_op_control(struct lph_conn *c, lph_control what);
 
@@ -85,6 +88,9 @@ bool lph_op_send_execute(struct lph_conn *c, const struct lph_stmt *stmt, const 
 
 int lph_op_step(struct lph_conn *c);  /* lph_want; for lph_conn_step */
 int lph_op_flush(struct lph_conn *c); /* LPH_FAILED or what is needed next */
+/* For copy.c: the session broke under the operation (LPH_FAILED); what a step that has read answers. */
+int lph_op_broken(struct lph_conn *c);
+int lph_op_check_size(struct lph_conn *c, int want);
 
 /* The caller has given up: later steps drop what comes in. LPH_DONE then means "in order again". */
 void lph_op_discard(struct lph_conn *c);

@@ -55,7 +55,7 @@ static bool swallow(const lph_sip *s, PGconn *pg, int fd, bool at_once) {
   return (PQsocket(pg) != fd || put_under(s->real, fd)) && ok;
 }
 
-bool lph_sip_consume(lph_sip *s, PGconn *pg, void *ssl, size_t *taken) {
+static bool consume(lph_sip *s, PGconn *pg, void *ssl, lph_sip_look *look, void *arg, size_t *taken) {
   char mouthful[MOUTHFUL];
   int fd = PQsocket(pg);
   *taken = 0;
@@ -68,9 +68,18 @@ bool lph_sip_consume(lph_sip *s, PGconn *pg, void *ssl, size_t *taken) {
   }
   if (n <= 0) return PQconsumeInput(pg); /* the end, which libpq shall see itself */
   *taken = (size_t)n;
+  if (look != NULL) look(arg, mouthful, (size_t)n);
   bool at_once = ssl == NULL && n <= AT_ONCE;
   if (send(s->pair[0], mouthful, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT) == n)
     return swallow(s, pg, fd, at_once);
   shutdown(fd, SHUT_RDWR); /* cannot be: bytes are lost */
   return PQconsumeInput(pg);
+}
+
+bool lph_sip_consume(lph_sip *s, PGconn *pg, void *ssl, size_t *taken) {
+  return consume(s, pg, ssl, NULL, NULL, taken);
+}
+
+bool lph_sip_consume_seen(lph_sip *s, PGconn *pg, lph_sip_look *look, void *arg, size_t *taken) {
+  return consume(s, pg, NULL, look, arg, taken);
 }

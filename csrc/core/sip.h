@@ -24,6 +24,9 @@ typedef struct lph_sip {
 
 /* As PQconsumeInput. `*taken` = how many bytes came off the socket. `ssl` may be NULL. */
 bool lph_sip_consume(lph_sip *s, PGconn *pg, void *ssl, size_t *taken);
+/* The same without TLS; `look` sees the bytes before libpq does. */
+typedef void lph_sip_look(void *arg, const char *data, size_t len);
+bool lph_sip_consume_seen(lph_sip *s, PGconn *pg, lph_sip_look *look, void *arg, size_t *taken);
 /* Before PQfinish: the server sees the end of the stream only when all numbers of it are closed. */
 void lph_sip_close(lph_sip *s);
 

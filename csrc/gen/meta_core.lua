@@ -32,6 +32,11 @@ local NAMES = {
   started = "integer", answered = "integer", ended = "boolean", normalize = "function", any = "any", table = "table",
   nginx = "luphant.core.nginx", subsystem = '"http"|"stream"', semaphore = "number", request = "number",
   serial = "number", unflushed = "boolean?", timeout = "number", type = "table", value = "any", want = WANT,
+  inward = "boolean", count = "integer", columns = "integer", is_binary = "boolean", reason = "string",
+  names = "string[]", oids = "integer[]", guard = "luphant.core.copy", why = "string", from = "integer",
+  row = "integer",
+  lists = "table[]", last = "integer", is_full = "boolean", nothing = "nil", most = "integer", rows = "number",
+  bytes = "number", is_doomed = "boolean", unread = '"unread"?',
 }
 
 -- Objects of signatures, with their classes: those of lbox_class, and the module itself.
@@ -43,6 +48,7 @@ local OBJECTS = {
   { name = "map", class = "luphant.core.typemap" },
   { name = "pool", class = "luphant.core.pool" },
   { name = "nginx", class = "luphant.core.nginx" },
+  { name = "guard", class = "luphant.core.copy" },
 }
 
 local HEAD = [[

@@ -195,6 +195,20 @@ typedef struct lph_value {
  * judging them to the server. json/jsonb take a string as JSON text, booleans and numbers as JSON. */
 lph_err lph_encode(const lph_type *type, const lph_value *v, lph_buf *out, const char **why);
 
+/* ---- wire.c: value -> binary form, with its length in front, as a field of COPY --------------------------- */
+
+/* Can all values of this type be written so? */
+bool lph_wire_can(const lph_type *type);
+lph_err lph_wire_null(lph_buf *out);
+/* The short ways, for values that are what their type wants. Any answer but LPH_OK appends nothing and means: let
+ * lph_encode judge it, and take the text it makes to lph_wire_from_text. */
+lph_err lph_wire_int(uint8_t kind, int64_t v, lph_buf *out);
+lph_err lph_wire_float(uint8_t kind, double v, lph_buf *out);
+lph_err lph_wire_bool(uint8_t kind, bool v, lph_buf *out);
+lph_err lph_wire_string(uint8_t kind, lph_bytes s, lph_buf *out);
+/* From the text of a parameter. LPH_EFORMAT: the text is not one of this type. */
+lph_err lph_wire_from_text(const lph_type *type, lph_bytes text, lph_buf *out);
+
 /* ---- array.c ----------------------------------------------------------------------------------- */
 
 #define LPH_ARRAY_MAX_DIM 6 /* PostgreSQL's MAXDIM */

@@ -10,6 +10,7 @@ local args = require "luphant.args"
 local batch = require "luphant.batch"
 local bulk = require "luphant.bulk"
 local conninfo = require "luphant.conninfo"
+local copy = require "luphant.copy"
 local core = require "luphant.core"
 local dial = require "luphant.dial"
 local drive = require "luphant.drive"
@@ -97,6 +98,9 @@ function complete(self, code, result, err, more, sql, ...)
   if err == "request" then return run_request(self, code, sql, ...) end
   if err == "observe" then return run_observed(self, code, sql, ...) end
   local box, retries = self.box, 0
+  if self.copying and result == nil and err and err.kind == "busy" and copy.settle(self) then
+    result, err, more = box:run(code, sql, ...)
+  end
   while true do
     if result == PENDING and err == "types" then
       local ok, why = types.load(box, self.types, function(...) return run_inner(self, ...) end)
@@ -267,6 +271,9 @@ end
 function connection.script(self, text)
   local box = self.box
   local result, err, more = box:script(text)
+  if self.copying and result == nil and err and err.kind == "busy" and copy.settle(self) then
+    result, err, more = box:script(text)
+  end
   if result == PENDING and err == "open" then
     result, err = transaction.open(self)
     if result then result, err, more = box:script(text) end
@@ -346,6 +353,9 @@ function methods:off(event, fn)
   if self.pool then error("events of a pool's connections are the pool's: db:off(...)", 2) end
   return hooks.of(self.settings):off(event, fn)
 end
+
+methods.copy_in, methods.copy_out = copy.copy_in, copy.copy_out
+copy.serve(deliver_notices)
 
 methods.transaction = transaction.run
 methods.begin = transaction.begin

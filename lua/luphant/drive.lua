@@ -85,9 +85,16 @@ local function closed_meanwhile(box)
     { sent = "maybe" })
 end
 
+-- A COPY whose rows can still be called off: none of them counts then.
+local function expire_copy(conn, want)
+  conn.box:discard()
+  return nil, timed_out(stop(conn, want) == "lost" and "lost" or "done")
+end
+
 -- The deadline has passed. A statement that made it all the same has its result delivered: it did
 -- take effect, and a failure would say the opposite.
 local function expire(conn, want)
+  if conn.box:is_copying() then return expire_copy(conn, want) end
   local how, err = stop(conn, want)
   if how == "done" then return true end
   if how == "failed" and err and err.sqlstate ~= "57014" then return nil, err end
@@ -116,6 +123,24 @@ end
 function drive.abandon(conn, err)
   err.connection = stop(conn, "r") == "lost" and "closed" or "ok"
   return true
+end
+
+local DRAIN_SECONDS = 0.02 -- what is left of a short COPY has come by then
+
+--- A COPY that nobody wants any more: rows on their way in are called off, those on their way out read away or
+--- cancelled, all within cancel_grace. Answers whether the connection is in order; if not, it is closed.
+---@param conn luphant.connection
+---@param inward boolean
+---@return boolean
+function drive.leave_copy(conn, inward)
+  local box, now = conn.box, conn.waiter.now
+  box:discard()
+  local want = box:step()
+  if want and want ~= "done" then
+    want = steps(conn, want, now() + (inward and conn.settings.cancel_grace or DRAIN_SECONDS))
+  end
+  if box:state() == "busy" then stop(conn, want or "r") end
+  return box:state() == "idle"
 end
 
 -- How much longer than its own deadline the dialling thread may take to report. It overstays only

@@ -16,8 +16,8 @@ local view
 
 -- What may carry verbs of its own.
 local function is_object(value)
-  return type(value) == "table" and type(getmetatable(value)) == "table"
-    and (value.query ~= nil and value.execute ~= nil)
+  local mt = type(value) == "table" and getmetatable(value)
+  return type(mt) == "table" and (mt.has_verbs or (value.query ~= nil and value.execute ~= nil))
 end
 
 local function shown(value, ...)

@@ -108,7 +108,17 @@ end
 ---@return true|nil
 ---@return luphant.error|nil
 function types.load(box, map, query)
-  local oids = box:unknown_types()
+  return types.learn(box:unknown_types(), box, map, query)
+end
+
+--- Looks up the types among `oids` that are not known.
+---@param oids integer[]
+---@param box userdata
+---@param map userdata
+---@param query fun(sql: string, ...): table|nil, luphant.error|nil
+---@return true|nil
+---@return luphant.error|nil
+function types.learn(oids, box, map, query)
   local has_multirange = box:server_version() >= 140000
   local sql = CATALOG:format(has_multirange and MULTIRANGE or "",
     has_multirange and MULTIRANGE_OF or "null::pg_catalog.oid")

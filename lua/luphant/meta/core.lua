@@ -44,6 +44,10 @@ function core.features() end
 ---@return nil|string
 function core.file_mode(path) end
 
+---@param fd integer
+---@return boolean
+function core.is_terminal(fd) end
+
 --- the same table, marked as an array
 ---@param array table
 ---@return table
@@ -148,6 +152,31 @@ function conn:close() end
 ---@return nil|"stale"|"hit"|"notices"?
 function conn:collect(slot) end
 
+---@param reason? string
+---@return lightuserdata|integer|nil
+---@return "r"|"w"|"rw"|nil|luphant.error
+function conn:copy_end(reason) end
+
+---@param names? string[]
+---@param oids? integer[]
+---@return luphant.core.copy|nil
+---@return nil|string
+function conn:copy_guard(names, oids) end
+
+---@return lightuserdata|true|integer|nil
+---@return "r"|"w"|"rw"|nil|luphant.error
+function conn:copy_push() end
+
+---@return integer
+---@return boolean
+function conn:copy_shape() end
+
+---@param sql string
+---@param inward boolean
+---@return lightuserdata|true|integer|nil
+---@return "r"|"w"|"rw"|"open"|nil|luphant.error
+function conn:copy_start(sql, inward) end
+
 --- of the call under way, on core.now()'s clock
 ---@return number|nil
 function conn:deadline() end
@@ -174,6 +203,10 @@ function conn:has_notices() end
 ---@param on boolean
 ---@return boolean
 function conn:hold(on) end
+
+--- while its rows can still be called off
+---@return boolean
+function conn:is_copying() end
 
 --- whether run says so when there are some
 ---@param on boolean
@@ -453,6 +486,12 @@ function map:define(type) end
 
 function map:doubt() end
 
+--- can COPY carry it in binary form, into the server or out of it?
+---@param oid integer
+---@param inward boolean
+---@return boolean
+function map:is_binary(oid, inward) end
+
 --- nil also for a type in doubt
 ---@param oid integer
 ---@return string|nil
@@ -647,5 +686,74 @@ function nginx:stop(slot) end
 ---@param request number
 ---@param serial number
 function nginx:unguard(request, serial) end
+
+---@class luphant.core.copy: userdata
+local guard = {}
+
+---@return number
+---@return number
+---@return boolean
+function guard:counts() end
+
+---@return string|lightuserdata|nil
+---@return nil|"r"|"w"|"rw"|luphant.error
+---@return nil|"unread"?
+function guard:get_bytes() end
+
+---@param most integer
+---@param lists table[]
+---@return integer|lightuserdata|nil
+---@return nil|"r"|"w"|"rw"|luphant.error
+---@return nil|"unread"?
+function guard:get_columns(most, lists) end
+
+---@param most integer
+---@param style integer
+---@return table[]|lightuserdata|nil
+---@return nil|"r"|"w"|"rw"|luphant.error
+---@return nil|"unread"?
+function guard:get_rows(most, style) end
+
+---@return boolean|lightuserdata|nil
+---@return nil|"r"|"w"|"rw"|luphant.error
+---@return nil|"unread"?
+function guard:get_values() end
+
+--- all rows have been taken from the server, if not from us
+---@return boolean
+function guard:has_ended() end
+
+---@return boolean
+function guard:is_live() end
+
+---@param ... any
+---@return boolean|nil
+---@return nil|luphant.error
+---@return nil|integer
+function guard:put(...) end
+
+---@param text string
+---@param from integer
+---@return integer
+---@return boolean
+function guard:put_bytes(text, from) end
+
+---@param lists table[]
+---@param from integer
+---@param last integer
+---@return integer|nil
+---@return boolean|luphant.error
+---@return nil|integer
+function guard:put_columns(lists, from, last) end
+
+---@return true
+function guard:put_end() end
+
+---@param list table[]
+---@param from integer
+---@return integer|nil
+---@return boolean|luphant.error
+---@return nil|integer
+function guard:put_rows(list, from) end
 
 return core

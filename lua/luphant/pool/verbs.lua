@@ -131,6 +131,30 @@ function methods:insert_many(target, columns, rows, options)
   return nil, err
 end
 
+-- On a connection of its own, which the writer or reader gives back when it has ended.
+local function open_copy(self, name, ...)
+  for _ = 1, MOST_ATTEMPTS do
+    local lent, err = lending.acquire(self, lending.limit_of(self))
+    if not lent then return nil, err end
+    local ok, opened
+    ok, opened, err = pcall(connection.methods[name], lent, ...)
+    if ok and opened then
+      opened.lent = lent
+      return opened
+    end
+    lent:release()
+    if not ok then error(opened, 0) end
+    if not was_lost_unsent(err) then return nil, err end
+  end
+end
+
+for _, name in ipairs { "copy_in", "copy_out" } do
+  methods[name] = function(self, target, options)
+    local opened, err = open_copy(self, name, target, options)
+    return opened, err
+  end
+end
+
 --- Own conversions for a type, on all connections of the pool; see luphant.connection.
 ---@param name string
 ---@param codec { decode?: (fun(value: any): any), encode?: (fun(value: any): any) }
