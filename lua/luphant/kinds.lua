@@ -110,6 +110,8 @@ return {
     meaning = "Somebody asked the run to stop; what was applied before stays." },
   { kind = "migration_behind", class = "usage", retryable = false,
     meaning = "The database lacks migrations that this program needs; `err.pending` lists them." },
+  { kind = "migration_tenants", class = "query", retryable = false,
+    meaning = "Migrating some tenants failed; `err.tenants` has a report for each that was tried." },
   { kind = "migration_backup", class = "usage", retryable = false,
     meaning = "The backup before a run could not be taken or proved; nothing was run." },
   { kind = "migration_file", class = "usage", retryable = false,

@@ -196,6 +196,25 @@ describe("luphant migrate", function()
     assert.matches("^reverted  0002_b.*\napplied   0002_b", select(2, run "redo"))
   end)
 
+  it("migrates many tenants", function()
+    assert(conn:script "create schema luphant_cli_t1; create schema luphant_cli_t2")
+    finally(function() assert(conn:script "drop schema luphant_cli_t1 cascade; drop schema luphant_cli_t2 cascade") end)
+    local names = "luphant_cli_t1,luphant_cli_t2"
+    assert.same({ 3, "pending   0001_a in luphant_cli_t1\npending   0001_a in luphant_cli_t2\n" },
+      { first_two(run("status", "--tenants", names, "--exit-code")) })
+    local code, out = run("up", "--tenants", names)
+    assert.equal(0, code)
+    assert.matches("^applied   0001_a in luphant_cli_t1  %(%d+ ms%)\napplied   0001_a in luphant_cli_t2", out)
+    assert.same({ 0, "current   luphant_cli_t1\ncurrent   luphant_cli_t2\n" }, { first_two(run("status",
+      "--tenants-query", "select nspname from pg_namespace where nspname ~ '^luphant_cli_t' order by 1")) })
+    put("0002_b.sql", "select 1 / (current_schema = 'luphant_cli_t1')::int;\n")
+    local documents
+    documents, code = json("up", "--tenants", names, "--json")
+    assert.equal(7, code)
+    assert.equal("22012", documents[#documents].error.tenants[2].error.sqlstate)
+    assert.equal(2, (run("down", "--tenants", names)))
+  end)
+
   it("goes past the pooler with LUPHANT_MIGRATION_URL", function()
     variables.LUPHANT_MIGRATION_URL = "host=/nowhere port=1"
     local code, _, err = run "status"

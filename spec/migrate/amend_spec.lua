@@ -147,6 +147,25 @@ describe("the history of migrations", function()
     assert.equal(1, #assert(migrate.history(g.conn, { tenant = "two" })))
   end)
 
+  it("stops at the first tenant that fails, and makes schemas only when that is asked for", function()
+    g.put("0001_a.sql", "create table a ();\n")
+    assert(g.conn:execute "create schema one")
+    local reports, err = migrate.tenants(g.conn, g.dir, { tenants = { "one", "two", "three" } })
+    assert.is_nil(reports)
+    assert.same({ 2, 1 }, { #err.tenants, #err.done })
+    assert.truthy(tostring(err):find("create-tenants", 1, true), tostring(err))
+    local heard = {}
+    assert(migrate.tenants(g.conn, g.dir, { tenants = { "one", "two", "three" }, create = true, on_event = function(e)
+      if e.event == "applied" then heard[#heard + 1] = e.tenant end
+    end }))
+    assert.same({ "two", "three" }, heard)
+    assert.is_true(g.exists "three.a")
+    for _, wrong in ipairs { {}, { tenants = { 1 } }, { tenants = { query = "x", more = 1 } },
+      { tenants = { "a" }, tenant = "b" } } do
+      assert.has_error(function() migrate.tenants(g.conn, g.dir, wrong) end)
+    end
+  end)
+
   it("of the first runner is brought up to date by who writes next", function()
     g.put("0001_a.sql", "-- migrate:up\ncreate table a ();\n-- migrate:down\ndrop table a;\n")
     assert(up())

@@ -145,16 +145,35 @@ describe("migrations under faults:", function()
     assert.truthy(core.now() - began < 10)
   end)
 
-  it("100 tenants are migrated, each for itself", function()
+  it("100 tenants are migrated, each for itself, and a failure in one is that one's", function()
     g.put("0001_a.sql", "create table a (n int);")
     g.put("0002_b.sql", "insert into a values (1);")
-    for i = 1, 100 do assert(g.conn:execute(("create schema tenant%d"):format(i))) end
-    for i = 1, 100 do
-      local name = "tenant" .. i
-      assert.equal(2, #assert(up { tenant = name, search_path = name }))
-    end
-    assert.equal(200, g.value "select count(*) from luphant.migrations")
+    local shared = g.folder()
+    g.put("0001_all.sql", "create table public.all_of_us (n int);", shared)
+    assert(g.conn:execute "do $$ begin for i in 1..100 loop execute 'create schema tenant' || i; end loop; end $$")
+    -- In one of them there is something in the way.
+    assert(g.conn:execute "create table tenant7.a ()")
+    local options = {
+      tenants = { query = "select nspname from pg_namespace where nspname like 'tenant%' order by length(nspname), 1" },
+      continue_on_error = true, shared = shared,
+    }
+    local reports, err = migrate.tenants(g.conn, g.dir, options)
+    assert.is_nil(reports)
+    assert.same({ "migration_tenants", 100, 198, "tenant7" },
+      { err.kind, #err.tenants, #err.done, err.tenants[7].tenant })
+    assert.truthy(err.message:find("1 of 100 tenants failed: tenant7;", 1, true), err.message)
+    assert.equal("42P07", err.tenants[7].err.sqlstate)
+    assert(g.conn:execute "drop table tenant7.a")
+    options.dry_run = true
+    reports = assert(migrate.tenants(g.conn, g.dir, options))
+    assert.same({ 0, 2 }, { #reports[6].pending, #reports[7].pending })
+    -- Only what is left is done.
+    options.dry_run = nil
+    reports = assert(migrate.tenants(g.conn, g.dir, options))
+    assert.same({ 0, 2 }, { #reports[6].done, #reports[7].done })
+    assert.equal(201, g.value "select count(*) from luphant.migrations")
     assert.equal(1, g.value "select n from tenant100.a")
+    assert.is_true(g.exists "public.all_of_us")
   end)
 
   -- ---- the connection ---------------------------------------------------------------------------------------

@@ -77,6 +77,16 @@ local DUMP = { owners = FLAG, grants = FLAG }
 local SQUASH = { to = TEXT, name = { type = "string", check = function(name)
   if not name:find "^[%w_%-]+$" then return "must be letters, digits, _ and -" end
 end }, remove = FLAG, scratch = { type = { "string", "table" } } }
+local function tenants_problem(given)
+  if given.query == nil then return texts_problem(given) end
+  if type(given.query) == "string" and next(given, next(given)) == nil then return nil end
+  return 'must be a list, or { query = "select ..." }'
+end
+
+local TENANTS = {
+  tenants = { type = "table", check = tenants_problem }, continue_on_error = FLAG, create = FLAG, shared = TEXT,
+  dry_run = FLAG,
+}
 local EVENTS = { version = TEXT, limit = WHOLE }
 
 local function together(...)
@@ -92,7 +102,7 @@ local RULES = {
   redo = together(COMMON, RUN), amend = together(COMMON, RUN), repair = together(COMMON, RUN, { dry_run = FLAG }),
   status = together(COMMON, RUN, UP),
   plan = together(COMMON, RUN, UP, DOWN), run = together(COMMON, RUN, UP, STARTUP),
-  history = together(COMMON, EVENTS), load = { ignore = TEXTS },
+  tenants = together(COMMON, RUN, UP, TENANTS), history = together(COMMON, EVENTS), load = { ignore = TEXTS },
   check = together(COMMON, RUN, UP, DRIFT, { drift = FLAG }), drift = together(COMMON, RUN, DRIFT),
   dump = together(COMMON, DUMP), load_dump = together(COMMON, { reason = TEXT }),
   seed = together(COMMON, { reason = TEXT, on_event = FUNCTION }), squash = together(COMMON, RUN, SQUASH),

@@ -15,6 +15,7 @@ local rehearsal = require "luphant.migrate.rehearsal"
 local repair = require "luphant.migrate.repair"
 local run = require "luphant.migrate.run"
 local startup = require "luphant.migrate.startup"
+local tenants = require "luphant.migrate.tenants"
 local tools = require "luphant.migrate.tools"
 
 local M = {}
@@ -123,6 +124,20 @@ function M.up(db, dir, opts)
   local options = check("up", db, dir, opts)
   if options.only then check_reason(options, "up with `only`") end
   return run.run(db, dir, options, plan.make, 2)
+end
+
+--- Applies what is pending in each of many schemas, one after the other, each with a history of its own.
+---@param db any
+---@param dir string
+---@param opts table with `tenants`: a list of schemas, or { query = "select ..." }
+---@return luphant.migrate.TenantReport[]? reports
+---@return luphant.error? err of kind migration_tenants, with `tenants`
+function M.tenants(db, dir, opts)
+  local options = check("tenants", db, dir, opts)
+  if not options.tenants then error("tenants needs their names: { tenants = { ... } }", 2) end
+  if options.tenant ~= "" then error("`tenant` is one, `tenants` are many: give one of them", 2) end
+  if options.only then check_reason(options, "tenants with `only`") end
+  return tenants.run(db, dir, options, 2)
 end
 
 --- Takes the last `count` applied migrations back, newest first; or those behind `to`, or of one `run`.

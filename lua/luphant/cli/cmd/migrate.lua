@@ -56,7 +56,9 @@ end
 -- ---- verbs that run -----------------------------------------------------------------------------------------
 
 local RUN = {
-  up = function(db, args, opts) return migrate.up(db, args.dir, opts) end,
+  up = function(db, args, opts)
+    return (opts.tenants and migrate.tenants or migrate.up)(db, args.dir, opts)
+  end,
   down = function(db, args, opts) return migrate.down(db, args.dir, nil, opts) end,
   redo = function(db, args, opts) return migrate.redo(db, args.dir, opts) end,
   resume = function(db, args, opts) return migrate.resume(db, args.dir, args.version, opts) end,
@@ -90,7 +92,24 @@ local function status_code(entries)
   return code
 end
 
+local function status_of_tenants(db, args, env)
+  local opts = options.of(args, "up")
+  opts.dry_run, opts.only, opts.continue_on_error = true, nil, nil
+  local reports, err = migrate.tenants(db, args.dir, opts)
+  if not reports then return nil, err end
+  local code = OK
+  for _, one in ipairs(reports) do
+    for _, item in ipairs(one.pending) do
+      code = IS_WRONG[item.state] and INTEGRITY or math.max(code, PENDING)
+    end
+    if not args.json then lines.tenant(env, one) end
+  end
+  if args.json then json.write(env, { schema_version = json.VERSION, verb = "status", tenants = reports }) end
+  return args.exit_code and code or OK
+end
+
 local function status(db, args, env)
+  if args.tenants or args.tenants_query then return status_of_tenants(db, args, env) end
   local entries, err = migrate.status(db, args.dir, options.of(args))
   if not entries then return nil, err end
   if args.json then

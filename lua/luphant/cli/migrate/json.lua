@@ -16,7 +16,7 @@ json.VERSION = 1
 local LISTS = {}
 for word in ([[
   steps done not_run problems migrations events waiting blocked_by ahead behind pending statements changes differences
-  removed files locks rewritten scanned built relations kept]]):gmatch "%S+" do LISTS[word] = true end
+  removed files locks rewritten scanned built relations kept tenants]]):gmatch "%S+" do LISTS[word] = true end
 
 local MAX_DEPTH = 8
 
@@ -41,7 +41,13 @@ end
 ---@param err luphant.error
 ---@return table
 function json.error(err)
+  local tenants
+  for i, report in ipairs(err.tenants or {}) do
+    tenants = tenants or {}
+    tenants[i] = { tenant = report.tenant, done = report.done, error = report.err and json.error(report.err) }
+  end
   return {
+    tenants = tenants,
     kind = err.kind, class = err.class, message = err.message, hint = err.hint, file = err.file, line = err.line,
     version = err.version, statement = err.statement, sqlstate = err.sqlstate, problems = err.problems,
     done = err.done, not_run = err.not_run, blocked_by = err.blocked_by, holder = err.holder,

@@ -24,7 +24,8 @@ end
 local function done(word)
   return function(out, _, event)
     local took = event.duration_ms and ("  (%d ms)"):format(event.duration_ms) or ""
-    out:write(("%-8s  %s%s\n"):format(word, name_of(event), took))
+    local where = event.tenant and " in " .. event.tenant or ""
+    out:write(("%-8s  %s%s%s\n"):format(word, name_of(event), where, took))
   end
 end
 
@@ -103,6 +104,16 @@ function lines.listener(env)
     local write = WRITE[event.event]
     if write then write(env.out, env.err, event) end
   end
+end
+
+--- What one of many tenants lacks.
+---@param env luphant.cli.env
+---@param report luphant.migrate.TenantReport
+function lines.tenant(env, report)
+  for _, item in ipairs(report.pending) do
+    env.out:write(("%-8s  %s in %s\n"):format(item.state, name_of(item), report.tenant))
+  end
+  if #report.pending == 0 then env.out:write(("current   %s\n"):format(report.tenant)) end
 end
 
 --- The state of all migrations.

@@ -55,6 +55,11 @@ local function surroundings(parser)
   parser:option("-d --database", "URL (default: LUPHANT_MIGRATION_URL, DATABASE_URL, then PG* variables).")
   parser:option("--schema", "Schema of the history tables.")
   parser:option("--tenant", "Which of several histories in one database.")
+  parser:option("--tenants", "up, status: a schema for each of these, NAME,NAME,...")
+  parser:option("--tenants-query", "up, status: the same, names by a query.")
+  parser:option("--shared", "With tenants: a folder of migrations that run before, in the schema of all.")
+  parser:flag("--create-tenants", "With tenants: make schemas that are missing.")
+  parser:flag("--continue-on-error", "With tenants: go on with the next one after a failure.")
   parser:option("--search-path", "Where tables without a schema go.")
   parser:option("--var", "name=value of a placeholder."):count "*"
   parser:option("--ignore", "A glob of files that are nobody's business."):count "*"
@@ -100,6 +105,9 @@ function options.problem(args)
   if args.verb == "resolve" and (args.applied == true) == (args.rolled_back == true) then
     return "resolve needs --applied or --rolled-back"
   end
+  if (args.tenants or args.tenants_query) and args.verb ~= "up" and args.verb ~= "status" then
+    return ("%s takes one --tenant; many work with up and status"):format(args.verb)
+  end
   if args.trace and args.verb ~= "lint" then
     if args.verb ~= "plan" and not (args.dry_run and (args.verb == "up" or args.verb == "down")) then
       return "--trace needs --dry-run; only then is what it runs rolled back"
@@ -134,6 +142,15 @@ local function common(args)
   }
 end
 
+-- The names of tenants, or what asks for them; nil where there are none.
+local function tenants_of(args)
+  if args.tenants_query then return { query = args.tenants_query } end
+  if not args.tenants then return nil end
+  local names = {}
+  for name in args.tenants:gmatch "[^,]+" do names[#names + 1] = name end
+  return names
+end
+
 local OF_UP = { "count", "to", "phase", "allow_out_of_order", "ignore_missing", "plan_hash" }
 local OF_DOWN = { "count", "to", "partial", "plan_hash" }
 
@@ -151,6 +168,10 @@ function options.of(args, verb)
   if verb == "up" then
     for _, name in ipairs(OF_UP) do out[name] = args[name] end
     out.only, out.rerun = filled(args.only), filled(args.rerun)
+    out.tenants = tenants_of(args)
+    if out.tenants then
+      out.shared, out.create, out.continue_on_error = args.shared, args.create_tenants, args.continue_on_error
+    end
   elseif verb == "down" then
     for _, name in ipairs(OF_DOWN) do out[name] = args[name] end
     out.run = args.run == "last" or args.run
