@@ -43,9 +43,8 @@ local STOREYS = {
     sisters = "all",
     rooms = {
       "init", "batch", "bulk", "connection", "conninfo", "copy", "crypto", "cursor", "dial", "drive", "errors", "hooks",
-      "notify", "pipeline", "pool", "progress", "request", "reset", "result", "settings", "shape", "share", "statement",
-        "strict",
-        "tls", "transaction", "types",
+      "notify", "pipeline", "pool", "progress", "request", "reset", "result", "session", "settings", "shape", "share",
+      "statement", "strict", "tls", "transaction", "types",
       "values", "wait",
     },
   },

@@ -17,6 +17,7 @@ local drive = require "luphant.drive"
 local errors = require "luphant.errors"
 local hooks = require "luphant.hooks"
 local request = require "luphant.request"
+local facts = require "luphant.session"
 local statement = require "luphant.statement"
 local transaction = require "luphant.transaction"
 local types = require "luphant.types"
@@ -363,6 +364,8 @@ transaction.serve(deliver_notices, complete, QUERY + RIDES)
 
 ---------------------------------------------------------------------------------------- the session
 
+facts.add(methods)
+
 --- Asks the server to stop the statement another coroutine is running here.
 ---@return true|nil
 ---@return luphant.error|nil
@@ -383,44 +386,6 @@ function methods:close()
   end
 end
 metatable.__close = methods.close
-
---- Is the session there and not known to be lost?
----@return boolean
-function methods:is_open()
-  local state = self.box:state()
-  return state == "idle" or state == "busy" or state == "shared"
-end
-
---- "idle", "active", "intrans", "inerror" or "unknown", in libpq's words.
-function methods:transaction_status() return self.box:transaction_status() end
-
---- Process id of the server process that serves this session.
----@return integer|nil
-function methods:backend_pid() return self.box:backend_pid() end
-
---- 150018 for 15.18.
----@return integer|nil
-function methods:server_version() return self.box:server_version() end
-
---- A parameter the server reports, such as "TimeZone" or "server_version".
----@param name string
----@return string|nil
-function methods:parameter_status(name) return self.box:parameter_status(name) end
-
---- { version =, cipher =, bits =, verified = }, false without TLS, nil without a session.
-function methods:tls() return self.box:tls() end
-
---- Where the session goes: { host =, address =, port =, dbname =, user = }.
-function methods:target() return self.box:target() end
-
---- Counters of this session: { state =, statements = { count, bytes, hits, misses, evictions }, notices_lost = }.
-function methods:stats()
-  local box = self.box
-  return {
-    state = box:state(), backend_pid = box:backend_pid(), statements = box:statements(),
-    notices_lost = box:notices_lost(),
-  }
-end
 
 --- Own conversions for a type: `decode(value)` gets what luphant would have given, `encode(value)` gives
 --- what luphant shall send. Applies inside arrays and composites when reading.
