@@ -253,6 +253,7 @@ local REFERENCE = {
   ["migrate.md"] = { ["migrate."] = require "luphant.migrate" },
   ["migrate-lint.md"] = { ["lint."] = require "luphant.migrate.lint" },
   ["testing-server.md"] = { ["server."] = server, [":"] = upvalue(server.start, "Server") },
+  ["testing-migrations.md"] = { ["migrations."] = require "luphant.testing.migrations" },
   ["testing-nginx.md"] = { ["nginx."] = nginx, [":"] = upvalue(nginx.start, "Nginx") },
   ["testing-proxy.md"] = { ["proxy."] = proxy, ["proxy:"] = upvalue(proxy.start, "proxy") },
 }

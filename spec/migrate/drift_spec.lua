@@ -81,6 +81,14 @@ describe("drift", function()
     assert.same({ "removed public.v" }, objects(assert(migrate.drift(g.conn, g.dir, { against = kept })).differences))
   end)
 
+  it("goes where the search_path of the connection leads", function()
+    assert(g.conn:script [[create schema "Odd, one"; drop view v; drop table a, b; drop schema luphant cascade]])
+    local url = g.url .. "&options=-csearch_path%3D%22Odd%2C%5C%20one%22"
+    assert(migrate.up(url, g.dir))
+    assert.is_true(g.exists '"Odd, one".a')
+    assert.same({}, assert(migrate.drift(url, g.dir)).differences)
+  end)
+
   it("does not count the order of columns", function()
     assert(g.conn:script "create table w (a int, b int); drop table b; create table b (n int)")
     g.put("0003_w.sql", "create table w (b int, a int);\n")

@@ -10,6 +10,7 @@ local connection = require "luphant.connection"
 local core = require "luphant.core"
 local dial = require "luphant.dial"
 local session = require "luphant.migrate.session"
+local sqltext = require "luphant.sqltext"
 local tables = require "luphant.migrate.tables"
 local wait = require "luphant.wait"
 
@@ -104,6 +105,33 @@ function Scratch:keep()
   return name
 end
 
+-- The names in a search_path: docs, "Odd, one"
+local function names_of(path)
+  local out = {}
+  for _, token in ipairs((sqltext.tokens(path))) do
+    if token.kind == "word" then out[#out + 1] = token.text:lower() end
+    if token.kind == "quoted" then out[#out + 1] = (token.text:sub(2, -2):gsub('""', '"')) end
+  end
+  return out
+end
+
+-- Where the connection's search_path leads to schemas that somebody has made beside the migrations, an empty database
+-- has none of them, and unqualified names would go elsewhere or nowhere.
+local function make_schemas(s)
+  return s:with(function(conn)
+    local path, err = conn:query_value "select current_setting('search_path')"
+    if not path then return nil, err end
+    for _, name in ipairs(names_of(path)) do
+      if name ~= "$user" and not name:find "^pg_" then
+        local ok
+        ok, err = conn:script("set client_min_messages = warning; create schema if not exists " .. tables.quote(name))
+        if not ok then return nil, err end
+      end
+    end
+    return true
+  end)
+end
+
 --- A name that nobody has.
 ---@return string
 function M.name() return PREFIX .. session.new_id():gsub("%-", ""):sub(1, 20) end
@@ -127,7 +155,11 @@ function M.open(target, template)
     admin:close()
     return nil, err
   end
-  return of(admin, plan, name)
+  local s = of(admin, plan, name)
+  ok, err = make_schemas(s)
+  if ok then return s end
+  s:close()
+  return nil, err
 end
 
 --- `fn(scratch)` with one that is dropped afterwards, whatever happens.

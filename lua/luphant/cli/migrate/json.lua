@@ -16,7 +16,7 @@ json.VERSION = 1
 local LISTS = {}
 for word in ([[
   steps done not_run problems migrations events waiting blocked_by ahead behind pending statements changes differences
-  removed files locks rewritten scanned built relations kept tenants]]):gmatch "%S+" do LISTS[word] = true end
+  removed files locks rewritten scanned built relations kept tenants findings]]):gmatch "%S+" do LISTS[word] = true end
 
 local MAX_DEPTH = 8
 

@@ -9,6 +9,7 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local core = require "luphant.core"
 local ddl_of = require "luphant.migrate.ddl"
 local judge = require "luphant.migrate.judge"
 local locks_of = require "luphant.migrate.lint.locks"
@@ -46,14 +47,16 @@ local function look(conn, origin, statement, ddl)
   local before, err = observe.snapshot(conn)
   if not before then return nil, err end
   local done
+  local began = core.now()
   done, err = conn:script(sql)
   if not done then return nil, err end
+  local duration = (core.now() - began) * 1000
   local after
   after, err = observe.snapshot(conn)
   if not after then return nil, err end
   local seen = observe.difference(origin, before, after)
   if is_assumed then seen.locks, seen.held = assumed_locks(ddl), assumed_locks(ddl) end
-  return seen, nil, is_assumed
+  return seen, nil, is_assumed, duration
 end
 
 -- In one transaction that is rolled back.
@@ -64,12 +67,14 @@ local function look_together(conn, traced, statements)
   origin, err = observe.snapshot(conn)
   if not origin then return nil, err end
   for _, statement in ipairs(statements) do
-    local seen, why, is_assumed = look(conn, origin, statement, ddl_of.read(statement.sql))
+    local seen, why, is_assumed, duration = look(conn, origin, statement, ddl_of.read(statement.sql))
     if why then
       traced.failed = { statement = statement, err = why }
       break
     end
-    traced.statements[#traced.statements + 1] = { statement = statement, seen = seen, assumed = is_assumed or false }
+    traced.statements[#traced.statements + 1] = {
+      statement = statement, seen = seen, assumed = is_assumed or false, duration_ms = duration,
+    }
   end
   return conn:script "rollback"
 end

@@ -1,0 +1,248 @@
+-- luphant.testing.migrations and luphant migrate test. To see it fail: let walk.lua compare a snapshot with itself, let
+-- kill.lua send no signal, or leave the lock out of the runner.
+
+local cli = require "spec.support.cli"
+local env = require "spec.support.env"
+local lfs = require "lfs"
+local luphant = require "luphant"
+local migrations = require "luphant.testing.migrations"
+local shell = require "luphant.testing.shell"
+
+local GOOD = {
+  ["0001_a.sql"] = "-- migrate:up\ncreate table a (n int);\n-- migrate:down\ndrop table a;\n",
+  ["0002_b.sql"] = "-- migrate:up\nalter table a add m int;\nupdate a set m = n;\n"
+    .. "-- migrate:down\nalter table a drop m;\n",
+  ["R__v.sql"] = "create or replace view v as select n from a;\n",
+}
+
+describe("a test of migrations", function()
+  local root, dir, data
+  before_each(function()
+    root = os.tmpname()
+    os.remove(root)
+    dir, data = root .. "/migrations", root .. "/data"
+    for _, folder in ipairs { root, dir, data } do assert(lfs.mkdir(folder)) end
+  end)
+  after_each(function() shell.run("rm -rf " .. shell.quote(root)) end)
+
+  local function put(files)
+    for name, text in pairs(files) do shell.write_file(dir .. "/" .. name, text) end
+  end
+
+  local function try(more)
+    local opts = { dir = dir, data = data, server = env.url(), phases = { "walk" } }
+    for name, value in pairs(more or {}) do opts[name] = value end
+    return assert(migrations.test(opts))
+  end
+
+  local function messages(report)
+    local out = {}
+    for i, finding in ipairs(report.findings) do
+      out[i] = ("%s %s %s: %s"):format(finding.severity, finding.phase, finding.version or "all", finding.message)
+    end
+    return table.concat(out, "\n")
+  end
+
+  local function assert_says(report, ...)
+    local text = messages(report)
+    for _, part in ipairs { ... } do assert.truthy(text:find(part, 1, true), text) end
+    return text
+  end
+
+  it("finds nothing where nothing is wrong, and leaves no database behind", function()
+    put(GOOD)
+    local events = {}
+    local report = try { phases = { "walk", "race" }, on_event = function(e) events[#events + 1] = e.event end }
+    assert.equal("", messages(report))
+    assert.same({ true, 3, 2, 0 }, { report.ok, report.migrations, report.downs, report.kills })
+    assert.same({ "phase", "migrated", "migrated", "migrated", "phase", "summary" }, events)
+    local conn = assert(luphant.connect(env.url()))
+    assert.equal(0, conn:query_value "select count(*)::int4 from pg_database where datname like 'luphant_scratch%'")
+    conn:close()
+  end)
+
+  it("finds ways back that leave traces, fail, cannot be gone twice, or are not there", function()
+    put(GOOD)
+    put {
+      ["0003_trace.sql"] = "-- migrate:up\ncreate table c (n int); create type t as enum ('x');\n"
+        .. "-- migrate:down\ndrop table c;\n",
+      ["0004_fails.sql"] = "-- migrate:up\ncreate table d (n int);\n-- migrate:down\ndrop table nosuch;\n",
+      ["0005_none.sql"] = "create table e (n int);\n",
+      ["0006_meant.sql"] = "-- migrate:up irreversible\ncreate table f (n int);\n",
+      ["R__once.sql"] = "create view once as select 1 as n;\n",
+    }
+    local report = try()
+    assert.is_false(report.ok)
+    assert_says(report, "error walk 0003: the way back leaves something else than was there:\n+ enum public.t",
+      "error walk 0004: the way back fails", "warning walk 0005: has no way back",
+      "error walk once: is repeatable, but cannot be run again")
+    assert.is_nil(messages(report):find("0006", 1, true))
+  end)
+
+  it("finds what differs when all are applied at once: a baseline that stands for something else", function()
+    put(GOOD)
+    put { ["B0002__base.sql"] = "create table a (n int, m bigint);\n" }
+    assert_says(try(), "error walk all: all at once they make something else than one by one:\n~ column public.a.m")
+  end)
+
+  it("runs with rows: before, behind, and behind the way back", function()
+    put(GOOD)
+    local function row_file(name, text) shell.write_file(data .. "/" .. name, text) end
+    row_file("start.sql", "create table start ();")
+    row_file("0002.before.sql", "insert into a values (1), (2);")
+    row_file("0002.after.sql", "select count(*) = 2 from a where m = n; select to_regclass('start') is not null;")
+    row_file("0002.down.sql", "select count(*) = 2 from a;")
+    assert.equal("", messages(try()))
+    row_file("2.after.sql", "")
+    os.remove(data .. "/2.after.sql")
+    row_file("0002.down.sql", "select count(*) = 3 as three from a;")
+    assert_says(try(), "0002.down.sql:1: answered three = false")
+    put { ["0002_b.sql"] = "alter table a add m int not null;\n" }
+    assert_says(try(), "error walk 0002: cannot be applied", "contains null values")
+    row_file("0009.after.sql", "select true;")
+    row_file("0002.later.sql", "select true;")
+    local report, err = migrations.test { dir = dir, data = data, server = env.url() }
+    assert.is_nil(report)
+    assert.truthy(err.message:find("there is no migration 0009", 1, true), err.message)
+    assert.truthy(err.message:find("0002.later.sql: is no fixture", 1, true), err.message)
+  end)
+
+  it("kills the runner at every statement, and tells which statement would be in doubt", function()
+    put {
+      ["0001_a.sql"] = "create table a (n int);\n",
+      ["0002_b.sql"] = "-- migrate:up transaction:false\ncreate table b (n int);\n"
+        .. "create index concurrently if not exists i on b (n);\n",
+    }
+    local at = {}
+    local report = try {
+      phases = { "kill" },
+      on_event = function(e) at[#at + 1] = e.event == "kill" and e.version .. " " .. e.at or nil end,
+    }
+    assert.same({
+      "0001 killed behind statement 1 of 1", "0001 killed behind its COMMIT",
+      "0002 killed before statement 1 of 2", "0002 killed behind statement 1 of 2",
+      "0002 killed before statement 2 of 2", "0002 killed behind statement 2 of 2", "0002 killed behind its COMMIT",
+    }, at)
+    assert.same({ true, 7, 1 }, { report.ok, report.kills, #report.findings })
+    assert_says(report, "warning kill 0002: killed behind statement 1 nobody can know whether it ended")
+  end)
+
+  it("finds what cannot be run again after a kill, and looks only where it is told to", function()
+    put {
+      ["0001_a.sql"] = "create table a (n int);\n",
+      ["0002_b.lua"] = "return { transaction = false, up = function(db) assert(db:execute 'create table b ()')\n"
+        .. "  assert(db:execute 'create table c ()') end }\n",
+    }
+    assert.equal("", messages(try { phases = { "kill" }, only = { "2" } }), "killed before it did anything")
+    local report = try { phases = { "kill" }, only = { "0001" } }
+    assert.same({ true, 2 }, { report.ok, report.kills })
+  end)
+
+  it("measures statements on a copy of a filled database, and finds locks that are held too long", function()
+    put { ["0001_a.sql"] = "create table a (n int);\n" }
+    local conn = assert(luphant.connect(env.url()))
+    assert(conn:script "drop database if exists luphant_impact_spec with (force)")
+    assert(conn:script "create database luphant_impact_spec template template0")
+    local filled = assert(luphant.connect(env.url(), { dbname = "luphant_impact_spec" }))
+    assert(require("luphant.migrate").up(filled, dir))
+    assert(filled:execute "insert into a select generate_series(1, 1000)")
+    filled:close()
+    put {
+      ["0002_b.sql"] = "alter table a alter n type bigint;\nselect pg_sleep(0.3);\n",
+      ["0003_c.sql"] = "-- migrate:up\ncreate table c (n int);\n",
+    }
+    local events = {}
+    local report = try {
+      phases = { "impact" }, template = "luphant_impact_spec", max_lock = 0.2,
+      on_event = function(e) events[#events + 1] = e end,
+    }
+    assert(conn:script "drop database luphant_impact_spec with (force)")
+    conn:close()
+    assert_says(report, "error impact 0002: holds ACCESS EXCLUSIVE on a for ")
+    assert.equal(1, #report.findings)
+    assert.same({ "impact", "0002", 1, { "a" } },
+      { events[2].event, events[2].version, events[2].line, events[2].rewritten })
+    assert.is_true(events[3].duration_ms >= 250)
+    assert.same({ "held", "ACCESS EXCLUSIVE", "a" }, { events[4].event, events[4].mode, events[4].relation })
+  end)
+
+  it("is refused with a folder that is not in order, and with options nobody knows", function()
+    put { ["0001_a.sql"] = "select 'open" }
+    local report, err = migrations.test { dir = dir, server = env.url() }
+    assert.is_nil(report)
+    assert.equal("migration_invalid", err.kind)
+    assert.error(function() migrations.test { dir = dir, phases = { "run" } } end)
+    assert.error(function() migrations.test {} end)
+  end)
+
+  it("on the command line: lines or JSON lines, and exit codes", function()
+    put(GOOD)
+    local function run(...)
+      return cli.run({}, "migrate", "test", "--dir", dir, "--data", data, "--server", env.url(), "--skip", "kill",
+        "--skip", "race", ...)
+    end
+    local code, out = run "--json"
+    local documents = cli.documents(out)
+    assert.equal(0, code)
+    assert.same({ "summary", true, {} },
+      { documents[#documents].event, documents[#documents].ok, documents[#documents].findings })
+    put { ["0003_c.sql"] = "create table c ();\n" }
+    code, out = run("--skip", "impact")
+    assert.equal(0, code)
+    assert.matches("^warning   walk  0003_c: has no way back.*\ntested    4 migrations, 2 ways back", out)
+    assert.equal(5, (run("--skip", "impact", "--fail-on", "warning")))
+    put { ["0003_c.sql"] = "select 'open" }
+    assert.equal(4, (run()))
+    assert.equal(2, (cli.run({}, "migrate", "test", "--template", "x")))
+    assert.equal(2, (cli.run({}, "migrate", "test", "--skip", "x")))
+  end)
+end)
+
+describe("helpers for specs", function()
+  local dir
+  before_each(function()
+    dir = os.tmpname()
+    os.remove(dir)
+    assert(lfs.mkdir(dir))
+    for name, text in pairs(GOOD) do shell.write_file(dir .. "/" .. name, text) end
+  end)
+  after_each(function() shell.run("rm -rf " .. shell.quote(dir)) end)
+
+  it("cases: one for each part, which raises what it finds", function()
+    local cases = migrations.cases { dir = dir, server = env.url(), phases = { "walk", "race" } }
+    assert.equal(("the migrations of %s go up, down and up again, and leave no trace"):format(dir), cases[1].name)
+    for _, case in ipairs(cases) do case.run() end
+    shell.write_file(dir .. "/0003_c.sql", "-- migrate:up\ncreate table c ();\n-- migrate:down\nselect 1;\n")
+    local fine, why = pcall(cases[1].run)
+    assert.is_false(fine)
+    assert.truthy(why:find("0003_c.sql: the way back leaves something else", 1, true), why)
+  end)
+
+  it("database: a migrated copy for each test, made of one template until a file changes", function()
+    migrations.forget(env.url())
+    local opts = { dir = dir, server = env.url() }
+    local one, two = assert(migrations.database(opts)), assert(migrations.database(opts))
+    local conn = assert(one:connect())
+    assert(conn:execute "insert into a values (1)")
+    local other = assert(luphant.connect(two.params))
+    assert.equal(0, other:query_value "select count(*)::int4 from a")
+    for _, open in ipairs { conn, other } do open:close() end
+    assert(one:close())
+    assert(two:close())
+    shell.write_file(dir .. "/0003_c.sql", "create table c ();\n")
+    local three = assert(migrations.database(opts))
+    conn = assert(three:connect())
+    assert.equal("c", conn:query_value "select to_regclass('c')::text")
+    conn:close()
+    local name = three:keep()
+    local admin = assert(luphant.connect(env.url()))
+    assert(admin:script("drop database " .. name))
+    admin:close()
+    assert.equal(2, migrations.forget(env.url()))
+    shell.write_file(dir .. "/0004_d.sql", "select nosuch;\n")
+    local none, err = migrations.database(opts)
+    assert.is_nil(none)
+    assert.equal("migration_failed", err.kind)
+    assert.equal(0, migrations.forget(env.url()))
+  end)
+end)
