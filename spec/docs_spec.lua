@@ -238,6 +238,9 @@ local REFERENCE = {
   ["connection.md"] = { ["conn:"] = connection.methods },
   ["pool.md"] = { ["db:"] = require("luphant.pool").methods },
   ["transaction.md"] = { ["tx:"] = require("luphant.transaction.methods").methods },
+  ["listen.md"] = {
+    ["listener:"] = require("luphant.notify.listener").methods, ["db:"] = require("luphant.notify").methods,
+  },
   ["statement.md"] = { ["statement:"] = upvalue(statement.new, "metatable").__index },
   ["copy.md"] = {
     ["writer:"] = upvalue(require("luphant.copy.writer").open, "metatable").__index,

@@ -40,7 +40,7 @@ describe("the examples", function()
       if entry:find "%.lua$" then seen[#seen + 1] = entry end
     end
     table.sort(seen)
-    assert.same({ "demo.lua", "hello.lua", "shop.lua", "types.lua" }, seen)
+    assert.same({ "demo.lua", "hello.lua", "job_queue.lua", "shop.lua", "types.lua" }, seen)
   end)
 
   it("hello: prints the row and the structured error", function()

@@ -12,6 +12,7 @@
 #include "bind/lcopy.h"
 #include "bind/lenter.h"
 #include "bind/lerror.h"
+#include "bind/lnotify.h"
 #include "bind/lrun.h"
 #include "bind/lsession.h"
 #include "bind/lshare.h"
@@ -254,6 +255,7 @@ static const luaL_Reg conn_methods[] = {{"fd", lconn_fd},
                                         {"set_codecs", lconn_set_codecs},
                                         LSESSION_METHODS,
                                         LSHARE_METHODS,
+                                        LNOTIFY_METHODS,
                                         LTXN_METHODS,
                                         LCOPY_METHODS,
                                         {NULL, NULL}};
@@ -277,6 +279,7 @@ static const lenter_method entered_methods[] = {{"run", lconn_run, false, lrun_g
                                                 {"target", lsession_target, true, NULL},
                                                 LSHARE_ENTERED,
                                                 LCOPY_ENTERED,
+                                                LNOTIFY_ENTERED,
                                                 {NULL, NULL, false, NULL}};
 static const luaL_Reg conn_meta[] = {{"__gc", lconn__gc}, {"__close", lconn_close}, {NULL, NULL}};
 const lbox_class lconn_class = {"luphant.core.conn", conn_methods, conn_meta};

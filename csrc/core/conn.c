@@ -11,6 +11,7 @@
 #include "core/batch.h"
 #include "core/cancel.h"
 #include "core/marks.h"
+#include "core/notify.h"
 #include "core/outcome.h"
 #include "core/share.h"
 #include "core/sqlstate.h"
@@ -81,6 +82,7 @@ static void drop_session(lph_conn *c) {
   if (pg == NULL) return;
   if (!lph_conn_is_foreign(c)) {
     PQfinish(pg);
+    if (c->hears) shutdown(c->ear, SHUT_RDWR); /* behind Terminate: whoever waits for it wakes up */
   } else if (PQsocket(pg) >= 0) {
     /* A Terminate from here would end the parent's session: close our copy, leak the rest. */
     close(PQsocket(pg));
@@ -115,7 +117,7 @@ void lph_conn_close(lph_conn *c) {
 }
 
 void lph_conn_clear(lph_conn *c) {
-  lph_conn_close(c);
+  lph_notify_end(c);
   lph_share_free(c);
   lph_op_free(&c->op);
   lph_stmts_free(&c->stmts);
@@ -166,7 +168,7 @@ lph_err lph_conn_look_hard(lph_conn *c) {
 
 void lph_conn_drop_notifications(lph_conn *c) {
   PGnotify *notification;
-  while (c->pg != NULL && (notification = PQnotifies(c->pg)) != NULL) {
+  while (c->pg != NULL && !c->hears && (notification = PQnotifies(c->pg)) != NULL) {
     c->marks |= LPH_MARK_LISTEN; /* also when a function on the server said LISTEN */
     PQfreemem(notification);
   }
@@ -205,6 +207,7 @@ static lph_want step_dial(lph_conn *c) {
 
 int lph_conn_fd(const lph_conn *c) {
   if (c->dial != NULL) return lph_dial_fd(c->dial);
+  if (c->hears) return c->ear; /* also when the session is closed already */
   if (c->state == LPH_SHARED) return c->share->fd;
   return c->pg == NULL ? -1 : PQsocket(c->pg);
 }

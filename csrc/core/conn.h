@@ -67,6 +67,9 @@ typedef struct lph_conn {
   double last_use;         /* when the last operation began */
   bool let_go;             /* its last cancel request has been sent */
   unsigned marks;          /* what may have been left in the session (marks.h) */
+  bool hears;              /* it is there to listen (notify.h); then `ear` is open */
+  int ear;
+  PGnotify *notification; /* the one that is being taken */
   /* notices, oldest first, as a ring */
   lph_error notices[LPH_NOTICE_LIMIT];
   unsigned notice_first, notice_count;

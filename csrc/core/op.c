@@ -348,8 +348,9 @@ int lph_op_step(lph_conn *c) {
     if (c->op.unflushed && lph_op_flush(c) == LPH_FAILED) return LPH_FAILED;
     lph_want want = collect(c);
     lph_conn_drop_notifications(c);
-    /* TLS may hold decrypted bytes that no poll will ever report. */
-    if (want > LPH_DONE && c->ssl != NULL && lph_tls_pending(c->ssl) > 0) continue;
+    /* TLS may hold decrypted bytes that no poll will ever report. (Who listens looks himself, and takes notifications
+     * in between.) */
+    if (want > LPH_DONE && c->ssl != NULL && !c->hears && lph_tls_pending(c->ssl) > 0) continue;
     return check_size(c, want);
   }
 }

@@ -16,7 +16,8 @@ local WANT = '"r"|"w"|"rw"'
 
 -- Parameters and answers by their names.
 local NAMES = {
-  statements = "boolean", anything = "boolean", listened = "boolean?", channel = "string", payload = "string",
+  statements = "boolean", anything = "boolean", listened = "boolean?",
+  channel = "string", payload = "string", pid = "integer",
   ["nil"] = "nil", ["true"] = "true", ["false"] = "false", ["..."] = "any",
   allow_plaintext = "boolean", array = "table", at = "number", attempt_timeout = "number", boolean = "boolean",
   cancel = "luphant.core.cancel", code = "integer", codecs = "table", connect_timeout = "number",

@@ -16,6 +16,7 @@ local dial = require "luphant.dial"
 local drive = require "luphant.drive"
 local errors = require "luphant.errors"
 local hooks = require "luphant.hooks"
+local notify = require "luphant.notify.send"
 local request = require "luphant.request"
 local facts = require "luphant.session"
 local statement = require "luphant.statement"
@@ -332,6 +333,14 @@ function methods:script(text)
   local info = observers:statement_began(self, "script", text)
   return observers:statement_ended(info, pcall(connection.script, self, text))
 end
+
+--- Sends a notification: with COMMIT, to whoever listens then.
+---@param channel string  at most 63 bytes
+---@param payload? string  at most 7999 bytes
+---@return true|nil
+---@return luphant.error|nil
+function methods:notify(channel, payload) end -- luacheck: ignore
+methods.notify = notify.notify
 
 --- Calls fn(info) at each `event` of this connection; see docs/api/hooks.md. Answers a function that ends that.
 ---@param event string

@@ -145,11 +145,12 @@ function hooks.report(settings, where, err)
   io.stderr:write(("luphant: %s failed: %s\n"):format(where, tostring(err)))
 end
 
---- Calls fn; what it raises is reported. Answers whether it raised nothing.
+--- Calls fn; what it raises is reported. Answers whether it raised nothing, else what it raised, a text with traceback.
 function hooks.contained(settings, where, fn, ...)
   local ok, err = xpcall(fn, with_traceback, ...)
-  if not ok then hooks.report(settings, where, err) end
-  return ok
+  if ok then return true end
+  hooks.report(settings, where, err)
+  return false, err
 end
 
 --- Is a hook running in this task? Then nothing is told.

@@ -196,8 +196,25 @@ function conn:discard() end
 ---@return integer
 function conn:fd() end
 
+--- of a listening connection: is there input that waiting would not tell of
+---@return boolean
+function conn:has_input() end
+
 ---@return boolean
 function conn:has_notices() end
+
+--- reads what is there, between operations. nil: the session is lost
+---@return true|nil
+---@return nil|luphant.error
+function conn:hear() end
+
+--- from now on notifications are kept, and fd answers a descriptor that stays open
+---@return true|nil
+---@return nil|luphant.error
+function conn:hear_begin() end
+
+--- closes the session, and the descriptor, for which nobody may wait any more
+function conn:hear_end() end
 
 --- refuses new statements while a cancel request is on its way
 ---@param on boolean
@@ -234,6 +251,12 @@ function conn:marks() end
 --- the oldest notice, kind by its SQLSTATE
 ---@return luphant.error|nil
 function conn:next_notice() end
+
+--- the oldest one
+---@return string|nil
+---@return string|nil
+---@return integer|nil
+function conn:next_notification() end
 
 ---@return number
 function conn:notices_lost() end

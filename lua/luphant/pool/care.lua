@@ -92,6 +92,7 @@ function methods:settle_in()
   self.core:glance(not self.has_tasks and keep.TICK or nil)
   if self.shared then self.shared:close() end
   self.shared = self.new_sharing(self)
+  if self.line then self.line:settle() end
 end
 
 -- Lets the one who parked with this ticket go on. false: there is nobody any more. "perhaps": nobody is parked, either
@@ -432,6 +433,7 @@ function care.close(self, timeout)
   self.closed = true
   self.core:close()
   grow.tell_waiters(self, report.closed())
+  if self.line then self.line:close(report.closed()) end
   self:close_idle()
   local drained = drain(self, self.waiter.now() + (timeout or 10))
   if self.shared then self.shared:close() end

@@ -18,6 +18,7 @@ local dial = require "luphant.dial"
 local grow = require "luphant.pool.grow"
 local keep = require "luphant.pool.keep"
 local lending = require "luphant.pool.lending"
+local notify = require "luphant.notify"
 local observing = require "luphant.pool.observing"
 local report = require "luphant.pool.report"
 local rules = require "luphant.pool.rules"
@@ -38,6 +39,7 @@ local metatable = { __name = "luphant.pool", __index = methods }
 care.add(inner)
 lending.add(methods)
 observing.add(methods)
+notify.add(methods)
 verbs.add(methods)
 
 local pool = { methods = methods }

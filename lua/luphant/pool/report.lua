@@ -166,6 +166,7 @@ function report.stats(pool)
   stats.timeouts, stats.leaks, stats.reclaimed = pool.timeouts, pool.leaks, pool.reclaimed
   stats.last_error = pool.last_error and tostring(pool.last_error) or nil
   stats.shared = pool.shared and pool.shared:stats() or nil
+  stats.listening = pool.line and pool.line:stats() or nil
   stats.histograms = pool.core:histograms()
   stats.connections = {}
   for slot = 1, pool.core:size() do

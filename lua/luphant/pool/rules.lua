@@ -32,6 +32,9 @@ return settings.extend {
   lifetime_jitter = { type = "number", min = 0, max = 1, default = 0.2 },
   max_uses = { type = "number", integer = true, min = 1, none = true },
 
+  -- Listening (luphant.notify).
+  listen_keepalive = limit(30),
+
   -- In what order.
   health_check_after = limit(0.5),
   keepalive_interval = limit(120),
