@@ -265,7 +265,7 @@ static const lenter_method entered_methods[] = {{"run", lconn_run, false, lrun_g
                                                 {"script", lconn_script, false, lrun_gate},
                                                 {"step", lconn_step, false, NULL},
                                                 {"take", lconn_take, false, NULL},
-                                                {"batch", lconn_batch, false, NULL},
+                                                {"batch", lconn_batch, false, lrun_gate},
                                                 {"discard", lconn_discard, false, NULL},
                                                 {"txn_begin", ltxn_begin, false, NULL},
                                                 {"txn_run", ltxn_run, false, NULL},

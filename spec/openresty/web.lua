@@ -5,6 +5,8 @@
 local env = require "spec.support.env"
 local nginx = require "luphant.testing.nginx"
 
+local socket = require "socket"
+
 local web = {}
 
 local HANDED_ON = { "PATH", "TMPDIR", "LUPHANT_TEST_SLOW_FACTOR", "LUPHANT_OPENRESTY", "LUPHANT_TEST_WORLDS" }
@@ -18,10 +20,12 @@ function web.missing(stream)
 end
 
 local function environment(given)
-  local lines = { ("env LUPHANT_TEST_URL=%s;"):format(env.url()), ("env LUPHANT_TEST_BIN=%s;"):format(env.bin_dir()),
+  local lines = { ("env LUPHANT_TEST_URL=%s;"):format(given and given.LUPHANT_TEST_URL or env.url()),("env LUPHANT_TEST_BIN=%s;"):format(env.bin_dir()),
     ("env LUPHANT_TEST_LUA=%s;"):format(env.lua()) }
   for _, name in ipairs(HANDED_ON) do lines[#lines + 1] = "env " .. name .. ";" end
-  for name, value in pairs(given or {}) do lines[#lines + 1] = ("env %s=%s;"):format(name, value) end
+  for name, value in pairs(given or {}) do
+    if name ~= "LUPHANT_TEST_URL" then lines[#lines + 1] = ("env %s=%s;"):format(name, value) end
+  end
   return table.concat(lines, "\n")
 end
 
@@ -42,6 +46,7 @@ function web.start(options)
   for name, value in pairs(options) do given[name] = value end
   given.environment = nil
   given.main = environment(options.environment) .. (options.main or "")
+  given.lua_path = "$dir/?.lua;" .. package.path
   return assert(nginx.start(given))
 end
 
@@ -67,6 +72,39 @@ function web.with(options, fn)
   if not ok and type(err) == "string" then err = err .. "\nnginx says:\n" .. server:log():sub(-4000) end
   server:stop()
   if not ok then error(err, 0) end
+end
+
+--- Makes requests to all paths at the same time; answers their bodies, and with `seconds` those that were there in time:
+--- the clients of the others go away.
+---@param server luphant.testing.Nginx
+---@param paths string[]
+---@param seconds? number
+---@return table<integer, string>
+function web.burst(server, paths, seconds)
+  local bodies, waiting, names = {}, {}, {}
+  for i, path in ipairs(paths) do
+    local sock = assert(socket.connect("127.0.0.1", server.port))
+    sock:settimeout(0)
+    assert(sock:send(("GET %s HTTP/1.0\r\nHost: localhost\r\n\r\n"):format(path)))
+    waiting[#waiting + 1], names[sock] = sock, { number = i, text = "" }
+  end
+  local limit = socket.gettime() + (seconds or 60)
+  while #waiting > 0 and socket.gettime() < limit do
+    for _, sock in ipairs((socket.select(waiting, nil, limit - socket.gettime()))) do
+      local name = names[sock]
+      local data, why, partial = sock:receive "*a"
+      name.text = name.text .. (data or partial or "")
+      if data or why == "closed" then
+        bodies[name.number] = name.text:match "\r\n\r\n(.-)%s*$"
+        sock:close()
+        for i, each in ipairs(waiting) do
+          if each == sock then table.remove(waiting, i) break end
+        end
+      end
+    end
+  end
+  for _, sock in ipairs(waiting) do sock:close() end
+  return bodies
 end
 
 --- The answer's body; raises when it is not `status` (200).
