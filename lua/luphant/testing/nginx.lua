@@ -33,12 +33,13 @@ local TRIES = 10 -- ports
 ---@field workers? integer default 1
 ---@field files? table<string, string> name -> content, in the directory ($dir) of the configuration
 ---@field log_level? string default "warn"
+---@field binary? string the program; default: looked for
 ---@field lua_path? string default package.path
 ---@field lua_cpath? string default package.cpath
 
 local OPTIONS = {
   server = "string", http = "string", stream = "string", main = "string", events = "string", workers = "number",
-  files = "table", log_level = "string", lua_path = "string", lua_cpath = "string",
+  files = "table", log_level = "string", binary = "string", lua_path = "string", lua_cpath = "string",
 }
 
 ---@class luphant.testing.Nginx
@@ -56,8 +57,8 @@ local PLACES = { "/usr/sbin/nginx", "/usr/local/openresty/nginx/sbin/nginx", "/u
   "/usr/local/nginx/sbin/nginx" }
 local MODULE_DIRS = { "/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/share/nginx/modules" }
 
-local function find_binary()
-  local given = os.getenv "LUPHANT_NGINX"
+local function find_binary(given)
+  given = given or os.getenv "LUPHANT_NGINX"
   if given then return shell.is_file(given) and given or nil end
   local on_path = shell.run "command -v nginx"
   if on_path then return on_path end
@@ -97,10 +98,11 @@ end
 
 --- Is there an nginx with ngx_lua (with `stream`: and ngx_stream_lua) on this machine? If not: what is missing.
 ---@param stream? boolean
+---@param program? string  only look at this one
 ---@return boolean
 ---@return string? message
-function nginx.available(stream)
-  local binary = find_binary()
+function nginx.available(stream, program)
+  local binary = find_binary(program)
   if not binary then return false, "nginx is not installed (Debian: apt-get install nginx libnginx-mod-http-lua)" end
   local modules, missing = modules_for(binary, stream)
   if modules then return true end
@@ -266,12 +268,12 @@ end
 ---@return string? message
 function nginx.start(options)
   check_options(options)
-  local ok, missing = nginx.available(options.stream ~= nil)
+  local ok, missing = nginx.available(options.stream ~= nil, options.binary)
   if not ok then return nil, missing end
   local base, watcher = host.make_dir({}, watchdog.start)
   if not base then return nil, watcher end
   local self = setmetatable({
-    base = base, dir = base .. "/nginx", watcher = watcher, binary = find_binary(),
+    base = base, dir = base .. "/nginx", watcher = watcher, binary = find_binary(options.binary),
   }, Nginx)
   self.modules = modules_for(self.binary, options.stream ~= nil)
   assert(shell.try("mkdir", "mkdir " .. quote(self.dir)))
