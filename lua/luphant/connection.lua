@@ -67,8 +67,7 @@ local function deliver_notices(self)
   end
 end
 
--- An error that leaves the step loop (a waiter's, or no memory) leaves an operation nobody will end - unless it was not
--- begun, because it could not have been waited for.
+-- An error that leaves the step loop (a waiter's, or no memory) leaves an operation nobody will end, if it was begun.
 local function check_finished(self, ok, ...)
   if ok then return ... end
   if self.box:state() ~= "idle" then self.box:close() end

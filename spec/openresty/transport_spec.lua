@@ -3,8 +3,6 @@
 --
 -- SPDX-License-Identifier: MIT
 
-local luphant = require "luphant"
-local nginx = require "luphant.testing.nginx"
 local probe = require "spec.support.probe"
 local server = require "luphant.testing.server"
 local shell = require "luphant.testing.shell"
@@ -77,8 +75,9 @@ describe("inside of nginx", function()
       local function connect(url) return web.fetch(front, "/refused?url=" .. escaped(url)) end
       assert.equal("refused", connect(("postgresql://x@127.0.0.1:%d/x"):format(closed)))
       assert.equal("auth", connect(pg:url { tcp = true, password = "wrong" }))
-      assert.equal("connected", connect(("host=127.0.0.1,127.0.0.1 port=%d,%d user=postgres password=%s dbname=postgres")
-        :format(closed, pg.port, pg.password)))
+      assert.equal("connected", connect(
+        ("host=127.0.0.1,127.0.0.1 port=%d,%d user=postgres password=%s dbname=postgres"):format(
+          closed, pg.port, pg.password)))
       local _, port = probe.deaf_listener()
       assert.equal("connect_timeout", connect(("postgresql://x@127.0.0.1:%d/x"):format(port)))
     end)
