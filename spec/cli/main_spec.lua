@@ -85,6 +85,24 @@ describe("the luphant command", function()
     assert.equal(2, (run("doctor", "postgres://a", "postgres://b")))
   end)
 
+  it("answers 130 to Ctrl-C, wherever Lua happens to run, and tells other errors with their place", function()
+    -- The interpreter answers SIGINT with a hook that raises this.
+    local function with_hook(message)
+      debug.sethook(function()
+        if not debug.getinfo(2, "S").source:find("cli/migrate/lint.lua", 1, true) then return end
+        debug.sethook()
+        error(message, 0)
+      end, "l")
+      local ok, code, _, err = pcall(run, "migrate", "lint", "--dir", "migrations")
+      debug.sethook()
+      return ok, code, err
+    end
+    assert.same({ true, 130, "luphant: interrupted\n" }, { with_hook "interrupted!" })
+    local ok, message = with_hook "something else"
+    assert.is_false(ok)
+    assert.matches("^something else\nstack traceback:", message)
+  end)
+
   it("shows its version", function()
     local code, out = run("--version")
     assert.equal(0, code)

@@ -12,8 +12,9 @@ local pgbouncer = require "spec.support.pgbouncer"
 local proxy = require "luphant.testing.proxy"
 local server = require "luphant.testing.server"
 
--- Steps of the sweeps under sanitizers: not every byte, but the same kinds of places.
-local STRIDE = (tonumber(os.getenv "LUPHANT_TEST_SLOW_FACTOR" or "1") or 1) > 1 and 5 or 1
+-- Steps of the sweep: every byte on one Lua, and the same kinds of places on the other and under sanitizers.
+local IS_SLOW = (tonumber(os.getenv "LUPHANT_TEST_SLOW_FACTOR" or "1") or 1) > 1
+local STRIDE = (IS_SLOW or rawget(_G, "jit")) and 5 or 1
 
 local STEPWISE = "-- migrate:up transaction:false\n"
 

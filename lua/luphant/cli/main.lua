@@ -119,12 +119,20 @@ local function wants_help(words)
   end
 end
 
---- Runs the command line `words` (without the program's name).
----@param words string[]
----@param env? luphant.cli.env
----@return integer exit_code
-function main.run(words, env)
-  env = env or real_env()
+-- Ctrl-C arrives as an error of this text, wherever Lua happens to run; a command has closed what it had open by then.
+local INTERRUPTED = 130
+local function guarded(fn, words, env)
+  local fine, code = xpcall(fn, function(err)
+    local is_interrupt = type(err) == "string" and err:find "interrupted!$"
+    return is_interrupt and INTERRUPTED or debug.traceback(tostring(err), 2)
+  end, words, env)
+  if fine then return code end
+  if code ~= INTERRUPTED then error(code, 0) end
+  env.err:write "luphant: interrupted\n"
+  return INTERRUPTED
+end
+
+local function dispatch(words, env)
   local first = words[1]
   if first == nil then
     env.err:write(overview())
@@ -145,5 +153,11 @@ function main.run(words, env)
   if not options then return misused(env, ("%s: %s\n%s"):format(name, message, command_line.usage(name, command))) end
   return command.run(options, env)
 end
+
+--- Runs the command line `words` (without the program's name).
+---@param words string[]
+---@param env? luphant.cli.env
+---@return integer exit_code
+function main.run(words, env) return guarded(dispatch, words, env or real_env()) end
 
 return main

@@ -162,6 +162,8 @@ describe("luphant migrate", function()
       assert.truthy(message:find("production is protected", 1, true), message)
     end
     assert.equal(0, (run("migrate", "down", "--dry-run", "--dir", dir)))
+    assert.equal(2, (run("migrate", "plan", "--down", "--trace", "--dir", dir))) -- takes locks, too
+    assert.equal(0, (run("migrate", "plan", "--down", "--dir", dir)))
     assert.equal(0, (run("migrate", "down", "--yes", "--protected", "production", "--dir", dir)))
   end)
 end)

@@ -172,19 +172,19 @@ local GUARDED = { down = true, redo = true, resolve = true, skip = true, repair 
 
 local function allowed(conn, args, env)
   local is_guarded = GUARDED[args.verb] or (args.verb == "up" and #args.only > 0)
-  if not is_guarded or args.dry_run then return true end
+  -- What is rolled back takes its locks all the same.
+  if args.trace == nil and (not is_guarded or args.dry_run) then return true end
   local environment, err = migrate.environment(conn, { schema = args.schema })
   if not environment then return nil, report(args, env, err) end
   if not environment.protected then return true end
-  return confirm.ask(args, env, "migrate " .. args.verb, environment)
+  return confirm.ask(args, env, "migrate " .. args.verb .. (args.trace and " with --trace" or ""), environment)
 end
 
 local function act(conn, args, env)
   local read = READ[args.verb] or (args.dry_run and (args.verb == "up" or args.verb == "down") and plan)
-  if not read then
-    local ok, refused = allowed(conn, args, env)
-    return ok and run(conn, args, env) or refused
-  end
+  local ok, refused = allowed(conn, args, env)
+  if not ok then return refused end
+  if not read then return run(conn, args, env) end
   local code, err = read(conn, args, env)
   return code or report(args, env, err)
 end

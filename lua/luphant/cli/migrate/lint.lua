@@ -125,6 +125,7 @@ function M.run(args, env)
   local options, code = prepare(list, args, env)
   if not options then return code end
   local fine, report = pcall(lint.migrations, list, options)
+  if not fine and tostring(report):find "interrupted!$" then error(report, 0) end
   if not fine then
     -- A rule or severity that does not exist: the only options that come from the command line unchecked.
     env.err:write("luphant migrate: --rule: ", (tostring(report):gsub("^.-:%d+: ", "")), "\n")
