@@ -250,6 +250,11 @@ local REFERENCE = {
     ["progress."] = require "luphant.progress",
     ["bar:"] = upvalue(require("luphant.progress").bar, "metatable").__index,
   },
+  ["stream.md"] = {
+    ["q:"] = { stream = connection.methods.stream, cursor = connection.methods.cursor },
+    ["stream:"] = upvalue(upvalue(require("luphant.stream").open, "open"), "tables").__index,
+    ["cursor:"] = upvalue(require("luphant.cursor").open, "metatable").__index,
+  },
   ["errors.md"] = { ["errors."] = errors, ["err:"] = upvalue(errors.metatable.__index, "methods") },
   ["wait.md"] = { ["wait."] = require "luphant.wait" },
   ["schema.md"] = { ["schema."] = require "luphant.schema" },

@@ -44,7 +44,7 @@ local STOREYS = {
     rooms = {
       "init", "batch", "bulk", "connection", "conninfo", "copy", "crypto", "cursor", "dial", "drive", "errors", "hooks",
       "notify", "pipeline", "pool", "progress", "request", "reset", "result", "session", "settings", "shape", "share",
-      "statement", "strict", "tls", "transaction", "types",
+      "statement", "stream", "strict", "tls", "transaction", "types",
       "values", "wait",
     },
   },

@@ -512,6 +512,7 @@ int lconn_batch(lua_State *L) {
   if (q == NULL) return luaL_error(L, "a batch expected");
   bool isolated = lua_toboolean(L, 3), is_rerun = lua_toboolean(L, 5);
   int style = (int)luaL_checkinteger(L, 4) / 16;
+  if (LPH_UNLIKELY(!is_rerun && lrun_is_ahead(b))) return lrun_push_pending(L, "ahead");
   if (!(is_rerun ? lrun_is_free(b) : lrun_begin_call(b))) return lerror_push(L, &b->c.error, 0);
   spread(L);
   if (q->refused > 0) return refuse_text(L, b, q);

@@ -16,6 +16,7 @@
 #include "bind/lrun.h"
 #include "bind/lsession.h"
 #include "bind/lshare.h"
+#include "bind/lstream.h"
 #include "bind/ltxn.h"
 
 static lconn *lconn_check(lua_State *L) { return lbox_self(L, 1, &lconn_class); }
@@ -90,7 +91,7 @@ int lconn_new(lua_State *L) {
   lua_settop(L, 1);
   lconn *b = lbox_new(L, &lconn_class, sizeof *b);
   lph_conn_init(&b->c);
-  b->deadline = b->ceiling = LPH_NEVER;
+  b->deadline = b->ceiling = b->seconds = LPH_NEVER;
   lph_stmts_init(&b->c.stmts, (size_t)number(L, 1, "statement_cache_size", 256),
                  (size_t)number(L, 1, "statement_cache_bytes", 8388608));
   b->c.stmts.on_evict = note_evicted;
@@ -256,6 +257,7 @@ static const luaL_Reg conn_methods[] = {{"fd", lconn_fd},
                                         LSESSION_METHODS,
                                         LSHARE_METHODS,
                                         LNOTIFY_METHODS,
+                                        LSTREAM_METHODS,
                                         LTXN_METHODS,
                                         LCOPY_METHODS,
                                         {NULL, NULL}};
@@ -280,6 +282,7 @@ static const lenter_method entered_methods[] = {{"run", lconn_run, false, lrun_g
                                                 LSHARE_ENTERED,
                                                 LCOPY_ENTERED,
                                                 LNOTIFY_ENTERED,
+                                                LSTREAM_ENTERED,
                                                 {NULL, NULL, false, NULL}};
 static const luaL_Reg conn_meta[] = {{"__gc", lconn__gc}, {"__close", lconn_close}, {NULL, NULL}};
 const lbox_class lconn_class = {"luphant.core.conn", conn_methods, conn_meta};

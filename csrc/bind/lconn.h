@@ -19,6 +19,8 @@ enum {
   LSTORE_INT64 = -4,       /* function (high, low) -> cdata */
   LSTORE_CONSTRUCTOR = -5, /* function (names) -> row constructor, LuaJIT */
   LSTORE_BATCH = -6,       /* the batch that is under way (lbatch.c) */
+  LSTORE_DECLARE = -7,     /* string: what stands in front of the next portal's statement, */
+  LSTORE_FETCH = -8,       /* and its first FETCH */
 };
 
 /* What a verb makes of a result. The row style is added: verb + style * 16. */
@@ -30,13 +32,17 @@ enum {
   LVERB_COLUMN,
   LVERB_EXECUTE,
   LVERB_VALUES,
-  LVERB_DESCRIBE
+  LVERB_DESCRIBE,
+  LVERB_STREAM, /* the rest are lstream.c's */
+  LVERB_PORTAL,
+  LVERB_CURSOR
 };
-enum { LROWS_NAMED, LROWS_ARRAY, LROWS_COLUMNS };
+enum { LROWS_NAMED, LROWS_ARRAY, LROWS_COLUMNS, LROWS_VALUES };
 #define LVERB_OF(code) ((code)&15)
 #define LROWS_OF(code) ((code) >> 4 & 15)
-#define LVERB_RIDES 256 /* added to a verb: COMMIT goes with it */
-#define LVERB_SEEN 512  /* added to a verb: whoever watches statements knows of this one */
+#define LVERB_RIDES 256  /* added to a verb: COMMIT goes with it */
+#define LVERB_SEEN 512   /* added to a verb: whoever watches statements knows of this one */
+#define LVERB_EXACT 1024 /* added to LVERB_STREAM: floats as text have all their digits */
 
 typedef struct lconn {
   lph_conn c;
@@ -49,9 +55,14 @@ typedef struct lconn {
   bool has_listeners;                    /* somebody wants to hear of something */
   bool entered, close_wanted, finalized; /* see lenter.h */
   bool untaken;                          /* an operation has ended and its result waits for take() */
+  struct lstream *reader;                /* the stream whose rows, or FETCH, are under way (lstream.h) */
+  struct lstream *owner;                 /* the stream that has the connection for itself until it ends */
+  bool ahead;      /* what is under way was asked for before anybody waits for it, or nobody ever will */
+  bool forsaken;   /* its owner was collected in the middle of a transaction of its own */
   bool held;       /* a cancel request is not through: a new statement could be hit by it */
   double timeout;  /* seconds for each call; negative = none */
   double deadline; /* of the call under way */
+  double seconds;  /* what it was given; negative = no limit */
   double ceiling;  /* no call's deadline is later: of a block of statements (a transaction, a hook) */
   int verb;        /* of the call under way */
   unsigned copies; /* how many COPY have been begun; the last one may be under way (lcopy.c) */

@@ -27,11 +27,12 @@ static int went(lua_State *L, lconn *b, lph_want want) {
 }
 
 /* true: rows can pass; a number: it has ended without any of ours.
- * conn:copy_start(sql, inward) -> PENDING, want | PENDING, "open" | true | count | nil, err */
+ * conn:copy_start(sql, inward) -> PENDING, want | PENDING, "open" | PENDING, "ahead" | true | count | nil, err */
 int lcopy_start(lua_State *L) {
   lconn *b = box_of(L);
   size_t len;
   const char *sql = luaL_checklstring(L, 2, &len);
+  if (LPH_UNLIKELY(lrun_is_ahead(b))) return lrun_push_pending(L, "ahead");
   if (!lrun_begin_call(b)) return lerror_push(L, &b->c.error, 2);
   if (strlen(sql) != len) {
     lph_error_set(&b->c.error, "parameter", "the SQL text contains a NUL byte");

@@ -189,8 +189,8 @@ static int lpool_take(lua_State *L) {
 
 static bool is_in_order(const lpool *b, const lconn *conn) {
   return conn->c.state == LPH_IDLE && (conn->c.marks == 0 || b->keep_state) && !conn->untaken &&
-         !conn->held && !conn->entered && conn->c.txn.depth == 0 &&
-         PQtransactionStatus(conn->c.pg) == PQTRANS_IDLE;
+         !conn->held && !conn->entered && conn->reader == NULL && !conn->ahead && !conn->forsaken &&
+         conn->owner == NULL && conn->c.txn.depth == 0 && PQtransactionStatus(conn->c.pg) == PQTRANS_IDLE;
 }
 
 static bool is_glance_due(const lpool *b, double now) { return b->glance > 0 && now >= b->glance_at; }

@@ -130,15 +130,7 @@ void lrows_push_command(lua_State *L, const PGresult *res) {
 
 /* ---- one result under conversion --------------------------------------------------------------------------- */
 
-typedef struct build {
-  lconn *b;
-  lph_stmt *stmt;
-  PGresult *res;
-  lcell cell;
-  int rows, columns;
-  int info;       /* stack slot */
-  int first_name; /* stack slot of the first name, or 0 */
-} build;
+typedef lrows_build build;
 
 void lrows_doubt_types(lconn *b) {
   lph_typemap_doubt(b->c.types);
@@ -147,7 +139,7 @@ void lrows_doubt_types(lconn *b) {
 
 static bool fail_cell(build *w, int row, int column) {
   const lph_column *c = &w->stmt->columns[column];
-  lph_error_set(&w->b->c.error, "decode", "row %d, column \"%s\" (%s): %s", row + 1, c->name,
+  lph_error_set(&w->b->c.error, "decode", "row %.0f, column \"%s\" (%s): %s", w->before + row + 1, c->name,
                 c->type == NULL ? "unknown type" : c->type->name, w->cell.why);
   w->b->c.error.sent = LPH_SENT_YES;
   if (w->cell.outdated) lrows_doubt_types(w->b);
@@ -230,6 +222,22 @@ static bool push_array_row(lua_State *L, build *w, int row) {
     lua_rawseti(L, -2, i + 1);
   }
   return true;
+}
+
+static int push_values(lua_State *L, build *w, int row) {
+  for (int i = 0; i < w->columns; i++) {
+    int got = push_cell(L, w, row, i);
+    if (got < 0) return -1;
+    if (got == 0) lcell_push_null(L);
+  }
+  return w->columns;
+}
+
+int lrows_push_one(lua_State *L, lrows_build *w, int row, int style) {
+  if (style == LROWS_VALUES) return push_values(L, w, row);
+  if (style == LROWS_ARRAY) return push_array_row(L, w, row) ? 1 : -1;
+  bool ok = w->constructor != 0 ? push_constructed(L, w, row, w->constructor) : push_named(L, w, row);
+  return ok ? 1 : -1;
 }
 
 static bool push_one(lua_State *L, build *w, int row, int style) {

@@ -17,6 +17,23 @@ void lrows_push_description(lua_State *L, const lph_stmt *stmt);
  * fills b->c.error and answers -1 with nothing pushed. May raise (memory, user codecs). */
 int lrows_push(lua_State *L, lconn *b, int box, lph_stmt *stmt, PGresult *res, int code);
 
+/* A result under conversion, row by row. Slots are of the stack. */
+typedef struct lrows_build {
+  lconn *b;
+  lph_stmt *stmt;
+  PGresult *res;
+  lcell cell;
+  int rows, columns;
+  int info;
+  int first_name;  /* slot of the first name, or 0: they are in the info table */
+  int constructor; /* 0 = none */
+  double before;   /* rows that came before this result: for messages */
+} lrows_build;
+
+/* Pushes one row; answers the number of values (more than one for LROWS_VALUES), or fills b->c.error and answers -1. The
+ * stack has room for columns + 24. May raise (memory, user codecs). */
+int lrows_push_one(lua_State *L, lrows_build *w, int row, int style);
+
 /* Pushes { rows =, columns =, command =, affected = } for one result of a script. */
 int lrows_push_script(lua_State *L, lconn *b, int box, PGresult *res);
 

@@ -7,6 +7,10 @@
  *   conn:run(code, sql, ...)  -> what the verb returns
  *                             |  PENDING, want      an operation is under way: wait, step, then take
  *                             |  PENDING, "open"    BEGIN cannot go with it: open the transaction first, then rerun
+ *                             |  PENDING, "digits"  rows of a stream are text with floats in it: ask for
+ *                                                  extra_float_digits (flight.h), then rerun with LVERB_EXACT
+ *                             |  PENDING, "ahead"   a stream has asked for rows in advance, or nobody reads it any more:
+ *                                                  conn:stream_settle() first, then rerun
  *                             |  PENDING, "types"   user types must be looked up first, then rerun
  *                             |  PENDING, "request" `sql` is no text: a table with options, or misuse
  *                             |  PENDING, "observe" somebody watches: tell, then run with LVERB_SEEN
@@ -29,6 +33,7 @@
 #include "bind/lcopy.h"
 #include "bind/lerror.h"
 #include "bind/lrows.h"
+#include "bind/lstream.h"
 #include "core/flight.h"
 
 static const char pending_mark; /* its address is PENDING */
@@ -220,6 +225,7 @@ bool lrun_encode(lua_State *L, lconn *b, lph_stmt *stmt, int first, int given) {
 int lrun_take_result(lua_State *L, lconn *b) {
   PGresult *res = b->c.op.result;
   lph_stmt *stmt = b->c.op.stmt;
+  if (LPH_UNLIKELY(LVERB_OF(b->verb) >= LVERB_STREAM)) return lstream_push(L, b, stmt);
   if (res == NULL || stmt == NULL) {
     lph_error_set(&b->c.error, "protocol", "the server gave no answer");
     return lerror_push(L, &b->c.error, 0);
@@ -301,9 +307,14 @@ static int run_statement(lua_State *L, lconn *b, bool first) {
   if (LVERB_OF(b->verb) == LVERB_DESCRIBE) return lrows_push_description(L, stmt), 1;
   if (!lrun_encode(L, b, stmt, 4, last - 3))
     return may_have_changed(b, stmt) ? lrun_push_pending(L, "again") : fail(L, b, 3);
-  if (LPH_UNLIKELY(stmt->is_copy && lph_txn_is_pending(&b->c.txn))) return lrun_push_pending(L, "open");
+  if (LPH_UNLIKELY(stmt->prints_floats && LVERB_OF(b->verb) == LVERB_STREAM && (b->verb & LVERB_EXACT) == 0))
+    return lrun_push_pending(L, "digits");
+  bool travels_alone = stmt->is_copy || LVERB_OF(b->verb) == LVERB_STREAM;
+  if (LPH_UNLIKELY(travels_alone && lph_txn_is_pending(&b->c.txn))) return lrun_push_pending(L, "open");
   b->c.txn.rides = (b->verb & LVERB_RIDES) != 0;
-  lph_want want = (lph_want)lph_op_execute(&b->c, stmt, &b->c.params);
+  bool streams = LVERB_OF(b->verb) >= LVERB_STREAM;
+  lph_want want = LPH_UNLIKELY(streams) ? lstream_begin(L, b, stmt)
+                                        : (lph_want)lph_op_execute(&b->c, stmt, &b->c.params);
   b->c.txn.rides = false; /* also where there was none: COPY */
   lph_params_shrink(&b->c.params);
   if (LPH_LIKELY(want > LPH_DONE && b->blocking)) want = lrun_wait(b, want);
@@ -314,7 +325,7 @@ static int run_statement(lua_State *L, lconn *b, bool first) {
 /* An operation that has ended is not over while somebody has yet to take its result. */
 bool lrun_is_free(lconn *b) {
   if (lph_conn_check_idle(&b->c) != LPH_OK) return false;
-  if (LPH_LIKELY(!b->untaken && !b->held)) return true;
+  if (LPH_LIKELY(!b->untaken && !b->held && b->owner == NULL && !b->forsaken)) return true;
   lph_error_set(&b->c.error, "busy", "another statement is under way on this connection");
   return false;
 }
@@ -322,8 +333,16 @@ bool lrun_is_free(lconn *b) {
 static void start_clock(lconn *b) {
   double seconds = b->has_next_timeout ? b->next_timeout : b->timeout;
   b->has_next_timeout = false;
+  b->seconds = seconds;
   b->deadline = LPH_LIKELY(seconds < 0) ? LPH_NEVER : lph_deadline(seconds);
   if (LPH_UNLIKELY(b->ceiling >= 0)) b->deadline = lph_sooner(b->deadline, b->ceiling);
+}
+
+bool lrun_is_ahead(lconn *b) {
+  if (LPH_LIKELY(b->reader == NULL && b->owner == NULL && !b->ahead && !b->forsaken)) return false;
+  if (b->c.state != LPH_BUSY && b->c.state != LPH_IDLE) return false;
+  start_clock(b);
+  return true;
 }
 
 /* A call that would begin too late, or outside of the transaction it was meant for. */
@@ -352,6 +371,7 @@ static int checked_run(lua_State *L, lconn *b, bool first) {
   int code = (int)luaL_checkinteger(L, 2);
   if (LPH_UNLIKELY(lua_type(L, 3) != LUA_TSTRING)) return lrun_push_pending(L, "request");
   if (LPH_UNLIKELY(b->observed) && first && (code & LVERB_SEEN) == 0) return lrun_push_pending(L, "observe");
+  if (LPH_UNLIKELY(first && lrun_is_ahead(b))) return lrun_push_pending(L, "ahead");
   if (!(first ? lrun_begin_call(b) : lrun_is_free(b))) return fail(L, b, 3);
   b->verb = code;
   return run_statement(L, b, first);
@@ -378,6 +398,7 @@ int lconn_script(lua_State *L) {
   lconn *b = inside(L);
   size_t len;
   const char *sql = luaL_checklstring(L, 2, &len);
+  if (LPH_UNLIKELY(lrun_is_ahead(b))) return lrun_push_pending(L, "ahead");
   if (!lrun_begin_call(b)) return fail(L, b, 2);
   if (strlen(sql) != len) {
     lph_error_set(&b->c.error, "parameter", "the SQL text contains a NUL byte");
@@ -429,7 +450,7 @@ int lconn_take(lua_State *L) {
   lua_settop(L, 1);
   b->untaken = false;
   if (b->c.state == LPH_BUSY && b->c.op.kind == LPH_OP_COPY) return lua_pushboolean(L, 1), 1;
-  if (b->c.state == LPH_BUSY || b->c.state == LPH_DIALING)
+  if ((b->c.state == LPH_BUSY && !b->c.op.portion) || b->c.state == LPH_DIALING)
     return luaL_error(L, "the operation has not ended yet");
   switch (b->c.op.kind) {
     case LPH_OP_PREPARE: return take_description(b) ? lrun_push_pending(L, "again") : fail(L, b, 0);

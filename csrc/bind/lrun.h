@@ -29,6 +29,9 @@ int lrun_take_result(lua_State *L, lconn *b);
 /* For those who run something themselves. The first two set the connection's error when they answer false. */
 bool lrun_is_free(lconn *b);
 bool lrun_begin_call(lconn *b); /* also starts the clock of the call */
+/* Has a stream something under way here, or the connection for itself? Then the call's clock is started, and the answer
+ * is PENDING, "ahead". */
+bool lrun_is_ahead(lconn *b);
 /* Steps until the operation ends. > 0: interrupted by the deadline or a signal, still under way. */
 lph_want lrun_wait(lconn *b, lph_want want);
 const char *lrun_want_name(lph_want want);

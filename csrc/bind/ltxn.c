@@ -26,10 +26,11 @@ static lph_txn_mode mode_of(int code) {
 
 /* BEGIN goes with the first statement. `listened`: there are hooks to be told. Answers false when one is open already,
  * perhaps begun by hand.
- * conn:txn_begin(mode) -> true, at, listened | false | nil, err */
+ * conn:txn_begin(mode) -> true, at, listened | PENDING, want | false | nil, err */
 int ltxn_begin(lua_State *L) {
   lconn *b = inside(L);
   lph_txn_mode mode = mode_of((int)luaL_checkinteger(L, 2));
+  if (LPH_UNLIKELY(lrun_is_ahead(b))) return lrun_push_pending(L, "ahead");
   if (!lrun_is_free(b) || lph_conn_look(&b->c) != LPH_OK) return lerror_push(L, &b->c.error, 0);
   bool idle = PQtransactionStatus(b->c.pg) == PQTRANS_IDLE;
   lua_pushboolean(L, idle && lph_txn_begin(&b->c.txn, &mode) == LPH_OK);
@@ -118,6 +119,7 @@ static const char *obstacle(const lconn *b) {
 int ltxn_run(lua_State *L) {
   lconn *b = inside(L);
   lph_control what = (lph_control)luaL_checkinteger(L, 2);
+  if (LPH_UNLIKELY(lrun_is_ahead(b))) return lrun_push_pending(L, "ahead");
   if (what == LPH_CONTROL_COMMIT && obstacle(b) != NULL) {
     lua_pushboolean(L, 0);
     lua_pushstring(L, obstacle(b));

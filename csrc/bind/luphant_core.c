@@ -7,6 +7,7 @@
 #include "bind/lerror.h"
 #include "bind/ljson.h"
 #include "bind/lresult.h"
+#include "bind/lstream.h"
 #include "bind/lvalue.h"
 #include "crypto/crypto.h"
 
@@ -47,6 +48,7 @@ int luaopen_luphant_core(lua_State *L) {
   lvalue_open(L);
   lresult_open(L);
   lcopy_open(L);
+  lstream_open(L);
   lcancel_open(L);
   lnginx_open(L);
   ltypemap_open(L);

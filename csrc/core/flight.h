@@ -29,6 +29,7 @@ typedef enum lph_part {
   LPH_PART_MAIN, /* the statement itself; also everything that is no flight */
   LPH_PART_PARSE,
   LPH_PART_DESCRIBE,
+  LPH_PART_DECLARE,                    /* of a cursor; the rows are the part MAIN */
   LPH_PART_GOODBYE,                    /* a DEALLOCATE, whose failure is of no interest */
   LPH_PART_HELPER,                     /* + number of the helper: it is prepared */
   LPH_PART_STEP = LPH_PART_HELPER + 4, /* + lph_txn_step */

@@ -197,3 +197,59 @@ int lph_op_control(lph_conn *c, lph_control what) {
   if (what == LPH_CONTROL_COMMIT && lph_conn_look_hard(c) != LPH_OK) return LPH_FAILED;
   return (int)send_control(c, what, text);
 }
+
+/* ---- rows by the portion ------------------------------------------------------------------------------ */
+
+/* With chunks libpq makes one result of so many rows instead of one each; only libpq 17 and newer have them. */
+static bool ask_for_rows(PGconn *pg) {
+#ifdef LIBPQ_HAS_CHUNK_MODE
+  return PQsetChunkedRowsMode(pg, 64);
+#else
+  return PQsetSingleRowMode(pg);
+#endif
+}
+
+int lph_op_stream(lph_conn *c, struct lph_stmt *stmt, const lph_params *p) {
+  if (!may_begin(c)) return LPH_FAILED;
+  begin(c, LPH_OP_STREAM, stmt);
+  c->marks |= stmt->marks;
+  c->op.moves_names = stmt->moves_names;
+  return lph_op_send_execute(c, stmt, p) && ask_for_rows(c->pg) ? lph_op_flush(c) : (int)refuse(c);
+}
+
+static bool send_portal(lph_conn *c, const struct lph_stmt *stmt, const lph_params *p, const char *declare,
+                        const char *fetch) {
+  if (!begin_flight(c) || !lph_flight_before(c)) return false;
+  if (!PQsendQueryParams(c->pg, declare, p->count, stmt->param_oids, p->values, p->lengths, p->formats, 0))
+    return false;
+  if (!lph_flight_add(&c->op, LPH_PART_DECLARE)) return false;
+  if (fetch != NULL && !(PQsendQueryParams(c->pg, fetch, 0, NULL, NULL, NULL, NULL, stmt->binary) &&
+                         lph_flight_add(&c->op, LPH_PART_MAIN)))
+    return false;
+  return (!stmt->prints_floats || lph_flight_ask_digits(c)) && lph_flight_ask(c) && end_segment(c);
+}
+
+int lph_op_portal(lph_conn *c, struct lph_stmt *stmt, const lph_params *p, const char *head,
+                  const char *fetch) {
+  if (!may_begin(c)) return LPH_FAILED;
+  lph_buf declare = {0};
+  bool worded = lph_buf_puts(&declare, head) == LPH_OK && lph_buf_puts(&declare, stmt->sql) == LPH_OK &&
+                lph_buf_terminate(&declare) == LPH_OK;
+  if (!worded) {
+    lph_buf_free(&declare);
+    lph_error_oom(&c->error);
+    return LPH_FAILED;
+  }
+  begin(c, LPH_OP_PORTAL, stmt);
+  c->marks |= stmt->marks | lph_marks_of((lph_bytes){head, strlen(head)}, NULL); /* with hold */
+  c->op.ahead_characters = (int)strlen(head);
+  bool sent = send_portal(c, stmt, p, declare.data, fetch);
+  lph_buf_free(&declare);
+  return sent ? lph_op_flush(c) : (int)refuse(c);
+}
+
+int lph_op_fetch(lph_conn *c, const char *text, bool binary) {
+  if (!may_begin(c)) return LPH_FAILED;
+  begin(c, LPH_OP_FETCH, NULL);
+  return PQsendQueryParams(c->pg, text, 0, NULL, NULL, NULL, NULL, binary) ? lph_op_flush(c) : (int)refuse(c);
+}

@@ -47,8 +47,19 @@ void lph_op_free(lph_op *op) {
 void lph_op_discard(lph_conn *c) {
   c->op.discarding = true;
   if (c->op.kind == LPH_OP_COPY) lph_copy_leave(c);
+  c->op.portion = false;
   c->op.received = 0;
   drop_results(&c->op);
+}
+
+/* Under max_result_bytes each portion of a stream counts by itself. */
+PGresult *lph_op_take_portion(lph_op *op) {
+  PGresult *res = op->portion ? op->result : NULL;
+  if (res == NULL) return NULL;
+  op->result = NULL;
+  op->portion = false;
+  op->received = op->memory = 0;
+  return res;
 }
 
 static bool make_place(lph_op *op) {
@@ -137,6 +148,10 @@ static bool keep_answer(lph_conn *c, const PGresult *res) {
 /* A result of the statement itself, or of a script; false: not kept. */
 static bool receive_main(lph_conn *c, PGresult *res) {
   switch (PQresultStatus(res)) {
+#ifdef LIBPQ_HAS_CHUNK_MODE
+    case PGRES_TUPLES_CHUNK:
+#endif
+    case PGRES_SINGLE_TUPLE: return c->op.portion = !c->op.discarding && fits(c, res);
     case PGRES_TUPLES_OK:
     case PGRES_COMMAND_OK: lph_op_observe(c, PQcmdStatus(res)); return keep_answer(c, res);
     case PGRES_EMPTY_QUERY: return keep_answer(c, res);
@@ -164,7 +179,7 @@ static bool receive_part(lph_conn *c, int part, const PGresult *res) {
     lph_goodbye_answer(c, res);
     return false;
   }
-  if (part == LPH_PART_PARSE || part == LPH_PART_DESCRIBE) {
+  if (part == LPH_PART_PARSE || part == LPH_PART_DESCRIBE || part == LPH_PART_DECLARE) {
     if (!ok && status != PGRES_PIPELINE_ABORTED) note_failure(c, res);
     return false;
   }
@@ -298,6 +313,7 @@ static lph_want collect(lph_conn *c) {
     receive(c, res);
     if (LPH_UNLIKELY(op->kind == LPH_OP_COPY) && c->copy.phase >= LPH_COPY_IN) return LPH_DONE;
     if (op->piped && op->syncs_left == 0) return finish(c);
+    if (op->portion) return LPH_DONE;
     if (op->unflushed && lph_op_flush(c) == LPH_FAILED) return LPH_FAILED;
   }
 }
@@ -338,10 +354,19 @@ int lph_op_broken(lph_conn *c) { return (int)broken(c); }
 
 int lph_op_check_size(lph_conn *c, int want) { return (int)check_size(c, (lph_want)want); }
 
+/* Rows that libpq has already go first; only then more is read. */
+static bool is_served(lph_conn *c, lph_want *want) {
+  if (c->op.kind != LPH_OP_STREAM || c->op.discarding) return false;
+  *want = c->op.portion ? LPH_DONE : collect(c);
+  return *want <= LPH_DONE;
+}
+
 int lph_op_step(lph_conn *c) {
   if (LPH_UNLIKELY(c->op.kind == LPH_OP_BATCH))
     return lph_batch_drain(c); /* bind/lbatch.c runs it otherwise */
   if (LPH_UNLIKELY(c->op.kind == LPH_OP_COPY) && c->copy.phase >= LPH_COPY_IN) return lph_copy_step(c);
+  lph_want served;
+  if (LPH_UNLIKELY(is_served(c, &served))) return served;
   for (;;) {
     /* Reading first: a server that cannot get rid of its answer does not take our bytes. */
     if (!lph_op_consume(c)) return broken(c);

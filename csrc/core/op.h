@@ -6,6 +6,13 @@
  *   COPY     one simple Query message that is a COPY from or to us (copy.h)
  *   CONTROL  one simple Query message that ends a transaction or a savepoint of ours (txn.h)
  *   BATCH    many statements in one flight (batch.h)
+ *   STREAM   as EXECUTE, but the answer is taken row by row while it comes
+ *   PORTAL   DECLARE of a described statement and its first FETCH, Sync
+ *   FETCH    Bind, Execute, Sync of a command for a cursor that was declared: FETCH, MOVE, CLOSE
+ *
+ * A STREAM is the one that stops in the middle: a step answers LPH_DONE with the state still BUSY when a portion of
+ * the rows is there (`portion`). Until it is taken nothing more is read from the socket, so that a reader who is slow
+ * slows the server down, and no more than libpq's buffer and a portion is in memory.
  *
  * PREPARE and EXECUTE take along what the transaction has to say (flight.h), SCRIPT in front of its text.
  *
@@ -32,7 +39,10 @@ typedef enum lph_op_kind {
   LPH_OP_SCRIPT,
   LPH_OP_CONTROL,
   LPH_OP_BATCH,
-  LPH_OP_COPY
+  LPH_OP_COPY,
+  LPH_OP_STREAM,
+  LPH_OP_PORTAL,
+  LPH_OP_FETCH
 } lph_op_kind;
 
 /* What an LPH_OP_CONTROL does. */
@@ -50,13 +60,14 @@ typedef struct lph_op {
   bool discarding;       /* nobody wants the answer: read it and throw it away */
   bool copy_out;         /* a refused COPY TO STDOUT whose data has to be read away */
   bool moves_names;      /* the text may change what names mean */
+  bool portion;          /* STREAM: `result` are rows of the middle, to be taken before the next step */
   bool piped;            /* in pipeline mode: the answers belong to `parts` */
   bool kept;             /* BATCH: the server has done all of it */
   bool out_of_memory;    /* of a start function that failed */
   bool speaks_of_chain;  /* SCRIPT: see lph_txn_observe */
   lph_control control;   /* CONTROL */
   int steps_ahead;       /* SCRIPT: statements of the transaction in front of its text */
-  int ahead_characters;  /* and how long they are */
+  int ahead_characters;  /* and how long they are; PORTAL: what stands in front of the statement */
   int syncs_left;        /* Sync points not yet answered */
   size_t part;           /* the next answer belongs to this one of `parts` */
   lph_buf parts;         /* one byte each: lph_part */
@@ -64,7 +75,7 @@ typedef struct lph_op {
   size_t received;       /* bytes taken from the socket; since lph_op_discard, if there was one */
   size_t memory;         /* what the results take; both are only counted under max_result_bytes */
   struct lph_stmt *stmt; /* PREPARE, EXECUTE */
-  PGresult *result;      /* EXECUTE: the answer; PREPARE: the description */
+  PGresult *result;      /* EXECUTE, PORTAL, FETCH: the answer; PREPARE: the description; STREAM: `portion` */
   PGresult **results;    /* SCRIPT: one per statement */
   int result_count, result_room;
   lph_error failure; /* the first thing that went wrong; the rest of the answer is still read */
@@ -80,6 +91,12 @@ int lph_op_prepare(struct lph_conn *c, struct lph_stmt *stmt);
 int lph_op_execute(struct lph_conn *c, struct lph_stmt *stmt, const struct lph_params *params);
 int lph_op_script(struct lph_conn *c, const char *sql);
 int lph_op_copy(struct lph_conn *c, const char *sql, bool inward);
+/* Rows as they come. Not while the transaction has something to say to the server first (lph_txn_is_pending). */
+int lph_op_stream(struct lph_conn *c, struct lph_stmt *stmt, const struct lph_params *params);
+/* `head` stands in front of the statement's text ("declare ... cursor for "); `fetch` may be NULL. */
+int lph_op_portal(struct lph_conn *c, struct lph_stmt *stmt, const struct lph_params *params,
+                  const char *head, const char *fetch);
+int lph_op_fetch(struct lph_conn *c, const char *text, bool binary);
 /* Of the transaction of this connection. LPH_DONE at once where nothing has to be sent. */
 int lph_op_control(struct lph_conn *c, lph_control what);
 
@@ -91,6 +108,9 @@ int lph_op_flush(struct lph_conn *c); /* LPH_FAILED or what is needed next */
 /* For copy.c: the session broke under the operation (LPH_FAILED); what a step that has read answers. */
 int lph_op_broken(struct lph_conn *c);
 int lph_op_check_size(struct lph_conn *c, int want);
+
+/* The rows that a stream has stopped at; the caller's. NULL: none. */
+PGresult *lph_op_take_portion(lph_op *op);
 
 /* The caller has given up: later steps drop what comes in. LPH_DONE then means "in order again". */
 void lph_op_discard(struct lph_conn *c);

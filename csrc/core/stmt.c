@@ -272,6 +272,18 @@ static lph_err describe_columns(lph_stmt *stmt, const PGresult *d) {
   return LPH_OK;
 }
 
+lph_err lph_stmts_copy_columns(lph_stmt *to, const lph_stmt *from) {
+  to->columns = lph_array((size_t)from->column_count, sizeof *to->columns);
+  if (to->columns == NULL) return LPH_ENOMEM;
+  for (int i = 0; i < from->column_count; i++) {
+    to->columns[i] = from->columns[i];
+    to->columns[i].name = lph_strndup(from->columns[i].name, strlen(from->columns[i].name));
+    if (to->columns[i].name == NULL) return LPH_ENOMEM;
+    to->column_count = i + 1;
+  }
+  return LPH_OK;
+}
+
 lph_err lph_stmts_describe(lph_stmts *s, lph_stmt *stmt, const PGresult *d) {
   int params = PQnparams(d);
   lph_stmts_clear_description(stmt);

@@ -98,6 +98,9 @@ lph_err lph_stmts_rename(lph_stmts *s, lph_stmt *stmt);
  * lph_stmts_bind. */
 lph_err lph_stmts_describe(lph_stmts *s, lph_stmt *stmt, const PGresult *description);
 void lph_stmts_clear_description(lph_stmt *stmt);
+/* `to`, empty until now, gets columns of its own, with the types they were bound to. For those who read results after
+ * the statement may have left the cache. */
+lph_err lph_stmts_copy_columns(lph_stmt *to, const lph_stmt *from);
 /* Looks the types up (again) and chooses the result format. Returns the number of OIDs the map does not
  * know; the first `room` of them go to `unknown`. */
 int lph_stmts_bind(lph_stmts *s, lph_stmt *stmt, const lph_typemap *types, lph_oid *unknown, int room);

@@ -26,7 +26,7 @@ local NAMES = {
   mode = "integer", n = "integer", name = "string", number = "number", offset = "integer", oid = "integer",
   on = "boolean", options = "table", parameters = "string[]", path = "string", PENDING = "lightuserdata",
   result = "any", seconds = "number", sql = "string", stale = '"stale"?', string = "string", text = "string",
-  slot = "integer", ticket = "integer", seed = "number", pool = "luphant.core.pool",
+  slot = "integer", ticket = "integer", seed = "number", pool = "luphant.core.pool", stream = "luphant.core.stream",
   state = '"connecting"|"idle"|"used"|"tended"', due = '"check"|"retire"|"lost"', chore = '"close"|"ping"|"connect"',
   more = '"stale"|"hit"|"notices"?', news = "integer", occupied = "integer", stuck = "boolean?", under_way = "integer",
   batch = "luphant.core.batch", index = "integer", isolated = "boolean", style = "integer", again = "boolean",
@@ -50,6 +50,7 @@ local OBJECTS = {
   { name = "pool", class = "luphant.core.pool" },
   { name = "nginx", class = "luphant.core.nginx" },
   { name = "guard", class = "luphant.core.copy" },
+  { name = "stream", class = "luphant.core.stream" },
 }
 
 local HEAD = [[

@@ -11,6 +11,7 @@ local core = require "luphant.core"
 local drive = require "luphant.drive"
 local errors = require "luphant.errors"
 local request = require "luphant.request"
+local settle = require "luphant.stream.settle"
 local transaction = require "luphant.transaction"
 local types = require "luphant.types"
 
@@ -117,7 +118,11 @@ local function run_flight(conn, queue, isolated)
   local box, style, reruns = conn.box, conn.style, 0
   local ok, err, more = box:batch(queue, isolated, style)
   while true do
-    if ok == PENDING and err == "types" then
+    if ok == PENDING and err == "ahead" then
+      ok, err = settle.run(conn)
+      if not ok then break end
+      ok, err, more = box:batch(queue, isolated, style)
+    elseif ok == PENDING and err == "types" then
       ok, err = types.load(box, conn.types, function(...) return batch.run_inner(conn, ...) end)
       if not ok then break end
       ok, err, more = box:batch(queue, isolated, style, true)

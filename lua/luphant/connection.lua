@@ -12,6 +12,7 @@ local bulk = require "luphant.bulk"
 local conninfo = require "luphant.conninfo"
 local copy = require "luphant.copy"
 local core = require "luphant.core"
+local cursor = require "luphant.cursor"
 local dial = require "luphant.dial"
 local drive = require "luphant.drive"
 local errors = require "luphant.errors"
@@ -19,7 +20,9 @@ local hooks = require "luphant.hooks"
 local notify = require "luphant.notify.send"
 local request = require "luphant.request"
 local facts = require "luphant.session"
+local settle = require "luphant.stream.settle"
 local statement = require "luphant.statement"
+local stream = require "luphant.stream"
 local transaction = require "luphant.transaction"
 local types = require "luphant.types"
 
@@ -31,6 +34,7 @@ local PENDING = core.PENDING
 local QUERY, ONE, OPT, VALUE, COLUMN, EXECUTE, VALUES, DESCRIBE = 0, 1, 2, 3, 4, 5, 6, 7
 local RIDES = 256 -- COMMIT goes with it
 local SEEN = 512  -- whoever watches statements knows of it
+local EXACT = 1024 -- floats as text have all their digits
 local STYLES = request.styles
 
 ---@class luphant.connection
@@ -82,7 +86,7 @@ local function abandon(self, err)
   return check_finished(self, pcall(drive.abandon, self, err))
 end
 
-local complete, run_request, run_observed
+local complete, run_request, run_observed, check_digits
 
 -- Runs a statement of our own (catalog look-ups) without touching the caller's deadline.
 local function run_inner(self, sql, ...)
@@ -113,6 +117,16 @@ function complete(self, code, result, err, more, sql, ...)
     elseif result == PENDING and err == "open" then
       local ok
       ok, err = transaction.open(self)
+      result = nil
+      if ok then result, err, more = box:rerun(code, sql, ...) end
+    elseif result == PENDING and err == "digits" then
+      local ok
+      ok, err = check_digits(self, true, "this stream")
+      result = nil
+      if ok then result, err, more = box:rerun(code + EXACT, sql, ...) end
+    elseif result == PENDING and err == "ahead" then
+      local ok
+      ok, err = settle.run(self)
       result = nil
       if ok then result, err, more = box:rerun(code, sql, ...) end
     elseif result == PENDING and err == "again" then
@@ -258,12 +272,12 @@ end
 
 -- What a script answers is text, where the server leaves out digits of floats when extra_float_digits is below 1, and
 -- nothing shows it. (It may have been changed in the middle of the script; only what is set in the end is seen.)
-local function check_digits(self, results)
+function check_digits(self, results, of_what)
   local rows, err = run_inner(self, "select pg_catalog.current_setting('extra_float_digits') as digits")
   if not rows then return nil, err end
   if tonumber(rows[1].digits) >= 1 then return results end
-  return nil, errors.new("decode", ("there are floats among the rows, which come as text from a script, and they have"
-    .. " lost digits because extra_float_digits = %s"):format(rows[1].digits),
+  return nil, errors.new("decode", ("there are floats among the rows, which come as text from %s, and they have"
+    .. " lost digits because extra_float_digits = %s"):format(of_what, rows[1].digits),
     { sent = "yes", hint = "Set extra_float_digits to 1 or more in this session, or use conn:query." })
 end
 
@@ -272,6 +286,10 @@ end
 function connection.script(self, text)
   local box = self.box
   local result, err, more = box:script(text)
+  if result == PENDING and err == "ahead" then
+    result, err = settle.run(self)
+    if result then result, err, more = box:script(text) end
+  end
   if self.copying and result == nil and err and err.kind == "busy" and copy.settle(self) then
     result, err, more = box:script(text)
   end
@@ -287,7 +305,7 @@ function connection.script(self, text)
     if ok then result, err, more = box:take() end
     if err and not err.query then err.query = text end
   end
-  if more == "floats" then result, err = check_digits(self, result) end
+  if more == "floats" then result, err = check_digits(self, result, "a script") end
   if self.settings.on_notice and box:has_notices() then deliver_notices(self) end
   if result == nil and err then transaction.note(self, err) end
   return result, err
@@ -366,9 +384,12 @@ end
 methods.copy_in, methods.copy_out = copy.copy_in, copy.copy_out
 copy.serve(deliver_notices)
 
+methods.stream, methods.cursor = stream.of_connection, cursor.of_connection
 methods.transaction = transaction.run
 methods.begin = transaction.begin
-transaction.serve(deliver_notices, complete, QUERY + RIDES)
+transaction.serve(deliver_notices, complete, QUERY + RIDES, settle.run)
+stream.serve(connection.run, deliver_notices)
+cursor.serve(connection.run)
 
 ---------------------------------------------------------------------------------------- the session
 

@@ -95,8 +95,10 @@ end
 -- take effect, and a failure would say the opposite.
 local function expire(conn, want)
   if conn.box:is_copying() then return expire_copy(conn, want) end
+  local is_stream = conn.box:is_streaming() -- the rest of its rows is of no use
+  if is_stream then conn.box:discard() end
   local how, err = stop(conn, want)
-  if how == "done" then return true end
+  if how == "done" and not is_stream then return true end
   if how == "failed" and err and err.sqlstate ~= "57014" then return nil, err end
   return nil, timed_out(how)
 end

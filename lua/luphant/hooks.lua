@@ -196,6 +196,7 @@ end
 
 local VERBS = {
   [0] = "query", "query_one", "query_opt", "query_value", "query_column", "execute", "values", "describe",
+  "stream", "stream", "cursor",
 }
 
 --- A statement begins. Answers its event, for statement_ended; nil inside of a hook.

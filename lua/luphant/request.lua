@@ -21,10 +21,12 @@ local KEYS = {
 ---@field has_timeout boolean
 ---@field timeout number|nil   nil with has_timeout: none, in spite of the default
 
---- Reads what stands in the place of SQL text; misuse raises at the caller of the verb.
+--- The text and the options of a verb that has options of its own; misuse raises at the caller of the verb.
 ---@param value any
----@return luphant.request
-function request.read(value)
+---@param keys table<string, luphant.args.rule>
+---@return string sql
+---@return table options  with `has_timeout`: a timeout was given, if only `false` for none
+function request.split(value, keys)
   if type(value) ~= "table" or type(value[1]) ~= "string" then
     args.misuse("SQL text expected (or a table { sql, rows =, timeout = }), got " .. args.show(value))
   end
@@ -32,10 +34,19 @@ function request.read(value)
   for key, option in pairs(value) do
     if key ~= 1 then given[key] = option end
   end
-  local options, message = args.validate(given, KEYS, "request option")
+  local options, message = args.validate(given, keys, "request option")
   if not options then args.misuse(message) end
+  options.has_timeout = value.timeout ~= nil
+  return value[1], options
+end
+
+--- Reads what stands in the place of SQL text; misuse raises at the caller of the verb.
+---@param value any
+---@return luphant.request
+function request.read(value)
+  local sql, options = request.split(value, KEYS)
   return {
-    sql = value[1], style = options.rows and STYLES[options.rows], has_timeout = value.timeout ~= nil,
+    sql = sql, style = options.rows and STYLES[options.rows], has_timeout = options.has_timeout,
     timeout = options.timeout,
   }
 end

@@ -27,6 +27,12 @@ function methods:values(...)
   return self.conn:values(self.sql, ...)
 end
 
+--- `for row in statement:stream(...)`; see luphant.connection.
+---@return luphant.stream
+function methods:stream(...)
+  return self.conn:stream(self.sql, ...)
+end
+
 function metatable:__tostring()
   return "luphant.statement (" .. self.sql .. ")"
 end

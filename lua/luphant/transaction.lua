@@ -173,8 +173,10 @@ transaction.define = members.define
 ---@param deliver_notices fun(conn: luphant.connection)
 ---@param complete function  brings a call that did not end in one go to its end
 ---@param query_code integer  conn:query with COMMIT in the same flight, as a verb's number
-function transaction.serve(deliver_notices, complete, query_code)
+---@param settle fun(conn: luphant.connection): true|nil, luphant.error|nil  see stream/settle.lua
+function transaction.serve(deliver_notices, complete, query_code, settle)
   ending.deliver_notices, ending.complete, ending.query_code = deliver_notices, complete, query_code
+  ending.settle = settle
 end
 
 --- Sends a BEGIN that waits for its first statement.

@@ -321,6 +321,97 @@ scenario {
   expect = function(sum) equal(210, sum) end,
 }
 
+------------------------------------------------------------------------------- streams and cursors
+
+-- A stream that an error has left in the middle is put away by the next statement.
+local function put_away(things) things.conn:query("select 1") end
+
+for _, via in ipairs { "rows", "portal" } do
+  for _, style in ipairs(via == "rows" and { "named", "values" } or { "array" }) do
+    scenario {
+      name = ("stream, %s, %s"):format(via, style),
+      setup = connected(),
+      before = discard,
+      run = function(things)
+        local sum = 0
+        for row, list in things.conn:stream({ "select g as n, array['a' || g] as a from generate_series(1, $1) g",
+          via = via, rows = style, fetch_size = via == "portal" and 4 or nil }, 10) do
+          local n = style == "values" and row or row.n or row[1]
+          list = style == "values" and list or row.a or row[2]
+          sum = sum + n
+          equal("a" .. n, list[1])
+        end
+        return sum
+      end,
+      expect = function(sum) equal(55, sum) end,
+      after = put_away,
+    }
+  end
+  scenario {
+    name = "stream that is left, " .. via,
+    setup = connected(),
+    run = function(things)
+      local stream = things.conn:stream { "select g as n from generate_series(1, 5000) g", via = via }
+      local sum = stream().n + stream().n
+      stream:close()
+      return sum
+    end,
+    expect = function(sum) equal(3, sum) end,
+    after = put_away,
+  }
+  scenario {
+    name = "stream that is forgotten, " .. via,
+    setup = connected(),
+    run = function(things)
+      local sum = things.conn:stream({ "select g as n from generate_series(1, 5000) g", via = via })().n
+      collectgarbage()
+      local two, err = things.conn:query_value "select 2"
+      if not two then return nil, err end
+      return sum + two
+    end,
+    expect = function(sum) equal(3, sum) end,
+    after = put_away,
+  }
+end
+
+scenario {
+  name = "stream and statements in a transaction",
+  setup = connected(),
+  run = function(things)
+    return things.conn:transaction(function(tx)
+      local sum = 0
+      for row in tx:stream { "select g as n from generate_series(1, 6) g", fetch_size = 2 } do
+        local n, err = tx:query_value("select $1::int", row.n)
+        if not n then return nil, err end
+        sum = sum + n
+      end
+      return sum
+    end)
+  end,
+  expect = function(sum) equal(21, sum) end,
+}
+
+scenario {
+  name = "cursor",
+  setup = connected(),
+  run = function(things)
+    return things.conn:transaction(function(tx)
+      local cursor, err = tx:cursor("select g as n from generate_series(1, $1) g", { 9 }, { scroll = true })
+      if not cursor then return nil, err end
+      local last, why = cursor:last()
+      if not last then return nil, why end
+      local rows
+      rows, why = cursor:fetch("backward", 3)
+      if not rows then return nil, why end
+      local closed
+      closed, why = cursor:close()
+      if not closed then return nil, why end
+      return last.n + #rows + rows[3].n
+    end)
+  end,
+  expect = function(sum) equal(9 + 3 + 6, sum) end,
+}
+
 ------------------------------------------------------------------------------------------ parameters
 
 scenario {

@@ -9,6 +9,7 @@ local args = require "luphant.args"
 local core = require "luphant.core"
 local drive = require "luphant.drive"
 local errors = require "luphant.errors"
+local settle = require "luphant.stream.settle"
 local transaction = require "luphant.transaction"
 
 local PENDING = core.PENDING
@@ -101,6 +102,10 @@ local NOT_OURS = "this COPY does not go through the connection (it reads or writ
 
 local function begin(conn, plan)
   local result, err, more = start(conn, plan)
+  if result == PENDING and err == "ahead" then
+    result, err = settle.run(conn)
+    if result then result, err, more = start(conn, plan) end
+  end
   if result == PENDING and err == "open" then
     result, err = transaction.open(conn)
     if result then result, err, more = start(conn, plan) end

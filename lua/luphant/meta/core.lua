@@ -174,7 +174,7 @@ function conn:copy_shape() end
 ---@param sql string
 ---@param inward boolean
 ---@return lightuserdata|true|integer|nil
----@return "r"|"w"|"rw"|"open"|nil|luphant.error
+---@return "r"|"w"|"rw"|"open"|"ahead"|nil|luphant.error
 function conn:copy_start(sql, inward) end
 
 --- of the call under way, on core.now()'s clock
@@ -224,6 +224,10 @@ function conn:hold(on) end
 --- while its rows can still be called off
 ---@return boolean
 function conn:is_copying() end
+
+--- is the operation under way one that stops in the middle?
+---@return boolean
+function conn:is_streaming() end
 
 --- whether run says so when there are some
 ---@param on boolean
@@ -320,6 +324,11 @@ function conn:set_codecs(codecs) end
 ---@param at? number
 function conn:set_deadline(at) end
 
+--- what stands in front of the next portal's statement, and its first FETCH
+---@param text string
+---@param string? string
+function conn:set_portal(text, string) end
+
 --- the next call's time limit, nil = none, in spite of the default
 ---@param seconds? number
 function conn:set_timeout(seconds) end
@@ -354,6 +363,37 @@ function conn:statements() end
 ---@return nil|"stale"?
 function conn:step() end
 
+---@param stream luphant.core.stream
+---@param text string
+---@param on boolean
+---@return true|lightuserdata|nil
+---@return nil|"r"|"w"|"rw"|luphant.error
+function conn:stream_ask(stream, text, on) end
+
+--- until the stream is closed nothing else runs on the connection
+---@param stream luphant.core.stream
+function conn:stream_claim(stream) end
+
+--- whoever had a stream here has lost it
+function conn:stream_detach() end
+
+---@param stream luphant.core.stream
+---@return boolean|lightuserdata|nil
+---@return nil|"r"|"w"|"rw"|luphant.error
+---@return nil|"stale"?
+function conn:stream_more(stream) end
+
+---@return true|lightuserdata|nil
+---@return nil|"r"|"w"|"rw"|luphant.error
+---@return nil|"stale"?
+function conn:stream_settle() end
+
+---@param stream luphant.core.stream
+---@return true|lightuserdata|nil
+---@return nil|"r"|"w"|"rw"|luphant.error
+---@return nil|"stale"?
+function conn:stream_skip(stream) end
+
 --- see the head of lshare.c
 ---@param code integer
 ---@param sql string
@@ -379,8 +419,8 @@ function conn:tls() end
 function conn:transaction_status() end
 
 ---@param mode integer
----@return true|false|nil
----@return number|nil|luphant.error
+---@return true|lightuserdata|false|nil
+---@return number|"r"|"w"|"rw"|nil|luphant.error
 ---@return boolean?|nil
 function conn:txn_begin(mode) end
 
@@ -778,5 +818,21 @@ function guard:put_end() end
 ---@return boolean|luphant.error
 ---@return nil|integer
 function guard:put_rows(list, from) end
+
+---@class luphant.core.stream: userdata
+local stream = {}
+
+--- what is under way is for stream_settle, or whoever cleans the connection
+function stream:close() end
+
+--- rows of the portion at hand, bytes they take, and the number in its
+---@return integer
+---@return integer
+---@return integer
+function stream:portion() end
+
+--- the function that gives the rows of the portion at hand
+---@return any
+function stream:stepper() end
 
 return core

@@ -25,6 +25,7 @@ keep.TICK = TICK
 local function stop_statement(session)
   local box = session.box
   session.waiting = false -- a verb that was left behind in the middle of its wait; nobody waits any more
+  box:stream_detach()
   if box:hold(false) then return false end -- its cancel request may still be on its way, and hit the next statement
   if box:state() == "busy" then
     box:discard()

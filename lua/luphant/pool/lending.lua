@@ -76,6 +76,13 @@ function methods:with(fn, options)
   return give_back(lent, pcall(fn, lent))
 end
 
+--- After something was tried that keeps the connection when it works.
+function lending.keep_or_release(lent, ok, kept, ...)
+  if not (ok and kept) then lent:release() end
+  if not ok then error(kept, 0) end
+  return kept, ...
+end
+
 local function release(lent) lent:release() end
 
 -- Where a transaction gets its connection, and another one when it runs again after losing it.

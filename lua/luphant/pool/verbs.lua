@@ -12,7 +12,9 @@ local bulk = require "luphant.bulk"
 local borrow = require "luphant.pool.borrow"
 local connection = require "luphant.connection"
 local core = require "luphant.core"
+local cursor = require "luphant.cursor"
 local lending = require "luphant.pool.lending"
+local stream = require "luphant.stream"
 local types = require "luphant.types"
 
 local RAISED, DUE = core.RAISED, core.DUE
@@ -91,6 +93,38 @@ function methods:values(sql, ...)
   local iterator, err = self:values_iterator(sql, ...)
   if not iterator then error(err, 0) end
   return iterator
+end
+
+--- `for row in db:stream(sql, ...)` on a connection of its own until the loop ends; see docs/api/stream.md.
+---@param sql string|table
+---@return luphant.stream
+function methods:stream(sql, ...)
+  local lent, opened, err, control, closing
+  for _ = 1, MOST_ATTEMPTS do
+    lent, err = lending.acquire(self, lending.limit_of(self)) -- no tail call: the caller's place is remembered
+    if not lent then error(err, 0) end
+    opened, err, control, closing = lending.keep_or_release(lent, pcall(stream.open, lent, true, sql, ...))
+    if opened or not was_lost_unsent(err) then break end
+  end
+  return stream.opened_or_raised(opened, err, control, closing)
+end
+
+--- A cursor with `hold` on a connection of its own until it is closed; see docs/api/stream.md.
+---@param sql string
+---@param params? table
+---@param options? { scroll?: boolean, hold?: boolean, rows?: string, timeout?: number|false }
+---@return luphant.cursor|nil
+---@return luphant.error|nil
+function methods:cursor(sql, params, options)
+  local opened, err = nil, nil
+  for _ = 1, MOST_ATTEMPTS do
+    local lent
+    lent, err = lending.acquire(self, lending.limit_of(self))
+    if not lent then return nil, err end
+    opened, err = lending.keep_or_release(lent, pcall(cursor.open, lent, true, sql, params, options))
+    if opened or not was_lost_unsent(err) then break end
+  end
+  return opened, err
 end
 
 local function plain(name)

@@ -13,7 +13,7 @@ local hooks = require "luphant.transaction.hooks"
 local PENDING = core.PENDING
 local OPEN, ID, UNDO, COMMIT, ROLLBACK = 0, 1, 2, 3, 4 -- txn_run of the core
 
--- deliver_notices(conn), complete(...) and query_code are connection.lua's.
+-- deliver_notices(conn), complete(...), query_code and settle(conn) are connection.lua's.
 local ending = {}
 
 -- An error that leaves the step loop (a waiter's, or no memory) leaves an operation nobody will end.
@@ -26,6 +26,11 @@ end
 --- Runs one of the transaction's own commands to its end.
 local function run(conn, box, code, seconds)
   local result, err = box:txn_run(code, seconds)
+  if result == PENDING and err == "ahead" then
+    local _, why = ending.settle(conn) -- rows that could not be had do not stand in the way
+    result, err = box:txn_run(code, seconds)
+    if result == PENDING and err == "ahead" then return nil, why end
+  end
   if result == PENDING then
     local ok
     ok, err = check_finished(box, pcall(drive.finish, conn, err))

@@ -67,6 +67,10 @@ function levels.start(conn, plan, number, causes)
   self.root, self.causes = self, causes
   conn.tx = self -- before the core begins: what raises from here on is noticed by check_ended
   local ok, at, listened = box:txn_begin(plan.mode)
+  if ok == core.PENDING then -- a stream has something under way
+    ok, at = ending.settle(conn)
+    if ok then ok, at, listened = box:txn_begin(plan.mode) end
+  end
   if ok == nil and conn.copying and conn.copying.settle(conn) then ok, at, listened = box:txn_begin(plan.mode) end
   if not ok then
     conn.tx = nil

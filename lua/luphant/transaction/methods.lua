@@ -42,7 +42,9 @@ function members.define(name, code, complete)
   end
 end
 
-for _, name in ipairs { "values", "describe", "prepare", "script", "batch", "copy_in", "copy_out", "notify" } do
+for _, name in ipairs {
+  "values", "describe", "prepare", "script", "batch", "copy_in", "copy_out", "notify", "stream", "cursor",
+} do
   methods[name] = function(self, ...)
     check_usable(self, 2)
     local conn = self.conn
