@@ -124,6 +124,41 @@ local function alone(test)
     assert.same({ 1, 2 }, conn:query_column "select n from t order by n")
   end)
 
+  test("COPY takes rows in and gives them back, more than any buffer holds", function(open)
+    local conn, name = open(), ("x"):rep(90)
+    assert(conn:execute "create temp table t (n int, name text)")
+    local w = assert(conn:copy_in "t")
+    for n = 1, 20000 do assert(w:row(n, name)) end
+    assert.equal(20000, w:finish())
+    local rows = 0
+    for row in assert(conn:copy_out "t") do rows = rows + (row.name == name and 1 or 0) end
+    assert.equal(20000, rows)
+    local bytes, r = 0, assert(conn:copy_out("t", { format = "csv" }))
+    for piece in r.read, r do bytes = bytes + #piece end
+    assert.is_true(bytes > 1900000)
+    probe.usable(conn)
+  end)
+
+  test("a COPY that is given up, left, refused or too slow leaves the connection usable", function(open)
+    local conn = open()
+    assert(conn:execute "create temp table t (n int primary key, name text)")
+    local w = assert(conn:copy_in "t")
+    for n = 1, 5000 do assert(w:row(n, ("x"):rep(90))) end
+    w:abort()
+    local r = assert(conn:copy_out "select n from generate_series(1, 5000000) n")
+    assert.equal(1, r:rows()().n)
+    r:close()
+    w = assert(conn:copy_in "t")
+    assert(w:rows { { 1, "a" }, { 1, "b" } })
+    assert.equal("unique_violation", (select(2, w:finish())).kind)
+    local err
+    r, err = conn:copy_out("select n, pg_sleep(0.05) from generate_series(1, 1000) n", { timeout = 0.1 })
+    if r then err = select(2, pcall(function() for _ in r do end end)) end -- luacheck: ignore
+    assert.equal("query_timeout", err.kind)
+    assert.equal(0, conn:query_value "select count(*) from t")
+    probe.usable(conn)
+  end)
+
   test("a network that does not answer is left in time", function(open, world)
     local target = open():target()
     local gate = world.keep(assert(proxy.start { target_socket = ("%s/.s.PGSQL.%s"):format(target.host, target.port) }))
@@ -154,6 +189,19 @@ local function together(test, ticking)
       world.join(tasks)
     end)
     assert.is_true(took < 1.2 * probe.slow, "one after the other: " .. took)
+  end)
+
+  test("the others go on while a COPY waits for a server that does not take its rows", function(open)
+    local conn, other = open(), open()
+    assert(other:script "drop table if exists copied; create table copied (n int, name text)")
+    assert(other:script "begin; lock table copied")
+    local longest, ticks = ticking(function()
+      local _, err = conn:copy_in("copied", { timeout = 0.3 })
+      assert.equal("query_timeout", err.kind)
+    end)
+    assert.is_true(longest < STILL, "nobody ran for " .. longest)
+    assert.is_true(ticks > 10)
+    assert(other:script "rollback; drop table copied")
   end)
 
   test("answers never change hands", function(open, world)

@@ -73,6 +73,7 @@ end
 
 local function check_open(self, needs_types)
   if self.over and self.failure then return nil, self.failure end
+  if self.left then args.misuse "this reader was closed, or ended with its transaction: begin another COPY" end
   if needs_types and not self.plan.oids then
     args.misuse("rows need types: name a table or a query without format = \"csv\", header, delimiter or null, or "
       .. "give types for a COPY statement; bytes come with read")
@@ -112,7 +113,7 @@ function methods:rows()
   local function next_row()
     at = at + 1
     if at > size then
-      if self.over then checked(nil, self.failure) return nil end
+      if self.over then return checked(self.left and check_open(self), self.failure) end
       list = checked(pull(self, "get_rows", BATCH, style))
       if not list then return nil end
       size, at = #list, 1
@@ -127,7 +128,7 @@ end
 function methods:values()
   checked(check_open(self, true))
   return function()
-    if self.over then return checked(nil, self.failure) end
+    if self.over then return checked(self.left and check_open(self), self.failure) end
     return checked(pull(self, "get_values"))
   end, nil, nil, self
 end
@@ -157,6 +158,7 @@ end
 --- No more rows are wanted: what is left is read away or cancelled, and the connection usable. Once more does nothing.
 function methods:close()
   if self.over then return end
+  self.left = true
   course.leave(self)
   course.close(self)
 end
