@@ -40,7 +40,7 @@ describe("the examples", function()
       if entry:find "%.lua$" then seen[#seen + 1] = entry end
     end
     table.sort(seen)
-    assert.same({ "demo.lua", "hello.lua", "job_queue.lua", "shop.lua", "types.lua" }, seen)
+    assert.same({ "demo.lua", "export_csv.lua", "hello.lua", "import_csv.lua", "job_queue.lua", "shop.lua", "types.lua" }, seen)
   end)
 
   it("hello: prints the row and the structured error", function()
@@ -59,6 +59,28 @@ describe("the examples", function()
     has(text, '{bounds = "[)", lower = 1, upper = 10}')
     has(text, '{kg = "5400.25", moods = {"calm"}, name = "Ida"} {kg = "5400.25", moods = {"calm"}, name = "Ida"}')
     has(text, "\nparameter\tparameter $1 (smallint): out of range")
+  end)
+
+  it("import_csv: every row of the file, or none of one that has a mistake", function()
+    local text, status = run("import_csv.lua 20000", env.url())
+    assert.equal(0, status, text)
+    has(text, "20000 rows from ")
+    has(text, "sum of the balances: 49999900.00")
+    has(text, "invalid_text_representation\tCOPY people, line 2, column balance")
+    has(text, "\n0\n")
+    assert.is_nil(text:find "\r") -- no bar where there is no terminal
+  end)
+
+  it("export_csv: a file that a spreadsheet opens, and the same as values", function()
+    local path = os.tmpname()
+    local text, status = run("export_csv.lua " .. path, env.url())
+    assert.equal(0, status, text)
+    has(text, "\nid,name,born,balance\n1,Person 1,1970-01-02,0.01000000000000000000\n2,")
+    has(text, "the oldest is 20000, born 1970-01-01")
+    local lines = 0
+    for _ in io.lines(path) do lines = lines + 1 end
+    os.remove(path)
+    assert.equal(200001, lines)
   end)
 
   it("shop: refuses to run without its tables, saying what to do", function()

@@ -92,7 +92,7 @@ describe("copy_out", function()
     r:close()
     local pieces, bytes = 0, 0
     r = assert(conn:copy_out("select n from generate_series(100000, 199999) n", { format = "text" }))
-    for piece in r.read, r do pieces, bytes = pieces + 1, bytes + #piece end
+    for piece in r:chunks() do pieces, bytes = pieces + 1, bytes + #piece end
     assert.equal(700000, bytes)
     assert.is_true(pieces <= 12)
   end)
@@ -104,7 +104,7 @@ describe("copy_out", function()
     for _, format in ipairs { "binary", "text", "csv" } do
       local r = assert(conn:copy_out("a", { format = format }))
       local pieces = {}
-      for piece in r.read, r do pieces[#pieces + 1] = piece end
+      for piece in r:chunks() do pieces[#pieces + 1] = piece end
       local w = assert(conn:copy_in("b", { format = format }))
       for _, piece in ipairs(pieces) do assert(w:write(piece)) end
       assert.equal(20000, w:finish())

@@ -534,6 +534,86 @@ scenario {
   expect = function(err) equal("query_timeout", err.kind) end,
 }
 
+----------------------------------------------------------------------------------------------- COPY
+
+scenario {
+  name = "rows in by COPY",
+  setup = connected(),
+  run = function(things)
+    local conn = things.conn
+    local w, err = conn:copy_in("noise")
+    if not w then return nil, err end
+    local ok
+    for i = 1, 3 do
+      ok, err = w:row(i, ("text "):rep(50))
+      if not ok then return nil, err end
+    end
+    ok, err = w:rows { { 4, "four" }, { id = 5 } }
+    if not ok then return nil, err end
+    local n
+    n, err = w:finish()
+    if not n then return nil, err end
+    things.copied = true
+    local deleted
+    deleted, err = conn:execute "delete from noise"
+    if not deleted then return nil, err end
+    return n
+  end,
+  expect = function(n) equal(5, n) end,
+  -- All of them or none.
+  after = function(things)
+    local copied = things.copied
+    things.copied = nil
+    if things.conn.box:state() == "closed" then return end
+    local n, err = things.conn:query_value "select count(*)::int from noise"
+    if n ~= 0 and not copied then error("rows of a COPY that failed: " .. tostring(n or err)) end
+    if n ~= 0 then assert(things.conn:execute "delete from noise") end
+  end,
+}
+
+scenario {
+  name = "rows in by COPY, in text and refused",
+  setup = connected(),
+  run = function(things)
+    local w, err = things.conn:copy_in("noise", { format = "text" })
+    if not w then return nil, err end
+    local ok
+    ok, err = w:row(1, "tab\t")
+    if not ok then return nil, err end
+    ok, err = w:row("x", "y")
+    if ok then error "this cannot work" end
+    if err.kind ~= "parameter" then return nil, err end
+    ok, err = w:finish()
+    if ok then error "this cannot work" end
+    if err.row == 2 then return err end
+    return nil, err
+  end,
+  expect = function(err) equal("id", err.column) end,
+  after = function(things)
+    if things.conn.box:state() ~= "closed" then equal(0, things.conn:query_value "select count(*)::int from noise") end
+  end,
+}
+
+for _, format in ipairs { "binary", "text" } do
+  scenario {
+    name = "rows out by COPY, " .. format,
+    setup = connected(),
+    run = function(things)
+      local r, err = things.conn:copy_out("select g as n, array[g, g + 1] as a, 'tab\t' || g as t "
+        .. "from generate_series(1, 20) g", { format = format })
+      if not r then return nil, err end
+      local sum = 0
+      for row in r do
+        sum = sum + row.n
+        equal(row.n + 1, row.a[2])
+        equal("tab\t" .. row.n, row.t)
+      end
+      return sum
+    end,
+    expect = function(sum) equal(210, sum) end,
+  }
+end
+
 ------------------------------------------------------------------------------------------- the promise
 
 -- Lua 5.4 has no memory for its stack and calls that a stack overflow.

@@ -103,6 +103,13 @@ local function checked(value, err, ...)
   return value, err, ...
 end
 
+--- `for bytes in reader:chunks() do`: as `read`, but a failure raises the error object out of the loop.
+---@return fun(): string|nil
+function methods:chunks()
+  checked(check_open(self))
+  return function() return checked(self:read()) end, nil, nil, self
+end
+
 --- `for row in reader:rows() do`: tables by column name, or as arrays with rows = "array" (NULL: luphant.NULL).
 --- A failure raises the error object out of the loop.
 ---@return fun(): table|nil
