@@ -26,6 +26,11 @@ local function check_finished(box, ok, ...)
   error((...), 0)
 end
 
+-- Whatever happens meanwhile, afterwards the connection is in order or closed.
+local function leave_copy(conn, inward)
+  return check_finished(conn.box, pcall(drive.leave_copy, conn, inward))
+end
+
 --- Waits until it is our turn again: what box:take() gives (true, or a count when the COPY has ended), or nil and why.
 ---@param conn luphant.connection
 ---@param result any  what the core answered
@@ -55,7 +60,7 @@ function course.settle(conn)
   if open.ref[1] then return false end
   conn.copying = nil
   if conn.box:state() ~= "busy" then return conn.box:state() == "idle" end
-  return drive.leave_copy(conn, open.inward)
+  return leave_copy(conn, open.inward)
 end
 
 local function close_forgotten(open, conn)
@@ -63,7 +68,7 @@ local function close_forgotten(open, conn)
   if object then return object:close() end
   if conn.copying == open then
     conn.copying = nil
-    if conn.box == open.box and conn.box:state() == "busy" then drive.leave_copy(conn, open.inward) end
+    if conn.box == open.box and conn.box:state() == "busy" then leave_copy(conn, open.inward) end
   end
 end
 
@@ -115,12 +120,15 @@ local function begin(conn, plan)
   if result ~= true then
     return nil, errors.new("usage", NOT_OURS, { sent = "yes", query = plan.sql })
   end
-  local guard, why = conn.box:copy_guard(plan.names, plan.oids)
-  if not guard then
-    drive.leave_copy(conn, plan.inward)
-    args.misuse(why)
-  end
-  return guard
+  return true
+end
+
+-- From here on somebody can end it.
+local function take_over(self)
+  local guard, why = self.box:copy_guard(self.plan.names, self.plan.oids)
+  if not guard then return why end
+  self.guard, self.started = guard, core.now()
+  note_open(self)
 end
 
 --- Begins the COPY of `plan`; the guard of the core, noted under `self`.
@@ -128,11 +136,13 @@ end
 ---@return table|nil self
 ---@return luphant.error|nil
 function course.begin(self)
-  local guard, err = begin(self.conn, self.plan)
-  if not guard then return nil, err end
-  self.guard, self.started = guard, core.now()
-  note_open(self)
-  return self
+  local begun, err = begin(self.conn, self.plan)
+  if not begun then return nil, err end
+  local ok, why = pcall(take_over, self)
+  if ok and not why then return self end
+  leave_copy(self.conn, self.plan.inward)
+  if not ok then error(why, 0) end
+  args.misuse(why)
 end
 
 --------------------------------------------------------------------------------------------- ending
@@ -169,7 +179,13 @@ end
 ---@param self luphant.copy_writer|luphant.copy_reader
 function course.leave(self)
   if self.over then return end
-  if self.guard:is_live() and self.conn.box == self.box then drive.leave_copy(self.conn, self.plan.inward) end
+  if self.guard:is_live() and self.conn.box == self.box then leave_copy(self.conn, self.plan.inward) end
+end
+
+--- Calls fn; when it raises, nobody knows how far it came, and the session ends.
+---@param box userdata
+function course.carefully(box, fn, ...)
+  return check_finished(box, pcall(fn, ...))
 end
 
 --- For calls on something that has ended.

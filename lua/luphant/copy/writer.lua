@@ -172,10 +172,14 @@ function methods:write(bytes)
   return true
 end
 
-local function call_off(self, reason)
+local function tell_reason(self, reason)
   self.box:set_deadline(core.now() + self.conn.settings.cancel_grace)
   local _, err = course.await(self.conn, self.box:copy_end(reason))
   return err
+end
+
+local function call_off(self, reason)
+  return course.carefully(self.box, tell_reason, self, reason)
 end
 
 local function refusal_of(self)
