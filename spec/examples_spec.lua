@@ -40,7 +40,8 @@ describe("the examples", function()
       if entry:find "%.lua$" then seen[#seen + 1] = entry end
     end
     table.sort(seen)
-    assert.same({ "demo.lua", "export_csv.lua", "hello.lua", "import_csv.lua", "job_queue.lua", "shop.lua", "types.lua" }, seen)
+    assert.same({ "demo.lua", "export_csv.lua", "hello.lua", "import_csv.lua", "job_queue.lua", "shop.lua",
+      "types.lua" }, seen)
   end)
 
   it("hello: prints the row and the structured error", function()

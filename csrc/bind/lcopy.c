@@ -68,12 +68,14 @@ int lcopy_end(lua_State *L) {
   return went(L, b, (lph_want)lph_copy_end(&b->c, luaL_optstring(L, 2, NULL)));
 }
 
-/* conn:is_copying() -> boolean; while its rows can still be called off */
+/* Is a COPY under way, and can its rows still be called off?
+ * conn:is_copying() -> boolean, boolean */
 int lcopy_is_copying(lua_State *L) {
   lconn *b = lbox_self(L, 1, &lconn_class);
-  bool is = b->c.state == LPH_BUSY && b->c.op.kind == LPH_OP_COPY && b->c.copy.phase != LPH_COPY_NONE;
+  bool is = b->c.state == LPH_BUSY && b->c.op.kind == LPH_OP_COPY;
   lua_pushboolean(L, is);
-  return 1;
+  lua_pushboolean(L, is && b->c.copy.phase != LPH_COPY_NONE);
+  return 2;
 }
 
 int lcopy_take(lua_State *L, lconn *b) {

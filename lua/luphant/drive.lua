@@ -94,7 +94,8 @@ end
 -- The deadline has passed. A statement that made it all the same has its result delivered: it did
 -- take effect, and a failure would say the opposite.
 local function expire(conn, want)
-  if conn.box:is_copying() then return expire_copy(conn, want) end
+  local _, can_be_called_off = conn.box:is_copying()
+  if can_be_called_off then return expire_copy(conn, want) end
   local is_stream = conn.box:is_streaming() -- the rest of its rows is of no use
   if is_stream then conn.box:discard() end
   local how, err = stop(conn, want)

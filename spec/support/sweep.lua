@@ -559,11 +559,10 @@ scenario {
       end
       ok, why = w:rows { { 4, "four" }, { id = 5 } }
       if not ok then return nil, why end
+      things.finishing = true -- from here on the server may have them though we failed
       local n
       n, why = w:finish()
-      if not n then return nil, why end
-      things.copied = true
-      return n
+      return n, why
     end, conn, "noise")
     if not n then return nil, err end
     local deleted
@@ -574,11 +573,11 @@ scenario {
   expect = function(n) equal(5, n) end,
   -- All of them or none.
   after = function(things)
-    local copied = things.copied
-    things.copied = nil
+    local finishing = things.finishing
+    things.finishing = nil
     if things.conn.box:state() == "closed" then return end
     local n, err = things.conn:query_value "select count(*)::int from noise"
-    if n ~= 0 and not copied then error("rows of a COPY that failed: " .. tostring(n or err)) end
+    if n ~= 0 and (n ~= 5 or not finishing) then error("rows of a COPY that failed: " .. tostring(n or err)) end
     if n ~= 0 then assert(things.conn:execute "delete from noise") end
   end,
 }
@@ -625,6 +624,10 @@ for _, format in ipairs { "binary", "text" } do
       error(sum, 0)
     end,
     expect = function(sum) equal(210, sum) end,
+    -- What could not be closed for want of memory is ended by the next statement.
+    after = function(things)
+      if things.conn.box:state() ~= "closed" then equal(1, things.conn:query_value "select 1") end
+    end,
   }
 end
 

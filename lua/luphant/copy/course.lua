@@ -59,7 +59,7 @@ function course.settle(conn)
   if open.ref[1] then collectgarbage() end
   if open.ref[1] then return false end
   conn.copying = nil
-  if conn.box:state() ~= "busy" then return conn.box:state() == "idle" end
+  if not conn.box:is_copying() then return conn.box:state() == "idle" end
   return leave_copy(conn, open.inward)
 end
 
@@ -68,10 +68,11 @@ local function close_forgotten(open, conn)
   if object then return object:close() end
   if conn.copying == open then
     conn.copying = nil
-    if conn.box == open.box and conn.box:state() == "busy" then leave_copy(conn, open.inward) end
+    if conn.box == open.box and conn.box:is_copying() then leave_copy(conn, open.inward) end
   end
 end
 
+-- Before anything is sent: whatever raises from here on leaves a COPY that can be found and ended.
 local function note_open(self)
   local conn = self.conn
   local open = {
@@ -128,7 +129,16 @@ local function take_over(self)
   local guard, why = self.box:copy_guard(self.plan.names, self.plan.oids)
   if not guard then return why end
   self.guard, self.started = guard, core.now()
-  note_open(self)
+end
+
+local function forget(self)
+  if self.conn.copying == self.open then self.conn.copying = nil end
+  if self.tx then transaction.unregister(self.tx, self.open) end
+end
+
+local function busy(self)
+  return fail(self.conn, self.plan, errors.new("busy",
+    "a COPY is under way on this connection (finish or abort its writer, close its reader)"))
 end
 
 --- Begins the COPY of `plan`; the guard of the core, noted under `self`.
@@ -136,10 +146,17 @@ end
 ---@return table|nil self
 ---@return luphant.error|nil
 function course.begin(self)
+  if self.conn.copying then course.settle(self.conn) end
+  if self.conn.copying then return busy(self) end
+  note_open(self)
   local begun, err = begin(self.conn, self.plan)
-  if not begun then return nil, err end
+  if not begun then
+    forget(self)
+    return nil, err
+  end
   local ok, why = pcall(take_over, self)
   if ok and not why then return self end
+  forget(self)
   leave_copy(self.conn, self.plan.inward)
   if not ok then error(why, 0) end
   args.misuse(why)
@@ -162,8 +179,7 @@ function course.close(self, err)
   if self.over then return end
   self.over, self.failure = true, err
   local conn = self.conn
-  if conn.copying == self.open then conn.copying = nil end
-  if self.tx then transaction.unregister(self.tx, self.open) end
+  forget(self)
   if conn.settings.on_notice and self.box:has_notices() then course.deliver_notices(conn) end
   if err then
     if err.query == nil then err.query = self.plan.sql end

@@ -221,7 +221,7 @@ function conn:hear_end() end
 ---@return boolean
 function conn:hold(on) end
 
---- while its rows can still be called off
+---@return boolean
 ---@return boolean
 function conn:is_copying() end
 
