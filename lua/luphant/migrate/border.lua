@@ -106,6 +106,9 @@ local RULES = {
   check = together(COMMON, RUN, UP, DRIFT, { drift = FLAG }), drift = together(COMMON, RUN, DRIFT),
   dump = together(COMMON, DUMP), load_dump = together(COMMON, { reason = TEXT }),
   seed = together(COMMON, { reason = TEXT, on_event = FUNCTION }), squash = together(COMMON, RUN, SQUASH),
+  import = together(COMMON, RUN, {
+    from = { one_of = { "sqlx", "dbmate", "goose", "golang-migrate", "flyway", "lapis" } }, table = TEXT,
+  }),
   new = NEW, place = COMMON, environment = together(COMMON, { protected = FLAG }),
 }
 

@@ -11,6 +11,7 @@ local drift = require "luphant.migrate.drift"
 local dump = require "luphant.migrate.dump"
 local environment = require "luphant.migrate.environment"
 local errors = require "luphant.errors"
+local import = require "luphant.migrate.import"
 local luphant = require "luphant"
 local new = require "luphant.migrate.new"
 local restore = require "luphant.migrate.restore"
@@ -43,6 +44,22 @@ function M.new(dir, name, opts)
   args.argument(dir, "string", 1, "new")
   args.argument(name, "string", 2, "new")
   return new.new(dir, name, border.options("new", opts, 2))
+end
+
+--- Takes over the files of another tool, and with a database what its history says is applied.
+---@param db any a pool, a connection, a URL; nil for the files alone
+---@param source string its folder; of lapis the file of the module
+---@param dir string ours; made when missing
+---@param opts { from: string, table?: string }
+---@return { files: string[], applied: integer, notes: luphant.migrate.Problem[] }?
+---@return luphant.error?
+function M.import(db, source, dir, opts)
+  if db ~= nil then border.target(db, "import", 2) end
+  args.argument(source, "string", 2, "import")
+  args.argument(dir, "string", 3, "import")
+  local options = border.options("import", opts, 2)
+  if not options.from then error('import needs the tool: { from = "dbmate" }', 2) end
+  return connected(db, function(q) return import.import(q, source, dir, options) end)
 end
 
 --- Everything a merge request has to know: is the folder in order, does it fit the history, what is pending, has

@@ -82,6 +82,21 @@ describe("luphant migrate", function()
     assert.equal(2, (run("seed", "--seeds", seeds)))
   end)
 
+  it("import: says what it wrote, and what is applied", function()
+    local source, target = g.folder(), g.folder()
+    g.put("1_a.sql", "-- +goose Up\ncreate table a ();\n", source)
+    g.put("2_b.sql", "-- +goose Up\ncreate index concurrently i on a (n);\n", source)
+    local function import(...) return run("import", source, "--from", "goose", "--dir", target, ...) end
+    local code, out = import "--files"
+    assert.equal(0, code)
+    assert.truthy(out:find("written   " .. target .. "/1_a.sql\n", 1, true), out)
+    assert.matches("\nnote      .*2_b.sql:2: .*CONCURRENTLY.*\nimported  2 files, 0 of them applied here\n$", out)
+    code, out = import("--files", "--json")
+    assert.same({ 1, "migration_file" }, { code, cli.documents(out)[1].error.kind })
+    assert.equal(2, (run("import", source)))
+    assert.equal(2, (run("import", source, "--from", "make")))
+  end)
+
   it("every verb has help with examples and exit codes, and refuses what it does not know", function()
     for _, verb in ipairs(require "luphant.cli.migrate.verbs") do
       local code, out = cli.run({}, "help", "migrate", verb)

@@ -2,4 +2,4 @@
 --
 -- SPDX-License-Identifier: MIT
 
-return { "new", "check", "test", "drift", "squash", "dump", "load", "seed", "db", "environment" }
+return { "new", "check", "test", "drift", "squash", "dump", "load", "seed", "import", "db", "environment" }
