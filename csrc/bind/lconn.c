@@ -187,6 +187,14 @@ static int lconn_hold(lua_State *L) {
   return 1;
 }
 
+/* conn:is_free() -> boolean; is there nothing under way, nothing to be taken, and no cancel request that could still
+ * hit what comes next? */
+static int lconn_is_free(lua_State *L) {
+  const lconn *b = lconn_check(L);
+  lua_pushboolean(L, b->c.state == LPH_IDLE && !b->untaken && !b->held);
+  return 1;
+}
+
 /* ---- dialling ---------------------------------------------------------------------------------------------------------------- */
 
 /* { keyword1, value1, keyword2, value2, ... }; a negative time limit is none:
@@ -253,6 +261,7 @@ static const luaL_Reg conn_methods[] = {{"fd", lconn_fd},
                                         {"close", lconn_close},
                                         {"shutdown", lconn_shutdown},
                                         {"hold", lconn_hold},
+                                        {"is_free", lconn_is_free},
                                         {"set_codecs", lconn_set_codecs},
                                         LSESSION_METHODS,
                                         LSHARE_METHODS,

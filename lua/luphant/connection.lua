@@ -74,7 +74,8 @@ end
 -- An error that leaves the step loop (a waiter's, or no memory) leaves an operation nobody will end, if it was begun.
 local function check_finished(self, ok, ...)
   if ok then return ... end
-  if self.box:state() ~= "idle" then self.box:close() end
+  local box = self.box
+  if box:state() ~= "idle" or not box:is_free() then box:close() end
   error((...), 0)
 end
 

@@ -225,6 +225,10 @@ function conn:hold(on) end
 ---@return boolean
 function conn:is_copying() end
 
+--- is there nothing under way, nothing to be taken, and no cancel request that could still
+---@return boolean
+function conn:is_free() end
+
 --- is the operation under way one that stops in the middle?
 ---@return boolean
 function conn:is_streaming() end
