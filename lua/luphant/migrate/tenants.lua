@@ -1,6 +1,6 @@
 -- luphant.migrate.tenants - one folder of migrations for many schemas of a database, each with a history of its own.
 --
--- One tenant after the other, each with its lock and its session, so that a failure in one leaves the others alone and
+-- One tenant after the other, each under its lock, so that a failure in one leaves the others alone and
 -- a second call goes on with those that are not done. What is shared by all lives in a folder of its own and runs
 -- first.
 --
@@ -61,18 +61,45 @@ local function options_of(options, name)
   return own
 end
 
-local function one(target, list, options, name, level)
-  local report = { tenant = name }
-  local answer, err = run.with_session(target, options_of(options, name), level + 1, function(s)
-    if options.dry_run then return look(s, list) end
-    local ok, why = ensure_schema(s, name, options.create)
-    if not ok then return nil, why end
-    return run.within(s, list, planner.make)
-  end)
+local function migrate(s, list, options, own)
+  local ok, err = s:become(own)
+  if not ok then return nil, err end
+  if options.dry_run then return look(s, list) end
+  ok, err = ensure_schema(s, own.tenant, options.create)
+  if not ok then return nil, err end
+  return run.within(s, list, planner.make)
+end
+
+local function one(s, list, options, name)
+  local answer, err = migrate(s, list, options, options_of(options, name))
+  local report = { tenant = name, err = err }
   report[options.dry_run and "pending" or "done"] = answer
-  report.err = err
   options.emit { event = "tenant", tenant = name, done = report.done, pending = report.pending, failed = err ~= nil }
   return report
+end
+
+-- As many as one session lasts: it is lost with the server's end of a connection, and the next tenant gets another.
+local function some(s, list, options, names, reports)
+  for i = #reports + 1, #names do
+    local report = one(s, list, options, names[i])
+    reports[i] = report
+    local is_stop = report.err and (not options.continue_on_error or report.err.kind == "migration_interrupted")
+    if is_stop then return "stop" end
+    if not s:is_open() then return "lost" end
+  end
+  return "stop"
+end
+
+local function all(target, list, options, names, level)
+  local reports = {}
+  while #reports < #names do
+    local answer, err = run.with_session(target, options, level + 1, function(s)
+      return some(s, list, options, names, reports)
+    end)
+    if not answer then return nil, err end
+    if answer == "stop" then break end
+  end
+  return reports
 end
 
 local function summed(reports, total)
@@ -108,13 +135,9 @@ function M.run(target, dir, options, level)
   local names
   names, err = names_of(target, options, level + 1)
   if not names then return nil, err end
-  local reports = {}
-  for _, name in ipairs(names) do
-    local report = one(target, list, options, name, level + 1)
-    reports[#reports + 1] = report
-    local is_stop = report.err and (not options.continue_on_error or report.err.kind == "migration_interrupted")
-    if is_stop then break end
-  end
+  local reports
+  reports, err = all(target, list, options, names, level + 1)
+  if not reports then return nil, err end
   return summed(reports, #names)
 end
 
