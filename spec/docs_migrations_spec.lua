@@ -8,7 +8,7 @@ local transcript = require "spec.support.transcript"
 
 local PAGE = "docs/guide/migrations.md"
 
--- A sanitizer's programs take long to start, and transcripts with two at once count on a second.
+-- Under a sanitizer programs take so long that a statement of seconds may be over before the next one looks.
 local IS_SLOW = (tonumber(os.getenv "LUPHANT_TEST_SLOW_FACTOR" or "1") or 1) > 2
 
 local function counts_on_time(section)

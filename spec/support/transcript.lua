@@ -3,7 +3,8 @@
 -- A page is read from heading to heading; each section has an empty database and an empty folder of its own. Of a
 -- section count its `sql` blocks that begin with `-- migrations/NAME` (the file is written) and its `console` blocks:
 -- `$ command`, and what it prints up to the next one. A line `^C` in the answer means that the command is interrupted
--- after a while. What differs from run to run (times, numbers of processes) is made the same on both sides.
+-- while the server sleeps for it. What differs from run to run (times, numbers of processes) is made the same on both
+-- sides.
 --
 --   LUPHANT_UPDATE_PAGES=1 ./dev test lua spec/docs_migrations_spec.lua      writes the answers into the page
 --
@@ -17,7 +18,6 @@ local shell = require "luphant.testing.shell"
 local M = {}
 
 local MARK = "\1"
-local PATIENCE = "2" -- seconds until what is to be interrupted is
 
 -- ---- reading ------------------------------------------------------------------------------------------------
 
@@ -95,14 +95,37 @@ end
 
 -- ---- running ------------------------------------------------------------------------------------------------
 
+-- Where two things happen at once nothing is left to the clock: what was sent to the background is waited for until it
+-- sleeps in the server, `sleep 1` behind it takes no time then, and `sleep 2` waits until no migrations run any more.
+local PRELUDE = [[
+exec 2>&1
+rc=0
+until_is() {
+  tries=0
+  while [ "$(psql -Atc "select count(*) > 0 from pg_stat_activity where datname = current_database() and $2
+      and pid <> pg_backend_pid()")" != "$1" ] && [ $tries -lt 300 ]; do
+    command sleep 0.1
+    tries=$((tries + 1))
+  done
+}
+until_asleep() { until_is t "state = 'active' and query like '%pg_sleep%'"; }
+sleep() { if [ "$1" = 2 ]; then until_is f "application_name like 'luphant-migrate%'"; fi; }
+]]
+
+local function wrapped(command)
+  if command.is_file then return command.text .. "END-OF-FILE" end
+  if command.expected[1] == "^C" then
+    return command.text .. " & pid=$!\nuntil_asleep\nkill -INT $pid\nwait $pid"
+  elseif command.text:find "&$" then
+    return command.text .. "\nbackground=$!\nuntil_asleep"
+  end
+  return (command.text:gsub("%$!", "$background"))
+end
+
 local function script_of(section)
-  local out = { "exec 2>&1", "rc=0" }
+  local out = { PRELUDE }
   for _, command in ipairs(section.commands) do
-    local text = command.is_file and command.text .. "END-OF-FILE" or command.text
-    if command.expected[1] == "^C" then
-      text = ("timeout --preserve-status -s INT %s %s"):format(PATIENCE, text)
-    end
-    out[#out + 1] = ("(exit $rc)\n%s\nrc=$?; printf '%s'"):format(text, "\\001")
+    out[#out + 1] = ("(exit $rc)\n%s\nrc=$?; printf '%s'"):format(wrapped(command), "\\001")
   end
   return table.concat(out, "\n") .. "\nwait\n"
 end
