@@ -157,6 +157,9 @@ describe("luphant migrate", function()
     local answer = json("plan", "--trace", "--json")[1]
     assert.same({ "luphant_cli_a" }, answer.steps[2].statements[1].trace.rewritten)
     assert.equal("AccessExclusiveLock", answer.steps[2].statements[1].locks[1].mode)
+    local rules = {}
+    for _, finding in ipairs(answer.findings) do rules[finding.rule .. " " .. finding.file:match "[^/]*$"] = true end
+    assert.is_true(rules["volatile-default 0002_b.sql"])
     put("0003_c.sql", "select nosuch;\n")
     local err
     code, out, err = run("plan", "--trace")

@@ -129,7 +129,7 @@ local function plan(db, args, env)
   if args.json then
     json.write(env, {
       schema_version = json.VERSION, verb = "plan", direction = direction, plan_hash = found.hash,
-      steps = json.steps(found),
+      steps = json.steps(found), findings = direction == "up" and json.findings(found) or nil,
       waiting = mapped(found.waiting, function(item)
         return { version = item.entry.version, name = item.entry.name, kind = item.entry.kind, reason = item.reason }
       end),

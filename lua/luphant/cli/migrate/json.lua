@@ -5,6 +5,7 @@
 
 local core = require "luphant.core"
 local ddl = require "luphant.migrate.ddl"
+local lint = require "luphant.migrate.lint"
 local locks = require "luphant.migrate.lint.locks"
 local parts = require "luphant.migrate.parts"
 
@@ -87,6 +88,22 @@ local function statements_of(step, traced)
         transaction = step.transaction, locks = locks_of(statement), trace = traced and traced.statements[seen],
       }
     end
+  end
+  return out
+end
+
+--- What the linter says about the files that a plan would run.
+---@param plan luphant.migrate.Plan
+---@return table[]
+function json.findings(plan)
+  local list, only, out = {}, {}, {}
+  for _, entry in ipairs(plan.entries) do list[#list + 1] = entry.migration end
+  for _, step in ipairs(plan.steps) do only[#only + 1] = step.migration and step.file end
+  for i, finding in ipairs(lint.migrations(list, { only = only }).findings) do
+    out[i] = {
+      rule = finding.rule, severity = finding.severity, file = finding.file, line = finding.line,
+      message = finding.message,
+    }
   end
   return out
 end
