@@ -19,6 +19,7 @@ local goals = {
   rows_columns = both(2.3, 1.8),
   values_iterator = both(1.85, 2.3),
   inserts = both(1.15, 1.10),
+  inserts_batched = both(1.80, 1.45),
   int4_array = both(1.6, 1.6),
   tasks_16 = both(1.5, 1.3, 1.13),
   tasks_16_shared = both(0.93, 0.89, 0.75),

@@ -167,6 +167,33 @@ function questions.inserts(url, sql)
   end
 end
 
+function questions.inserts_batched(url, sql)
+  local conn = assert(luphant.connect(url))
+  local event = meter.event
+  assert(conn:prepare(sql))
+  return function(n)
+    local results, err = conn:batch(function(b)
+      for i = 1, n do b:execute(sql, event(i)) end
+    end)
+    if not results then error(err) end
+    return results.n
+  end
+end
+
+function questions.inserts_bulk(url)
+  local conn = assert(luphant.connect(url))
+  local event = meter.event
+  return function(n)
+    local i = 0
+    local count, err = conn:insert_many("luphant_bench.event", { "id", "name", "amount" }, function()
+      i = i + 1
+      if i <= n then return { event(i) } end
+    end)
+    if not count then error(err) end
+    return count
+  end
+end
+
 function questions.int4_array(url, sql)
   local conn = assert(luphant.connect(url))
   local statement = assert(conn:prepare(sql))

@@ -99,6 +99,23 @@ function work (client) {
           return n
         }
       }
+    case 'inserts_bulk':
+      return {
+        run: async (n) => {
+          await client.query('begin')
+          for (let first = 1; first <= n; first += 1000) {
+            const columns = [[], [], []]
+            for (let i = first; i < first + 1000 && i <= n; i++) {
+              columns[0].push(i)
+              columns[1].push(`event number ${i % 1000}`)
+              columns[2].push(i + 0.25)
+            }
+            await client.query({ name: 's', text: sql, values: columns })
+          }
+          await client.query('commit')
+          return n
+        }
+      }
     default: return leave('does not do this')
   }
 }
@@ -108,7 +125,7 @@ async function main () {
   await client.connect()
   const n = Number(operations)
   const { run, check } = work(client)
-  if (question !== 'inserts') await run(Math.floor(n / 10) + 1)
+  if (!question.startsWith('inserts')) await run(Math.floor(n / 10) + 1)
   const wall = process.hrtime.bigint()
   const cpu = process.cpuUsage()
   const units = await run(n)

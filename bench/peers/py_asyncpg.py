@@ -63,9 +63,22 @@ async def main():
                 for i in range(1, count + 1):
                     await statement.fetch(*meter.event(i))
             return count
+    elif question == "inserts_batched":
+        async def run(count):  # one flight, one transaction
+            await conn.executemany(sql, (meter.event(i) for i in range(1, count + 1)))
+            return count
+    elif question == "inserts_bulk":
+        statement = await conn.prepare(sql)
+
+        async def run(count):
+            async with conn.transaction():
+                for first in range(1, count + 1, 1000):
+                    rows = [meter.event(i) for i in range(first, min(first + 1000, count + 1))]
+                    await statement.fetch(*[list(column) for column in zip(*rows)])
+            return count
     else:
         meter.leave("does not do this")
-    if question != "inserts":
+    if not question.startswith("inserts"):
         await run(n // 10 + 1)
     started = meter.start()
     units = await run(n)

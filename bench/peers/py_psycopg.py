@@ -12,7 +12,7 @@ except ImportError:
 
 question, n, url, sql = meter.arguments("psycopg %s (%s)" % (psycopg.__version__, psycopg.pq.__impl__))
 sql = re.sub(r"\$\d", "%s", sql)
-conn = psycopg.connect(url, autocommit=question != "inserts")
+conn = psycopg.connect(url, autocommit=not question.startswith("inserts"))
 cursor = conn.cursor(row_factory=dict_row if question == "rows_named" else tuple_row)
 
 
@@ -54,10 +54,22 @@ elif question == "inserts":
             cursor.execute(sql, meter.event(i), prepare=True)
         conn.commit()
         return count
+elif question == "inserts_batched":
+    def run(count):  # in pipeline mode
+        cursor.executemany(sql, (meter.event(i) for i in range(1, count + 1)))
+        conn.commit()
+        return count
+elif question == "inserts_bulk":
+    def run(count):
+        for first in range(1, count + 1, 1000):
+            rows = [meter.event(i) for i in range(first, min(first + 1000, count + 1))]
+            cursor.execute(sql, [list(column) for column in zip(*rows)], prepare=True)
+        conn.commit()
+        return count
 else:
     meter.leave("does not do this")
 
-if question != "inserts":
+if not question.startswith("inserts"):
     run(n // 10 + 1)
 started = meter.start()
 units = run(n)

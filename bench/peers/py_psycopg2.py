@@ -66,10 +66,17 @@ elif question == "inserts":
             cursor.execute("execute s (%s, %s, %s)", meter.event(i))
         conn.commit()
         return count
+elif question == "inserts_bulk":
+    def run(count):
+        psycopg2.extras.execute_values(
+            cursor, "insert into luphant_bench.event (id, name, amount) values %s",
+            (meter.event(i) for i in range(1, count + 1)), page_size=1000)
+        conn.commit()
+        return count
 else:
     meter.leave("does not do this")
 
-if question != "inserts":
+if not question.startswith("inserts"):
     run(n // 10 + 1)
 started = meter.start()
 units = run(n)
