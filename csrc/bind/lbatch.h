@@ -30,13 +30,14 @@ typedef struct lbatch {
   int next, at; /* the statement to be handed over, and its place in the list */
   int started, answered;
   int failed, failed_at;
-  int type_rounds;  /* how often it was stopped for looking up types */
-  bool ended;       /* nothing more is to be handed over */
-  bool kept;        /* the server has done all of it */
-  bool alone;       /* nothing is prepared ahead */
-  bool at_barrier;  /* what was handed over has to be answered first */
-  bool wants_types; /* why it was stopped */
-  bool has_raised;  /* a function of the user's, while values were made */
+  const char *current_text; /* of the statement handed over last, anchored in the list */
+  int type_rounds;          /* how often it was stopped for looking up types */
+  bool ended;               /* nothing more is to be handed over */
+  bool kept;                /* the server has done all of it */
+  bool alone;               /* nothing is prepared ahead */
+  bool at_barrier;          /* what was handed over has to be answered first */
+  bool wants_types;         /* why it was stopped */
+  bool has_raised;          /* a function of the user's, while values were made */
 } lbatch;
 
 extern const lbox_class lbatch_class;

@@ -136,10 +136,21 @@ static lph_stmt *renewed(lua_State *L, lconn *b, lph_stmt *stmt, int first, int 
   return lrun_find_stmt(L, b, first, last);
 }
 
+/* Wrapped values may ask for a statement of their own. */
+static bool has_table(lua_State *L, int first, int last) {
+  for (int i = first; i <= last; i++)
+    if (lua_type(L, i) == LUA_TTABLE) return true;
+  return false;
+}
+
 /* The statement for `next`, whose text is at stack slot `first`; NULL: b->c.error. */
-static lph_stmt *find(lua_State *L, lconn *b, int first, int last) {
-  lph_stmt *stmt = b->c.batch->ready;
+static lph_stmt *find(lua_State *L, lconn *b, lbatch *q, int first, int last) {
+  lph_stmt *stmt = b->c.batch->ready, *current = b->c.batch->current;
   if (stmt != NULL) return stmt;
+  if (LPH_LIKELY(current != NULL && lua_tostring(L, first) == q->current_text) &&
+      !has_table(L, first + 1, last) && lph_stmts_is_ready(&b->c.stmts, current) &&
+      current->forced_count == 0 && !current->retired)
+    return current;
   stmt = lrun_find_stmt(L, b, first, last);
   if (stmt != NULL && LPH_UNLIKELY(!lph_stmts_is_ready(&b->c.stmts, stmt)))
     return renewed(L, b, stmt, first, last);
@@ -163,7 +174,7 @@ static bool is_bound(lconn *b, lbatch *q, lph_stmt *stmt) {
 static lph_err send_next(lua_State *L, lconn *b, lbatch *q, int values) {
   lph_conn *c = &b->c;
   int first = AT_RESULTS + 1, last = first + values;
-  lph_stmt *stmt = find(L, b, first, last);
+  lph_stmt *stmt = find(L, b, q, first, last);
   if (stmt == NULL) return refuse_next(L, b, q, values), LPH_OK;
   if (LPH_UNLIKELY(stmt != c->batch->ready && !lph_stmts_is_ready(&c->stmts, stmt)))
     return prepare_next(L, b, q, stmt);
@@ -175,6 +186,7 @@ static lph_err send_next(lua_State *L, lconn *b, lbatch *q, int values) {
   }
   if (lph_batch_execute(c, stmt, &c->params, q->next, q->at) != LPH_OK) return LPH_EFAIL;
   lph_params_shrink(&c->params);
+  q->current_text = lua_tostring(L, first);
   q->at_barrier = stmt->is_barrier;
   if (LPH_UNLIKELY(c->batch->ready != NULL)) lph_batch_forget(c);
   q->started = q->next++;
@@ -232,6 +244,14 @@ static int convert_protected(lua_State *L, lconn *b) {
 static void take_result(lua_State *L, lconn *b, lbatch *q, const lph_leg *leg) {
   int code, values;
   read_head(L, leg->code, &code, &values);
+  if (LPH_LIKELY(code == LVERB_EXECUTE)) { /* what lrows_push makes of it, without the way there */
+    const char *digits = PQcmdTuples(b->c.op.result);
+    lua_pushinteger(L, digits[0] == '\0' ? 0 : (lua_Integer)strtoll(digits, NULL, 10));
+    lua_rawseti(L, AT_RESULTS, leg->index);
+    PQclear(b->c.op.result);
+    b->c.op.result = NULL;
+    return;
+  }
   b->verb = (code & 15) + 16 * ((code & LBATCH_STYLED) != 0 ? (code & ~LBATCH_STYLED) >> 4 : q->style);
   b->c.op.stmt = leg->stmt;
   bool calls = b->has_codecs || b->options.json == LJSON_CJSON;
@@ -450,6 +470,7 @@ int lbatch_take(lua_State *L, lconn *b) {
 
 /* From its start, or from where it stopped for the sake of types. */
 static void rewind_to(lua_State *L, lbatch *q, bool from_start) {
+  q->current_text = NULL;
   q->wants_types = q->at_barrier = q->ended = q->kept = false;
   if (!from_start) return;
   q->next = q->at = 1;

@@ -60,6 +60,7 @@ void lph_batch_free(lph_conn *c) {
   lph_batch *b = c->batch;
   if (b == NULL) return;
   lph_batch_forget(c);
+  if (b->current != NULL) lph_stmts_unpin(&c->stmts, b->current);
   c->batch = NULL;
   if (b->culprit != NULL) lph_stmts_unpin(&c->stmts, b->culprit);
   while (b->count > 0) {
@@ -195,6 +196,11 @@ lph_err lph_batch_execute(lph_conn *c, lph_stmt *stmt, const lph_params *p, int 
   c->marks |= stmt->marks;
   if (LPH_UNLIKELY(!lph_op_send_execute(c, stmt, p))) return refuse(c);
   depart(b, (lph_leg){LPH_LEG_EXECUTE, index, code, stmt});
+  if (LPH_UNLIKELY(b->current != stmt)) {
+    if (b->current != NULL) lph_stmts_unpin(&c->stmts, b->current);
+    lph_stmts_pin(stmt);
+    b->current = stmt;
+  }
   b->started = index;
   if (LPH_UNLIKELY(stmt->prints_floats)) {
     if (!PQsendQueryParams(c->pg, DIGITS, 0, NULL, NULL, NULL, NULL, 0)) return refuse(c);

@@ -85,6 +85,7 @@ typedef struct lph_batch {
   struct lph_stmt *culprit; /* its statement, pinned */
   struct lph_stmt *waiting; /* the next statement cannot go before this one is described; pinned */
   struct lph_stmt *ready;   /* that has happened; pinned until lph_batch_forget */
+  struct lph_stmt *current; /* the last that was handed over, pinned: the next is often the same */
 } lph_batch;
 
 /* IDLE -> BUSY; sends what the transaction has to say. LPH_EFAIL: conn->error; IDLE or CLOSED. */

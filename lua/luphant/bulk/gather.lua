@@ -111,15 +111,32 @@ local function put(chunk, values)
   for i = 1, #columns do columns[i][n] = values[i] end
 end
 
--- The next row's values; nil at the end; nil, err when it is none.
-local function read_row(self, values)
-  local row = self.source()
-  if row == nil then
-    self.is_over = true
-    return nil
+-- A row by position without anything else in it goes straight into the columns: the usual case, and half the price.
+-- Answers its bytes; nil: not that easy.
+local function put_plainly(chunk, row, width)
+  local columns = chunk.columns
+  if not columns or type(row) ~= "table" or row[1] == nil then return nil end
+  local count = #row
+  if count > width or next(row, count) ~= nil then return nil end
+  local n, bytes = chunk.n + 1, 0
+  chunk.n = n
+  for i = 1, width do
+    local value = row[i]
+    if value == nil then value = NULL end
+    columns[i][n] = value
+    if type(value) == "string" then bytes = bytes + #value end
   end
-  self.read = self.read + 1
-  return values_of(self, row, self.read, values)
+  return bytes
+end
+
+-- Puts a row; answers its bytes, or nil and why it is none.
+local function put_row(self, chunk, row)
+  local bytes = put_plainly(chunk, row, #self.columns)
+  if bytes then return bytes end
+  local values, err = values_of(self, row, self.read, {})
+  if not values then return nil, err end
+  put(chunk, values)
+  return size_of(values)
 end
 
 ---@param plan luphant.bulk.plan
@@ -139,23 +156,21 @@ function gather.group(self)
   local chunk_rows = is_unnest and CHUNK_ROWS or GROUP_ROWS
   local most = is_unnest and GROUP_CHUNKS or 1
   local chunks, chunk, bytes = {}, nil, 0
-  local values = {}
-  while bytes < GROUP_BYTES and not self.is_over do
+  while bytes < GROUP_BYTES do
+    if #chunks == most and chunk.n == chunk_rows then break end
+    local row = self.source()
+    if row == nil then
+      self.is_over = true
+      break
+    end
+    self.read = self.read + 1
     if not chunk or chunk.n == chunk_rows then
-      if #chunks == most then break end
-      chunk = nil
+      chunk = new_chunk(self)
+      chunks[#chunks + 1] = chunk
     end
-    if not is_unnest then values = {} end
-    local read, err = read_row(self, values)
-    if err then return nil, err end
-    if read then
-      if not chunk then
-        chunk = new_chunk(self)
-        chunks[#chunks + 1] = chunk
-      end
-      put(chunk, read)
-      bytes = bytes + size_of(read)
-    end
+    local more, err = put_row(self, chunk, row)
+    if not more then return nil, err end
+    bytes = bytes + more
   end
   return chunks
 end
