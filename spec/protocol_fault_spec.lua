@@ -291,6 +291,17 @@ describe("a server that lies", function()
     end)
   end
 
+  it("in the middle of a batch gets an error in time, whatever it says", function()
+    local described = DESCRIBED:sub(1, -1 - #DONE)
+    for name, bytes in pairs(LIES) do
+      local conn = start { { "await", "SH" }, { "send", described }, { "await", "SH" }, { "send", bytes }, { "silence" } }
+      local err = probe.fails(0.6, conn.batch, conn, { "select n, s from t", "select n, s from t" })
+      assert.is_truthy(({ connection = true, timeout = true, query = true })[err.class], name .. ": " .. tostring(err))
+      conn:close()
+      fake:stop()
+    end
+  end)
+
   it("and says two ends for one statement does not shift the answers", function()
     local conn = start { { "await", "SQ" }, { "send", DESCRIBED }, { "await", "SQ" },
       { "send", BOUND .. ROW .. liar.complete "SELECT 1" .. DONE .. DONE },

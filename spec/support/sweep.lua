@@ -229,6 +229,60 @@ scenario {
   expect = function(err) equal("42703", err.sqlstate) end,
 }
 
+-- All of the statements took effect, or none.
+local function none_or_all(things)
+  if things.conn.box:state() ~= "idle" then return end
+  local count = things.conn:query_value "select count(*)::int from noise"
+  if count ~= 0 and count ~= 2 then error("half a batch was kept: " .. count) end
+  assert(things.conn:execute "delete from noise")
+end
+
+scenario {
+  name = "batch",
+  setup = connected { statement_cache_size = 2 },
+  run = function(things)
+    return things.conn:batch(function(b)
+      b:execute("insert into noise values ($1, $2)", 1, "x")
+      b:query_one("select $1::int as n, array[$2::text] as l", 7, "seven")
+      b:query_column "select g from generate_series(1, 20) g"
+      b:execute("insert into noise values ($1, $2)", 2, ("y"):rep(200))
+    end)
+  end,
+  expect = function(results)
+    equal(4, results.n)
+    equal("seven", results[2].l[1])
+    equal(20, results[3][20])
+  end,
+  after = none_or_all,
+}
+
+scenario {
+  name = "batch that fails",
+  setup = connected(),
+  before = discard,
+  run = function(things)
+    local results, err = things.conn:batch { "insert into noise values (1)", { "select 1 / $1::int", 0 }, "select 1" }
+    if results then error "this cannot work" end
+    if err.sqlstate then return err end
+    return nil, err
+  end,
+  expect = function(err)
+    equal("22012", err.sqlstate)
+    equal(2, err.index)
+  end,
+  after = none_or_all,
+}
+
+scenario {
+  name = "insert_many",
+  setup = connected(),
+  run = function(things)
+    return things.conn:insert_many("noise", { "id", "t" }, { { 1, "x" }, { id = 2, t = "y" } })
+  end,
+  expect = function(n) equal(2, n) end,
+  after = none_or_all,
+}
+
 scenario {
   name = "script",
   setup = connected(),
