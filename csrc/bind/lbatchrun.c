@@ -268,7 +268,7 @@ static void take_result(lua_State *L, lconn *b, lbatch *q, const lph_leg *leg) {
 }
 
 /* In an isolated batch: one statement failed, or failed to be committed. */
-static void take_error(lua_State *L, lconn *b, lbatch *q, lph_leg *leg) {
+static void take_error(lua_State *L, lconn *b, lbatch *q, const lph_leg *leg) {
   lph_conn *c = &b->c;
   lph_error *e = &c->error;
   bool preparing = leg->kind == LPH_LEG_PARSE;
@@ -313,7 +313,7 @@ static void take_digits(lua_State *L, lconn *b, const lph_leg *leg) {
   b->c.op.result = NULL;
 }
 
-static void take_leg(lua_State *L, lconn *b, lbatch *q, lph_leg *leg) {
+static void take_leg(lua_State *L, lconn *b, lbatch *q, const lph_leg *leg) {
   ExecStatusType status = PQresultStatus(b->c.op.result);
   bool ok = status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK || status == PGRES_EMPTY_QUERY;
   if (LPH_LIKELY(ok && leg->kind == LPH_LEG_EXECUTE)) {
@@ -324,7 +324,7 @@ static void take_leg(lua_State *L, lconn *b, lbatch *q, lph_leg *leg) {
   } else {
     take_error(L, b, q, leg);
   }
-  lph_batch_release(&b->c, leg);
+  lph_batch_release(&b->c);
 }
 
 /* ---- the end -------------------------------------------------------------------------------------------- */
@@ -393,10 +393,10 @@ static bool is_too_big(lph_conn *c) {
 static lph_want go_on(lua_State *L, lconn *b, lbatch *q, const char **more) {
   lph_conn *c = &b->c;
   for (;;) {
-    lph_leg leg;
+    const lph_leg *leg;
     int want;
     lph_batch_pull(c);
-    while ((want = lph_batch_next(c, &leg)) == LPH_DONE) take_leg(L, b, q, &leg);
+    while ((want = lph_batch_next(c, &leg)) == LPH_DONE) take_leg(L, b, q, leg);
     if (want == LPH_FAILED) return LPH_FAILED;
     if (fill(L, b, q) != LPH_OK) return LPH_FAILED;
     if (lph_batch_is_over(c)) return finish(b, q, more);

@@ -29,12 +29,14 @@ static lph_leg land(lph_batch *b) {
   return leg;
 }
 
-void lph_batch_release(lph_conn *c, lph_leg *leg) {
+static void let_go(lph_conn *c, lph_leg *leg) {
   lph_stmt *stmt = leg->stmt;
   leg->stmt = NULL;
   if (c->op.stmt == stmt) c->op.stmt = NULL;
   if (stmt != NULL) lph_stmts_unpin(&c->stmts, stmt);
 }
+
+void lph_batch_release(lph_conn *c) { let_go(c, &c->batch->taking); }
 
 void lph_batch_wait_for(lph_batch *b, lph_stmt *stmt) {
   lph_stmts_pin(stmt);
@@ -63,9 +65,10 @@ void lph_batch_free(lph_conn *c) {
   if (b->current != NULL) lph_stmts_unpin(&c->stmts, b->current);
   c->batch = NULL;
   if (b->culprit != NULL) lph_stmts_unpin(&c->stmts, b->culprit);
+  let_go(c, &b->taking);
   while (b->count > 0) {
     lph_leg leg = land(b);
-    lph_batch_release(c, &leg);
+    let_go(c, &leg);
   }
   lph_free(b->legs);
   lph_free(b);
@@ -337,7 +340,7 @@ static bool receive_leg(lph_conn *c, lph_leg *leg, PGresult *res) {
     if (status != PGRES_PIPELINE_ABORTED) take_failure(c, res, leg);
     PQclear(res);
   }
-  if (!told) lph_batch_release(c, leg);
+  if (!told) let_go(c, leg);
   return told;
 }
 
@@ -369,8 +372,9 @@ static int refuse_copy(lph_conn *c) {
 /* Between two results there is one NULL; more say that libpq and we do not agree about what is under way. */
 #define MOST_NULLS 3
 
-int lph_batch_next(lph_conn *c, lph_leg *leg) {
+int lph_batch_next(lph_conn *c, const lph_leg **leg) {
   lph_batch *b = c->batch;
+  *leg = &b->taking;
   int nulls = 0;
   while (is_waiting(c)) {
     if (PQisBusy(c->pg)) return PQstatus(c->pg) == CONNECTION_BAD ? broken(c) : LPH_WANT_READ;
@@ -394,7 +398,7 @@ int lph_batch_next(lph_conn *c, lph_leg *leg) {
       PQclear(res);
     } else if (b->count == 0 || is_for_part(c)) {
       receive_part(c, res);
-    } else if (receive_leg(c, leg, res)) {
+    } else if (receive_leg(c, &b->taking, res)) {
       return LPH_DONE;
     }
   }
@@ -447,10 +451,10 @@ int lph_batch_finish(lph_conn *c) {
 int lph_batch_drain(lph_conn *c) {
   c->batch->stopped = true;
   for (;;) {
-    lph_leg leg;
+    const lph_leg *leg;
     int want;
     lph_batch_pull(c);
-    while ((want = lph_batch_next(c, &leg)) == LPH_DONE) lph_batch_release(c, &leg);
+    while ((want = lph_batch_next(c, &leg)) == LPH_DONE) lph_batch_release(c);
     if (want == LPH_FAILED) return want;
     if (!c->batch->ended && lph_batch_end(c, true) != LPH_OK) return LPH_FAILED;
     if (lph_batch_is_over(c)) {

@@ -82,6 +82,7 @@ typedef struct lph_batch {
   int failed;   /* the statement of op.failure; 0 = none, or the end of the batch */
   int failed_code;
   bool failed_preparing;
+  lph_leg taking; /* what lph_batch_next has told last: its pin is let go whatever becomes of who takes it */
   struct lph_stmt *culprit; /* its statement, pinned */
   struct lph_stmt *waiting; /* the next statement cannot go before this one is described; pinned */
   struct lph_stmt *ready;   /* that has happened; pinned until lph_batch_forget */
@@ -114,11 +115,11 @@ static inline void lph_batch_stop(lph_batch *b) {
 lph_err lph_batch_ask(struct lph_conn *c);
 /* Reads and writes what can be. LPH_FAILED: the session is closed. LPH_DONE otherwise. */
 int lph_batch_pull(struct lph_conn *c);
-/* LPH_DONE: `leg` has been answered, and its pin is the caller's (lph_batch_release); its result is op.result: that of
+/* LPH_DONE: `leg` has been answered, and stays until lph_batch_release; its result is op.result: that of
  * EXECUTE or DIGITS, or in an isolated batch the error of any leg. LPH_WANT_READ: nothing there. LPH_FAILED:
  * the session is closed. Failures of a batch that is one transaction end in op.failure, and stop it. */
-int lph_batch_next(struct lph_conn *c, lph_leg *leg);
-void lph_batch_release(struct lph_conn *c, lph_leg *leg);
+int lph_batch_next(struct lph_conn *c, const lph_leg **leg);
+void lph_batch_release(struct lph_conn *c);
 /* What libpq waits for: LPH_WANT_READ or LPH_WANT_RW. */
 int lph_batch_want(const struct lph_conn *c);
 
