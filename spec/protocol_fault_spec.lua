@@ -294,7 +294,9 @@ describe("a server that lies", function()
   it("in the middle of a batch gets an error in time, whatever it says", function()
     local described = DESCRIBED:sub(1, -1 - #DONE)
     for name, bytes in pairs(LIES) do
-      local conn = start { { "await", "SH" }, { "send", described }, { "await", "SH" }, { "send", bytes }, { "silence" } }
+      local conn = start {
+        { "await", "SH" }, { "send", described }, { "await", "SH" }, { "send", bytes }, { "silence" },
+      }
       local err = probe.fails(0.6, conn.batch, conn, { "select n, s from t", "select n, s from t" })
       assert.is_truthy(({ connection = true, timeout = true, query = true })[err.class], name .. ": " .. tostring(err))
       conn:close()

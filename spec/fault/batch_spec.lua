@@ -60,7 +60,7 @@ ordeal.family("a batch", {}, function(test)
 
   test("F41 huge answers in a batch are refused, or pass without piling up", function(world)
     local conn = world.connect { max_result_bytes = 2 ^ 20 }
-    for _, text in ipairs { "select repeat('x', 33554432)", "select repeat('x', 1000) from generate_series(1, 30000)" } do
+    for _, text in ipairs { "select repeat('x', 33554432)", "select repeat('x', 999) from generate_series(1, 30000)" } do
       local err = world.fails(5, conn.batch, conn, { "select 1", text, "select 2" })
       assert.same({ "result_too_big", 2 }, { err.kind, err.index })
       if not conn:is_open() then conn = world.connect { max_result_bytes = 2 ^ 20 } end
@@ -79,6 +79,7 @@ ordeal.family("a batch", {}, function(test)
     local values = {}
     for i = 1, 65536 do values[i] = i end
     local unpack = table.unpack or unpack -- luacheck: ignore
+    if not pcall(unpack, values) then return "this Lua does not pass so many values" end
     local err = world.fails(1, conn.batch, conn, function(b)
       b:execute "insert into t values (1)"
       b:execute("select $1::int", unpack(values))
@@ -95,7 +96,8 @@ ordeal.family("a batch", {}, function(test)
     })
     assert.same({ "parameter", 2, 1 }, { err.kind, err.index, err.param })
     for _, via in ipairs { "unnest", "values" } do
-      err = world.fails(1, conn.insert_many, conn, "t", { "id", "name" }, { { 1, "fine" }, { 2, "\255" } }, { via = via })
+      err = world.fails(1, conn.insert_many, conn, "t", { "id", "name" }, { { 1, "fine" }, { 2, "\255" } },
+        { via = via })
       assert.same({ "parameter", 2, "name" }, { err.kind, err.row, err.column })
     end
     assert.equal(0, conn:query_value "select count(*) from t")
