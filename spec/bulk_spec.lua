@@ -41,7 +41,7 @@ describe("insert_many", function()
       conn:query { "select id, name from t order by id", rows = "array" })
   end)
 
-  for _, via in ipairs { "unnest", "values" } do
+  for _, via in ipairs { "unnest", "values", "copy" } do
     it("gives the same by way of " .. via, function()
       assert.equal(3, conn:insert_many("t", { "name", "id", "data" }, {
         { "a", 1, { n = 1 } }, { "b", 2, { "x" } }, { "c", 3, nil },
@@ -51,7 +51,7 @@ describe("insert_many", function()
     end)
 
     it("inserts any number of rows from an iterator by way of " .. via, function()
-      local n = via == "unnest" and MANY or 10000
+      local n = via == "values" and 10000 or MANY
       assert.equal(n, conn:insert_many("t", { "id", "name" }, numbered(n), { via = via }))
       assert.same({ n, n * (n + 1) / 2 }, conn:query_one {
         "select count(*)::float8, sum(id)::float8 from t", rows = "array" })
@@ -144,6 +144,7 @@ describe("insert_many", function()
       { "columns must be a list of column names", "t", {}, {} },
       { "number 1 is 5", "t", { 5 }, {} },
       { "rows must be a list or a function", "t", { "id" }, "rows" },
+      { "COPY knows neither on_conflict nor returning", "t", { "id" }, {}, { via = "copy", returning = "id" } },
       { "unknown insert_many option", "t", { "id" }, {}, { return_ = "id" } },
     } do
       local ok, message = pcall(function() return conn:insert_many(given[2], given[3], given[4], given[5]) end)

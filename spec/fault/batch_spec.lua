@@ -60,7 +60,7 @@ ordeal.family("a batch", {}, function(test)
 
   test("F41 huge answers in a batch are refused, or pass without piling up", function(world)
     local conn = world.connect { max_result_bytes = 2 ^ 20 }
-    for _, text in ipairs { "select repeat('x', 33554432)", "select repeat('x', 999) from generate_series(1, 30000)" } do
+    for _, text in ipairs { "select repeat('x', 33554432)", "select repeat('x', 999) from generate_series(1, 9999)" } do
       local err = world.fails(5, conn.batch, conn, { "select 1", text, "select 2" })
       assert.same({ "result_too_big", 2 }, { err.kind, err.index })
       if not conn:is_open() then conn = world.connect { max_result_bytes = 2 ^ 20 } end

@@ -175,4 +175,16 @@ function gather.group(self)
   return chunks
 end
 
+--- For COPY, which takes rows one by one: the next row's values; nil at the end; nil and an error for what is none.
+---@param self table
+---@param values any[]  is filled, and answered
+---@return any[]|nil
+---@return luphant.error|nil
+function gather.row(self, values)
+  local row = self.source()
+  if row == nil then return nil end
+  self.read = self.read + 1
+  return values_of(self, row, self.read, values)
+end
+
 return gather

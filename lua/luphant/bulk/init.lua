@@ -18,7 +18,7 @@ local unpack = table.unpack or unpack -- luacheck: ignore
 ---@class luphant.bulk.options
 ---@field on_conflict? "nothing"|table  { column ..., update = true|string[] } or { constraint =, update = }
 ---@field returning? string|string[]    "*", a column, or columns
----@field via? "unnest"|"values"
+---@field via? "unnest"|"values"|"copy"
 
 ------------------------------------------------------------------------------------------ sending
 
@@ -171,8 +171,42 @@ local function run_groups(t, plan, rows, chunks)
   return total
 end
 
+-- Answers true, or nil and why a row could not go.
+local function put_all(writer, plan, rows)
+  local width, values = #plan.columns, {}
+  while true do
+    local read, err = gather.row(rows, values)
+    if not read then return err == nil or nil, err end
+    local ok
+    ok, err = writer:row(unpack(read, 1, width))
+    if not ok then return nil, err end
+  end
+end
+
+-- COPY itself is all or nothing. The server tells the line of what it refuses in err.context.
+local function run_copy(q, plan, rows)
+  local writer, err = q:copy_in(plan.target, { columns = plan.columns })
+  if not writer then return nil, err end
+  local ok, done, why = pcall(put_all, writer, plan, rows)
+  if not ok then
+    writer:abort()
+    error(done, 0)
+  end
+  local count
+  if done then
+    count, why = writer:finish()
+    if count then return count end
+  else
+    writer:abort()
+  end
+  local line = why.row == nil and tostring(why.context):match "^COPY .-, line (%d+)"
+  local number = why.row or tonumber(line)
+  return nil, number and name_row(why, number) or why
+end
+
 -- Inside a transaction a failure counts like that of any statement, though the savepoint was rolled back.
 local function run_in(q, conn, plan, rows)
+  if plan.via == "copy" then return run_copy(q, plan, rows) end
   local total
   local chunks, err = gather.group(rows)
   if chunks and rows.is_over and not conn then return run_one(q, plan, chunks) end

@@ -11,8 +11,8 @@ local errors = require "luphant.errors"
 local plan = {}
 
 ---@class luphant.bulk.plan
----@field via "unnest"|"values"
----@field sql string          constant
+---@field via "unnest"|"values"|"copy"
+---@field sql string|nil      constant; nil: copy
 ---@field target string       as the caller named it
 ---@field columns string[]
 ---@field types string[]
@@ -133,7 +133,7 @@ local function texts(self, target, clauses, quoted)
 end
 
 local OPTIONS = {
-  via = { one_of = { "unnest", "values" } },
+  via = { one_of = { "unnest", "values", "copy" } },
   on_conflict = { check = function() end }, returning = { check = function() end },
 }
 
@@ -147,6 +147,9 @@ function plan.read(target, columns, given)
   local quoted = check_names(columns, "columns")
   local options, message = args.validate(given, OPTIONS, "insert_many option")
   if not options then args.misuse(message) end
+  if options.via == "copy" and (options.on_conflict ~= nil or options.returning ~= nil) then
+    args.misuse 'COPY knows neither on_conflict nor returning: leave via = "copy" out'
+  end
   local clauses = conflict_clause(options.on_conflict, columns) .. returning_clause(options.returning)
   return {
     target = target, columns = columns, quoted = quoted, via = options.via, clauses = clauses,
@@ -163,6 +166,7 @@ function plan.make(q, request)
   local self = {
     via = request.via, target = request.target, columns = request.columns, returning = request.returning,
   }
+  if self.via == "copy" then return self end
   local rows, err = q:query({ CATALOG, rows = "named" }, request.target)
   if not rows then
     err.query, err.position = request.target, nil
