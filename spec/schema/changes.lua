@@ -209,6 +209,8 @@ return {
   { "alter table shop.parts add column a int, add column b int",
     { "+ column shop.parts.a", "+ column shop.parts.b" } },
   -- constraints
+  { "comment on index shop.customers_email_key is 'By mail.'",
+    { "~ constraint customers_email_key on shop.customers: index_comment: (none) -> By mail." } },
   { "alter table shop.customers validate constraint no_nobody",
     {
       "~ constraint no_nobody on shop.customers: definition",

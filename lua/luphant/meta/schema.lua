@@ -127,6 +127,7 @@
 ---@field parent? string of the constraint of the partitioned table
 ---@field index_options? string[]
 ---@field index_tablespace? string
+---@field index_comment? string of the index that the constraint has made
 ---@field clustered? true
 ---@field invalid? true
 ---@field comment? string

@@ -26,7 +26,9 @@ local function same(a, b)
 end
 
 -- Names of switches in the scope of a snapshot by the fields they are about.
-local SWITCHES = { owner = "owners", comment = "comments", grants = "grants", revoked = "grants" }
+local SWITCHES = {
+  owner = "owners", comment = "comments", index_comment = "comments", grants = "grants", revoked = "grants",
+}
 
 -- Did both snapshots record this field ("type", "grants.alice", "sequence.comment")?
 local function is_recorded(what, a, b)

@@ -91,6 +91,11 @@ function makers.comment(self, oid, class)
   return ("obj_description(%s, '%s') as comment"):format(oid, class)
 end
 
+function makers.index_comment(self, oid)
+  if not self.with.comments then return "null::text as index_comment" end
+  return ("obj_description(%s, 'pg_class') as index_comment"):format(oid)
+end
+
 function makers.grants(self, code, acl, owner)
   if not self.with.grants then return "null::text[] as _grants" end
   return reading.grants(acl, ("acldefault('%s', %s)"):format(code, owner), owner)

@@ -23,7 +23,7 @@ select c.conrelid::int8 as _relation, c.contypid::int8 as _type, c.conname::text
        coalesce(x.indisclustered, false) as clustered,
        coalesce(not x.indisvalid, false) as invalid,
        (select p.conname::text from pg_catalog.pg_constraint p where p.oid = c.conparentid) as parent,
-       {comment c.oid pg_constraint}
+       {comment c.oid pg_constraint}, {index_comment i.oid}
   from pg_catalog.pg_constraint c
   join pg_catalog.pg_namespace n on n.oid = c.connamespace
   left join pg_catalog.pg_class f on f.oid = c.confrelid
