@@ -201,6 +201,58 @@ static long inserts_bulk(long n) {
   return n;
 }
 
+static void put_piece(const char *piece, size_t len) {
+  if (PQputCopyData(conn, piece, (int)len) != 1) die("PQputCopyData");
+}
+
+static long copy_in(long n) {
+  static char names[1000][32], piece[65536 + 128];
+  size_t lengths[1000], len = 0;
+  for (int i = 0; i < 1000; i++)
+    lengths[i] = (size_t)snprintf(names[i], sizeof names[i], "event number %d", i);
+  PQclear(expect(PQexec(conn, sql), PGRES_COPY_IN));
+  for (long i = 1; i <= n; i++) {
+    char whole[16];
+    const char *id = digits(whole, (int)i);
+    size_t id_len = (size_t)(whole + 15 - id), name_len = lengths[i % 1000];
+    char *p = piece + len;
+    memcpy(p, id, id_len);
+    p += id_len;
+    *p++ = '\t';
+    memcpy(p, names[i % 1000], name_len);
+    p += name_len;
+    *p++ = '\t';
+    memcpy(p, id, id_len);
+    p += id_len;
+    memcpy(p, ".25\n", 4);
+    len = (size_t)(p + 4 - piece);
+    if (len < 65536) continue;
+    put_piece(piece, len);
+    len = 0;
+  }
+  put_piece(piece, len);
+  if (PQputCopyEnd(conn, NULL) != 1) die("PQputCopyEnd");
+  PQclear(expect(PQgetResult(conn), PGRES_COMMAND_OK));
+  PQclear(PQgetResult(conn));
+  return n;
+}
+
+static long copy_out(long n) {
+  char query[256], text[300], *line;
+  long units = 0;
+  int len;
+  snprintf(query, sizeof query, sql, (int)n);
+  snprintf(text, sizeof text, "copy (%s) to stdout", query);
+  PQclear(expect(PQexec(conn, text), PGRES_COPY_OUT));
+  for (; (len = PQgetCopyData(conn, &line, 0)) > 0; units++) {
+    touched += (unsigned)len;
+    PQfreemem(line);
+  }
+  PQclear(expect(PQgetResult(conn), PGRES_COMMAND_OK));
+  PQclear(PQgetResult(conn));
+  return units;
+}
+
 static long transactions(long n) {
   for (long i = 1; i <= n; i++) {
     PQclear(expect(PQexec(conn, "begin"), PGRES_COMMAND_OK));
@@ -229,6 +281,8 @@ static long run(const char *question, long n) {
   if (strcmp(question, "inserts") == 0) return inserts(n);
   if (strcmp(question, "inserts_batched") == 0) return inserts_batched(n);
   if (strcmp(question, "inserts_bulk") == 0) return inserts_bulk(n);
+  if (strcmp(question, "copy_in") == 0) return copy_in(n);
+  if (strncmp(question, "copy_out", 8) == 0) return copy_out(n);
   if (strcmp(question, "int4_array") == 0) return by_key(n, 1000, 1);
   if (strcmp(question, "same_text") == 0) return by_key(n, 10000, 0);
   if (strncmp(question, "tasks_", 6) == 0) return by_key(n, 10000, 1);
@@ -279,7 +333,7 @@ static void check_items(void) {
 
 static void check(const char *question) {
   if (strncmp(question, "inserts", 7) == 0 || strcmp(question, "acquire_release") == 0 ||
-      strncmp(question, "transaction", 11) == 0) {
+      strncmp(question, "copy_", 5) == 0 || strncmp(question, "transaction", 11) == 0) {
     puts("-"); /* inserts: the harness looks into the table */
   } else if (strcmp(question, "int4_array") == 0) {
     check_arrays();
@@ -306,8 +360,10 @@ int main(int argc, char **argv) {
   long n = atol(argv[2]);
   conn = PQconnectdb(argv[3]);
   if (PQstatus(conn) != CONNECTION_OK) die("connect");
-  PQclear(expect(PQprepare(conn, "s", sql, 0, NULL), PGRES_COMMAND_OK));
-  int writes = strncmp(argv[1], "inserts", 7) == 0; /* no rehearsal: it would leave rows */
+  if (strncmp(argv[1], "copy_", 5) != 0)
+    PQclear(expect(PQprepare(conn, "s", sql, 0, NULL), PGRES_COMMAND_OK));
+  /* no rehearsal: it would leave rows */
+  int writes = strncmp(argv[1], "inserts", 7) == 0 || strcmp(argv[1], "copy_in") == 0;
   if (!writes) run(argv[1], n / 10 + 1);
   double wall = wall_now(), cpu = cpu_now();
   long units = run(argv[1], n);

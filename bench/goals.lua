@@ -24,6 +24,9 @@ local goals = {
   tasks_16 = both(1.5, 1.3, 1.13),
   tasks_16_shared = both(0.93, 0.89, 0.75),
 }
+goals.copy_in = both(4.3, 3.1, 0.72)
+goals.copy_out_raw = both(1.10, 1.10)
+goals.copy_out_columns = both(2.5, 2.5, 0.65)
 goals.transaction = both(0.45, 0.45, 0.60)
 goals.transaction_three_trips = both(1.10, 1.10)
 -- Not a ratio: microseconds of client CPU.

@@ -74,12 +74,13 @@ end
 
 --- One measurement. Answers { cpu =, wall =, units =, check = }, or nil and why not.
 function field.measure(contender, question, operations, here)
-  if question.name:find "^inserts" then assert(here.conn:execute "truncate luphant_bench.event") end
+  if question.needs then assert(here.conn:script(question.needs)) end
+  if question.writes or question.name:find "^inserts" then assert(here.conn:execute "truncate luphant_bench.event") end
   local text, status = run(("%s%s %s %d %s %s"):format(contender.pin, contender.command, question.name, operations,
     quote(here.url), quote(question.sql)))
   local cpu, wall, units, check = text:match "([%d.]+) ([%d.]+) (%d+) (%S+)$"
   if status ~= 0 or not cpu then return nil, text:match "[^\n]*", status == 3 end
-  if question.name:find "^inserts" then
+  if question.writes or question.name:find "^inserts" then
     check = assert(here.conn:query_value [[
       select concat_ws('/', count(*), sum(id), sum(length(name)), sum(amount)) from luphant_bench.event]])
   end

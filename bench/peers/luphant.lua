@@ -194,6 +194,51 @@ function questions.inserts_bulk(url)
   end
 end
 
+function questions.copy_in(url)
+  local conn = assert(luphant.connect(url))
+  local event = meter.event
+  return function(n)
+    local w = assert(conn:copy_in "luphant_bench.event")
+    for i = 1, n do
+      local ok, err = w:row(event(i))
+      if not ok then error(err) end
+    end
+    return assert(w:finish())
+  end
+end
+
+function questions.copy_out_raw(url, sql)
+  local conn = assert(luphant.connect(url))
+  return function(n)
+    local r, bytes = assert(conn:copy_out(sql:format(n), { format = "text" })), 0
+    for piece in r:chunks() do bytes = bytes + #piece end
+    return (r:counts())
+  end
+end
+
+function questions.copy_out_columns(url, sql)
+  local conn = assert(luphant.connect(url))
+  return function(n)
+    local units, r = 0, assert(conn:copy_out(sql:format(n)))
+    local lists, count = r:columns(1000)
+    while lists do
+      units = units + count
+      lists, count = r:columns(1000)
+    end
+    if count then error(count) end
+    return units
+  end
+end
+
+function questions.copy_out_rows(url, sql)
+  local conn = assert(luphant.connect(url))
+  return function(n)
+    local units = 0
+    for _ in assert(conn:copy_out(sql:format(n))):rows() do units = units + 1 end
+    return units
+  end
+end
+
 function questions.int4_array(url, sql)
   local conn = assert(luphant.connect(url))
   local statement = assert(conn:prepare(sql))

@@ -43,9 +43,11 @@ static void note_end(lcopy *w) {
   lph_op_reset(&b->c.op);
 }
 
-static turn next_row(lcopy *w, bool may_wait, lph_want *want) {
+/* `first`: of this call. */
+static turn next_row(lcopy *w, bool first, bool may_wait, lph_want *want) {
   lconn *b = w->b;
   if (w->ended) return END;
+  if (LPH_LIKELY(!first) && lph_copy_next(&b->c)) return ROW;
   *want = lph_conn_step(&b->c);
   if (*want > LPH_DONE && b->blocking && may_wait) *want = lrun_wait(b, *want);
   if (*want > LPH_DONE) return WAIT;
@@ -74,8 +76,8 @@ static int bytes_inside(lua_State *L) {
   lph_want want = LPH_DONE;
   turn t = END;
   if (is_over(w) && w->gather.len == 0) return 0;
-  while (w->gather.len < LPH_COPY_PIECE && !w->ended) {
-    t = next_row(w, true, &want);
+  for (bool first = true; w->gather.len < LPH_COPY_PIECE && !w->ended; first = false) {
+    t = next_row(w, first, true, &want);
     if (t != ROW) break;
     lph_bytes row = lph_copy_row(&w->b->c.copy);
     if (lph_buf_add(&w->gather, row.data, row.len) != LPH_OK) return luaL_error(L, "not enough memory");
@@ -274,7 +276,7 @@ static int rows_inside(lua_State *L) {
   lph_want want = LPH_DONE;
   if (is_over(w)) return 0;
   int most = (int)luaL_checkinteger(L, 2), count = 0;
-  turn t = next_row(w, true, &want);
+  turn t = next_row(w, true, true, &want);
   if (t != ROW) return push_turn(L, w, t, want);
   prepare(L, &r, w, LROWS_OF((int)luaL_checkinteger(L, 3)));
   lua_createtable(L, most, 0);
@@ -284,7 +286,7 @@ static int rows_inside(lua_State *L) {
     if (got < 0) return lerror_push(L, &w->b->c.error, 0);
     if (got > 0) lua_rawseti(L, list, ++count);
     lua_settop(L, list);
-    if (count < most) t = next_row(w, count == 0, &want);
+    if (count < most) t = next_row(w, false, count == 0, &want);
   }
   if (count == 0) return push_turn(L, w, t, want);
   return t == FAIL ? push_turn(L, w, t, want) : 1;
@@ -299,7 +301,7 @@ static int columns_inside(lua_State *L) {
   if (is_over(w)) return 0;
   int most = (int)luaL_checkinteger(L, 2), count = 0;
   luaL_checktype(L, 3, LUA_TTABLE);
-  turn t = next_row(w, true, &want);
+  turn t = next_row(w, true, true, &want);
   if (t != ROW) return push_turn(L, w, t, want);
   prepare(L, &r, w, LROWS_COLUMNS);
   r.lists = lua_gettop(L) + 1;
@@ -314,7 +316,7 @@ static int columns_inside(lua_State *L) {
     if (got < 0) return lerror_push(L, &w->b->c.error, 0);
     count += got;
     lua_settop(L, top);
-    if (count < most) t = next_row(w, count == 0, &want);
+    if (count < most) t = next_row(w, false, count == 0, &want);
   }
   if (t == FAIL || count == 0) return push_turn(L, w, t, want);
   lua_pushinteger(L, count);
@@ -328,11 +330,11 @@ static int values_inside(lua_State *L) {
   rows r;
   lph_want want = LPH_DONE;
   if (is_over(w)) return 0;
-  turn t = next_row(w, true, &want);
+  turn t = next_row(w, true, true, &want);
   if (t != ROW) return push_turn(L, w, t, want);
   prepare(L, &r, w, VALUES);
   int top = lua_gettop(L), got = take_row(L, &r);
-  while (got == 0 && (t = next_row(w, true, &want)) == ROW) got = take_row(L, &r);
+  while (got == 0 && (t = next_row(w, false, true, &want)) == ROW) got = take_row(L, &r);
   if (got < 0) return lerror_push(L, &w->b->c.error, 0);
   return got == 0 ? push_turn(L, w, t, want) : lua_gettop(L) - top;
 }

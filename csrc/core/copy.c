@@ -227,16 +227,21 @@ int lph_copy_end(lph_conn *c, const char *reason) {
 
 /* ---- what comes from the server ------------------------------------------------------------------------------- */
 
+bool lph_copy_next(lph_conn *c) {
+  lph_copy *y = &c->copy;
+  if (LPH_UNLIKELY(y->phase != LPH_COPY_OUT || y->row != NULL)) return y->row != NULL;
+  y->row_len = PQgetCopyData(c->pg, &y->row, 1);
+  if (LPH_UNLIKELY(y->row_len <= 0)) return false;
+  y->bytes += (size_t)y->row_len;
+  c->op.received = 0; /* max_result_bytes is for a single row */
+  return true;
+}
+
 static lph_want step_out(lph_conn *c) {
   lph_copy *y = &c->copy;
-  if (y->row != NULL) return LPH_DONE;
   for (int turn = 0;; turn++) {
-    y->row_len = PQgetCopyData(c->pg, &y->row, 1);
-    if (y->row_len > 0) {
-      y->bytes += (size_t)y->row_len;
-      c->op.received = 0; /* max_result_bytes is for a single row */
-      return LPH_DONE;
-    }
+    /* libpq tells the end once only; it may have been told to whoever called lph_copy_next. */
+    if (y->row_len >= 0 && lph_copy_next(c)) return LPH_DONE;
     if (y->row_len < 0) {
       y->phase = LPH_COPY_NONE;
       return (lph_want)lph_op_step(c);

@@ -93,6 +93,8 @@ int lph_copy_end(struct lph_conn *c, const char *reason);
 /* OUT: the row that has come; data is NULL when there is none. */
 static inline lph_bytes lph_copy_row(const lph_copy *y) { return (lph_bytes){y->row, (size_t)y->row_len}; }
 void lph_copy_drop_row(lph_copy *y);
+/* A step in short, right after another row was taken: is there one more that has come already? */
+bool lph_copy_next(struct lph_conn *c);
 
 /* ---- rows as COPY's text format writes them (copytext.c) --------------------------------------------------- */
 

@@ -30,6 +30,7 @@ local reader = {}
 local BATCH = 256 -- rows at most that are made at a time
 
 local function fail(self, err, more)
+  self.count, self.bytes = self.guard:counts()
   if more == "unread" and self.box:state() == "busy" then drive.abandon(self.conn, err) end
   course.leave(self)
   course.close(self, err)
@@ -39,7 +40,7 @@ end
 local function finish(self)
   if self.over then return nil end
   local rows, bytes = self.guard:counts()
-  self.count = rows
+  self.count, self.bytes = rows, bytes
   course.close(self)
   if self.meter then meter.finish(self.meter, rows, bytes) end
   return nil
@@ -162,10 +163,20 @@ function methods:columns(most)
   return named, count
 end
 
+--- How many rows and bytes have come so far.
+---@return integer rows
+---@return integer bytes
+function methods:counts()
+  if self.over then return self.count, self.bytes end
+  local rows, bytes = self.guard:counts()
+  return rows, bytes
+end
+
 --- No more rows are wanted: what is left is read away or cancelled, and the connection usable. Once more does nothing.
 function methods:close()
   if self.over then return end
   self.left = true
+  self.count, self.bytes = self.guard:counts()
   course.leave(self)
   course.close(self)
 end
