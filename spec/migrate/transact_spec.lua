@@ -112,7 +112,7 @@ return {
     local other = g.connect { application_name = "in the way" }
     assert(other:script "begin; select from t")
     local heard, on_event = listener "retry"
-    assert(up { lock_timeout = 0.2, on_event = function(event)
+    assert(up { lock_timeout = 1, on_event = function(event)
       on_event(event)
       if #heard == 2 then assert(other:script "commit") end
     end })
@@ -134,7 +134,7 @@ return {
     local heard, on_event = listener "retry"
     local _, err = up { on_event = on_event }
     assert.same({ "migration_failed", "55P03", 0 }, { err.kind, err.sqlstate, #heard })
-    g.put("0002_t.sql", "-- migrate:up lock_timeout:100ms\nalter table t add column m int;\n")
+    g.put("0002_t.sql", "-- migrate:up lock_timeout:1s\nalter table t add column m int;\n")
     _, err = up { on_event = on_event, lock_retry_for = 0.1 }
     assert.same({ "migration_failed", "55P03", 0 }, { err.kind, err.sqlstate, #heard })
     assert.equal(other:backend_pid(), err.blocked_by[1].pid)
