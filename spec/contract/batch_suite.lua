@@ -206,6 +206,27 @@ local function tests(test)
     assert.same({ 1, 2, 6 }, conn:query_column "select id from t order by id")
   end)
 
+  test("insert_many inserts all rows or names the one that was refused", function(open)
+    local conn = open()
+    assert(conn:script "create temp table t (id int primary key, name text)")
+    local function rows(n, at)
+      local i = 0
+      return function()
+        i = i + 1
+        if i <= n then return { i == at and 1 or i, "row" } end
+      end
+    end
+    for _, via in ipairs { "unnest", "values", "copy" } do
+      assert.equal(3000, conn:insert_many("t", { "id", "name" }, rows(3000), { via = via }))
+      assert(conn:execute "delete from t")
+      local _, err = conn:insert_many("t", { "id", "name" }, rows(3000, 2500), { via = via })
+      assert.same({ "unique_violation", 2500 }, { err.kind, err.row })
+      assert.equal(0, conn:query_value "select count(*) from t")
+    end
+    local many = MANY > 20000 and 20000 or MANY -- more than one portion
+    assert.equal(many, conn:insert_many("t", { "id", "name" }, rows(many)))
+  end)
+
   test("a session that ends in the middle is told", function(open)
     local conn, other = open(), open()
     local pid = conn:backend_pid()
