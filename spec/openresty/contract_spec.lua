@@ -1,5 +1,5 @@
--- The contract of the waiter, the verbs of a connection and the pool, inside of nginx: the suites that every waiter
--- has to pass, run in a request. Once in its own event loop, once in the fallback.
+-- The contract of the waiter, the verbs of a connection, batches and the pool, inside of nginx: the suites that every
+-- waiter has to pass, run in a request. Once in its own event loop, once in the fallback.
 --
 -- SPDX-License-Identifier: MIT
 
@@ -21,6 +21,7 @@ local RUNS = {
   { title = "the waiter keeps its contract", suite = "waiter_suite", least = 20 },
   { title = "the verbs of a connection do", suite = "verbs_suite", least = 25 },
   { title = "the pool does", suite = "pool_suite", least = 40 },
+  { title = "batches do", suite = "batch_suite", least = 14 },
   {
     title = "the waiter keeps its contract where descriptors have to be polled", suite = "waiter_suite", least = 20,
     environment = { LUPHANT_OPENRESTY = "polling" }, without = "CPU",
