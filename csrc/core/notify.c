@@ -39,7 +39,9 @@ static bool is_flood(const lph_conn *c) {
 lph_want lph_notify_hear(lph_conn *c) {
   if (lph_conn_check_idle(c) != LPH_OK) return LPH_FAILED;
   bool there = lph_op_consume(c);
-  lph_notify_peek(c); /* libpq takes messages apart when it is asked for them */
+  lph_notify_peek(
+    c); /* libpq takes messages apart when it is asked for them, and may give the session up over one */
+  if (PQstatus(c->pg) == CONNECTION_BAD) there = false;
   /* What came before the end is delivered first; the end stays what it is. */
   if (!there) return c->notification != NULL ? LPH_WANT_READ : lph_conn_lost(c, LPH_SENT_NO);
   c->last_use = lph_now();

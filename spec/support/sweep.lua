@@ -685,6 +685,35 @@ for _, format in ipairs { "binary", "text" } do
   }
 end
 
+
+scenario {
+  name = "listening",
+  setup = function()
+    local things = connected()()
+    things.box = things.conn.box
+    assert(things.box:hear_begin())
+    assert(things.conn:script "listen sweep")
+    return things
+  end,
+  before = function(things)
+    while things.box:next_notification() do end -- luacheck: ignore
+    discard(things) -- so that the core has something to allocate
+  end,
+  run = function(things)
+    local sent, err = things.conn:notify("sweep", "heard")
+    if not sent then return nil, err end
+    local heard
+    heard, err = things.box:hear()
+    if not heard then return nil, err end
+    return (select(2, things.box:next_notification()))
+  end,
+  expect = function(payload) equal("heard", payload) end,
+  close = function(things)
+    close(things)
+    things.box:hear_end()
+  end,
+}
+
 ------------------------------------------------------------------------------------------- the promise
 
 -- Lua 5.4 has no memory for its stack and calls that a stack overflow.

@@ -40,6 +40,7 @@ function methods:start()
     task.thread, task.since = coroutine.running(), nil
     local ok, err = pcall(work, self)
     if self.task == task then self.task = nil end
+    if self.ending then self.waiter.wake(self.ending) end
     if ok then return end
     self:drop()
     self.pool.emit("listen_failed", err)
@@ -161,6 +162,16 @@ function methods:stop()
   end
 end
 
+local ENDING = 0.5 -- seconds that closing waits for the task, which may be in the middle of connecting
+
+-- The task closes the session. When the pool has been closed there shall be none.
+local function await_end(self)
+  if not is_at_work(self) or self.task.since or self.task.thread == coroutine.running() then return end
+  self.ending = {}
+  pcall(self.waiter.park, self.ending, now(self) + ENDING) -- outside of its loop nobody can wait
+  self.ending = nil
+end
+
 --- The pool closes.
 ---@param err luphant.error
 function methods:close(err)
@@ -168,6 +179,7 @@ function methods:close(err)
   self.members, self.wanted = {}, {}
   self:wake_joining()
   self:stop()
+  await_end(self)
 end
 
 --- For db:stats().

@@ -22,6 +22,7 @@ local listener = require "luphant.notify.listener"
 local PENDING = core.PENDING
 
 local ANSWER_SECONDS = 5  -- without a word from the server while it owes us an answer
+local SHORTEST_ANSWER = 1 -- the same when listen_keepalive is shorter than that
 local TEXT_BYTES = 8192   -- of LISTEN and UNLISTEN at a time: always fits into an empty socket
 local LARGEST = 2 ^ 20    -- what one message may have; notifications have a hundredth of that
 local BATCH = 256         -- notifications between two looks at the clock
@@ -47,7 +48,7 @@ local function plan_of(pool)
   settings.max_result_bytes, settings.timeout = LARGEST, nil
   if params.target_session_attrs or (params.host or params.hostaddr or ""):find(",", 1, true) then
     params = compat.copy(params)
-    params.target_session_attrs = "read-write"
+    params.target_session_attrs = "primary"
   end
   local waiter = compat.copy(pool.waiter)
   waiter.name = "listening" -- under the plain one's name the core would wait itself, and read past notifications
@@ -190,7 +191,7 @@ function methods:sync()
   if not self.box or self.op or self.broken then return end
   local text, begun, ended = difference(self)
   if text then
-    send(self, text, { listen = begun, unlisten = ended })
+    send(self, text, { listen = begun, unlisten = ended, patience = ANSWER_SECONDS })
   else
     announce(self)
   end
@@ -213,8 +214,9 @@ local function collect(self)
   return taken
 end
 
--- One read. Answers whether there may be more without waiting.
+-- One read. Answers whether there may be more without waiting. What libpq has already comes first: it would pile up.
 local function read(self)
+  if collect(self) > 0 then return true end
   local box, was_done = self.box, false
   local want, err
   if self.op then
@@ -232,20 +234,21 @@ local function read(self)
   return collect(self) > 0 or was_done or box:has_input()
 end
 
-local function silent()
+local function silent(seconds)
   return errors.new("closed", ("the server has not answered for %g seconds on the connection that listens")
-    :format(ANSWER_SECONDS), { sent = "maybe" })
+    :format(seconds), { sent = "maybe" })
 end
 
 -- Until when there has to be a sign of life; asks for one when it is time.
 local function next_check(self)
   local every = self.pool.settings.listen_keepalive
-  if self.op then return math.max(self.op.since, self.heard_at) + ANSWER_SECONDS end
+  if self.op then return math.max(self.op.since, self.heard_at) + self.op.patience end
   if not every then return nil end
   local at = self.heard_at + every
   if now(self) < at then return at end
-  send(self, "", { listen = {}, unlisten = {} })
-  return now(self) + ANSWER_SECONDS
+  local patience = math.max(math.min(every, ANSWER_SECONDS), SHORTEST_ANSWER)
+  send(self, "", { listen = {}, unlisten = {}, patience = patience })
+  return now(self) + patience
 end
 
 local function hear(self, limit)
@@ -261,7 +264,7 @@ local function hear(self, limit)
   end
   local box, check = self.box, next_check(self)
   if self.broken or not box then return end
-  if self.op and now(self) >= check then return lost(self, silent()) end
+  if self.op and now(self) >= check then return lost(self, silent(self.op.patience)) end
   self.waiter.wait(box:fd(), "r", deadline.sooner(limit, check))
 end
 
