@@ -1,9 +1,8 @@
 -- q:batch: what it takes and refuses, on whom it can be called, and what the statement cache has to do with it. What
 -- holds under any waiter is in spec/contract/batch_suite.lua.
 --
--- To see it fail: let batch.prepare in lua/luphant/batch.lua borrow before it fills, take `renewed` out of
--- bind/lbatchrun.c (a statement is described anew under answers that are still to be read), or let can_be_healed say
--- yes to all of what failed while it was prepared.
+-- To see it fail: let batch.prepare in lua/luphant/batch.lua borrow before it fills, let is_one_of in core/batchtext.c
+-- compare with strncmp, or let can_be_healed in bind/lbatchrun.c answer false where a statement was prepared ahead.
 --
 -- SPDX-License-Identifier: MIT
 
