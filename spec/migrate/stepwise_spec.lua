@@ -134,7 +134,7 @@ describe("a migration without a transaction", function()
     local other = g.connect { application_name = "in the way" }
     assert(other:script "begin; select from t")
     local heard
-    assert(up { lock_timeout = 0.2, on_event = function(e)
+    assert(up { lock_timeout = 1, on_event = function(e)
       if e.event == "retry" then
         heard = e
         assert(other:script "commit")
