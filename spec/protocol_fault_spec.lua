@@ -304,6 +304,35 @@ describe("a server that lies", function()
     end
   end)
 
+  it("in the middle of a COPY gets an error in time, whatever it says", function()
+    local offers = {
+      copy_in = liar.message("G", "\0" .. liar.int16(1) .. liar.int16(0)),
+      copy_out = liar.message("H", "\0" .. liar.int16(1) .. liar.int16(0)),
+    }
+    local function copied(conn, verb)
+      local copy, err = conn[verb](conn, verb == "copy_in" and "copy t from stdin" or "copy t to stdout")
+      if not copy then return nil, err end
+      if verb == "copy_in" then
+        local ok
+        ok, err = copy:write "text\n"
+        if not ok then return nil, err end
+        return copy:finish()
+      end
+      local bytes
+      repeat bytes, err = copy:read() until not bytes
+      return nil, err
+    end
+    for i, name in ipairs(require("luphant.compat").sorted_keys(LIES)) do
+      local verb = i % 2 == 0 and "copy_in" or "copy_out" -- one of them each: a lie costs the deadline
+      local conn = start { { "await", "Q" }, { "send", offers[verb] }, { "send", LIES[name] }, { "silence" } }
+      local err = probe.fails(0.6, copied, conn, verb)
+      assert.is_truthy(({ connection = true, timeout = true, query = true, usage = true })[err.class],
+        verb .. ", " .. name .. ": " .. tostring(err))
+      conn:close()
+      fake:stop()
+    end
+  end)
+
   it("and says two ends for one statement does not shift the answers", function()
     local conn = start { { "await", "SQ" }, { "send", DESCRIBED }, { "await", "SQ" },
       { "send", BOUND .. ROW .. liar.complete "SELECT 1" .. DONE .. DONE },

@@ -107,6 +107,30 @@ describe("TLS", function()
       end
     end)
 
+    it("carries COPY both ways, and what is wrong with it", function()
+      local conn, text = connect(), ("x"):rep(200)
+      assert(conn:execute "create temp table t (n int primary key, name text)")
+      local w = assert(conn:copy_in "t")
+      for n = 1, 20000 do assert(w:row(n, text)) end
+      assert(w:row(20001, ("y"):rep(3000000)))
+      assert.equal(20001, w:finish())
+      local rows, bytes = 0, 0
+      for row in assert(conn:copy_out "t") do rows, bytes = rows + 1, bytes + #row.name end
+      assert.same({ 20001, 7000000 }, { rows, bytes })
+      w = assert(conn:copy_in "t")
+      local err
+      for n = 100000, 400000 do
+        local ok, why = w:row(n % 20000 + 100000, text)
+        if not ok then err = why break end
+      end
+      err = err or select(2, w:finish())
+      assert.equal("unique_violation", err.kind)
+      w = assert(conn:copy_in "t")
+      assert(w:row(-1, text))
+      w:abort()
+      assert.equal(20001, conn:query_value "select count(*) from t")
+    end)
+
     it("says that it is not verified when nobody asked for that", function()
       local facts = connect({ sslmode = "require", sslrootcert = "/nowhere/root.crt" }):tls()
       assert.is_false(facts.verified)

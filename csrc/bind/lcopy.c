@@ -78,10 +78,20 @@ int lcopy_is_copying(lua_State *L) {
   return 2;
 }
 
-int lcopy_take(lua_State *L, lconn *b) {
+bool lcopy_is_answered(lconn *b) {
   PGresult *res = b->c.op.result;
-  const char *digits = res == NULL ? "" : PQcmdTuples(res);
+  const char *tag = res == NULL ? "" : PQcmdStatus(res);
+  if (LPH_LIKELY(strncmp(tag, "COPY", 4) == 0)) return true;
+  lph_error_set(&b->c.error, "protocol", "the server ended a COPY with \"%.40s\"", tag);
+  b->c.error.sent = LPH_SENT_MAYBE;
+  lph_op_reset(&b->c.op);
+  return false;
+}
+
+int lcopy_take(lua_State *L, lconn *b) {
   b->untaken = false;
+  if (!lcopy_is_answered(b)) return lerror_push(L, &b->c.error, 0);
+  const char *digits = PQcmdTuples(b->c.op.result);
   lua_pushinteger(L, (lua_Integer)strtoull(digits, NULL, 10));
   lph_op_reset(&b->c.op);
   return 1;

@@ -19,9 +19,8 @@ typedef struct lcopy {
   bool in_row;     /* a row is being put: it begins at `start` of the piece */
   size_t start;
   unsigned long long rows;
-  unsigned long long total; /* of the answer */
-  lph_buf gather;           /* OUT: bytes for one string */
-  int constructor;          /* OUT: 0 not asked yet, 1 there is one (store, at 3), 2 there is none */
+  lph_buf gather;  /* OUT: bytes for one string */
+  int constructor; /* OUT: 0 not asked yet, 1 there is one (store, at 3), 2 there is none */
 } lcopy;
 
 extern const lbox_class lcopy_class;
@@ -53,6 +52,8 @@ int lcopy_guard(lua_State *L);
 int lcopy_push(lua_State *L);
 int lcopy_end(lua_State *L);
 int lcopy_is_copying(lua_State *L);
+/* Is the answer one to a COPY? A server may lie; then b->c.error is set. */
+bool lcopy_is_answered(lconn *b);
 int lcopy_take(lua_State *L, lconn *b); /* pushes how many rows were copied; 1 or 2 values */
 void lcopy_open(lua_State *L);
 

@@ -10,8 +10,6 @@
  * because a Lua string for each line would cost more than all the rest.
  *
  * SPDX-License-Identifier: MIT */
-#include <stdlib.h>
-
 #include "bind/lcopy.h"
 #include "bind/lerror.h"
 #include "bind/lrows.h"
@@ -35,12 +33,13 @@ typedef struct rows {
 
 typedef enum { ROW, END, WAIT, FAIL } turn;
 
-static void note_end(lcopy *w) {
+static turn note_end(lcopy *w) {
   lconn *b = w->b;
   w->ended = true;
-  w->total = b->c.op.result == NULL ? 0 : strtoull(PQcmdTuples(b->c.op.result), NULL, 10);
   b->untaken = false;
+  if (!lcopy_is_answered(b)) return FAIL;
   lph_op_reset(&b->c.op);
+  return END;
 }
 
 /* `first`: of this call. */
@@ -53,8 +52,7 @@ static turn next_row(lcopy *w, bool first, bool may_wait, lph_want *want) {
   if (*want > LPH_DONE) return WAIT;
   if (*want == LPH_FAILED) return FAIL;
   if (b->c.state == LPH_BUSY) return ROW;
-  note_end(w);
-  return END;
+  return note_end(w);
 }
 
 /* What a method answers that cannot go on. */
