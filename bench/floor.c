@@ -100,6 +100,32 @@ static long whole(long n) {
   return units;
 }
 
+static long streamed(long n) {
+  long units = 0;
+  for (long i = 0; i < n; i++) {
+    if (!PQsendQueryPrepared(conn, "s", 0, NULL, NULL, NULL, 0) || !PQsetSingleRowMode(conn)) die("stream");
+    PGresult *res;
+    while ((res = PQgetResult(conn)) != NULL) {
+      if (PQresultStatus(res) != PGRES_SINGLE_TUPLE) expect(res, PGRES_TUPLES_OK);
+      units += touch(res);
+      PQclear(res);
+    }
+  }
+  return units;
+}
+
+/* In kB; 0 where /proc does not tell. The same as meter.lua's. */
+static long peak_memory(int reset) {
+  FILE *file = fopen(reset ? "/proc/self/clear_refs" : "/proc/self/status", reset ? "w" : "r");
+  char line[128];
+  long peak = 0;
+  if (file == NULL) return 0;
+  if (reset) fputs("5", file);
+  while (!reset && fgets(line, sizeof line, file) != NULL) sscanf(line, "VmHWM: %ld", &peak);
+  fclose(file);
+  return peak;
+}
+
 static long inserts(long n) {
   static char names[1000][32];
   for (int i = 0; i < 1000; i++) snprintf(names[i], sizeof names[i], "event number %d", i);
@@ -284,6 +310,7 @@ static long run(const char *question, long n) {
   if (strcmp(question, "copy_in") == 0) return copy_in(n);
   if (strncmp(question, "copy_out", 8) == 0) return copy_out(n);
   if (strcmp(question, "int4_array") == 0) return by_key(n, 1000, 1);
+  if (strncmp(question, "stream_", 7) == 0) return streamed(n);
   if (strcmp(question, "same_text") == 0) return by_key(n, 10000, 0);
   if (strncmp(question, "tasks_", 6) == 0) return by_key(n, 10000, 1);
   if (strcmp(question, "one_row_prepared") == 0 || strcmp(question, "in_coroutine") == 0 ||
@@ -337,7 +364,8 @@ static void check(const char *question) {
     puts("-"); /* inserts: the harness looks into the table */
   } else if (strcmp(question, "int4_array") == 0) {
     check_arrays();
-  } else if (strncmp(question, "rows_", 5) == 0 || strcmp(question, "values_iterator") == 0) {
+  } else if (strncmp(question, "rows_", 5) == 0 || strncmp(question, "stream_", 7) == 0 ||
+             strcmp(question, "values_iterator") == 0) {
     check_items();
   } else {
     check_accounts();
@@ -365,11 +393,14 @@ int main(int argc, char **argv) {
   /* no rehearsal: it would leave rows */
   int writes = strncmp(argv[1], "inserts", 7) == 0 || strcmp(argv[1], "copy_in") == 0;
   if (!writes) run(argv[1], n / 10 + 1);
+  peak_memory(1);
+  long memory = peak_memory(0);
   double wall = wall_now(), cpu = cpu_now();
   long units = run(argv[1], n);
   cpu = cpu_now() - cpu;
   wall = wall_now() - wall;
-  printf("%.9f %.9f %ld ", cpu, wall, units);
+  memory = peak_memory(0) - memory;
+  printf("%ld %.9f %.9f %ld ", memory, cpu, wall, units);
   check(argv[1]);
   PQfinish(conn);
   return 0;

@@ -333,6 +333,23 @@ describe("a server that lies", function()
     end
   end)
 
+  it("to a stream, with any of these, gets an error in time", function()
+    local number = 0
+    for name, bytes in pairs(LIES) do
+      number = number + 1
+      local conn = start { { "await", "SQ" }, WHERE_ROWS_ARE_DUE, { "send", bytes } }
+      local err = probe.fails(0.6, function()
+        return nil, (select(2, pcall(function()
+          local stream = conn:stream { "select n, s from t", via = number % 3 == 0 and "portal" or "rows" }
+          for _ in stream do end -- luacheck: ignore
+        end)))
+      end)
+      assert.is_truthy(({ connection = true, timeout = true, query = true })[err.class], name .. ": " .. tostring(err))
+      conn:close()
+      fake:stop()
+    end
+  end)
+
   it("and says two ends for one statement does not shift the answers", function()
     local conn = start { { "await", "SQ" }, { "send", DESCRIBED }, { "await", "SQ" },
       { "send", BOUND .. ROW .. liar.complete "SELECT 1" .. DONE .. DONE },

@@ -72,7 +72,7 @@ function field.probe(contenders, machine, floor, loops)
   return list
 end
 
---- One measurement. Answers { cpu =, wall =, units =, check = }, or nil and why not.
+--- One measurement. Answers { cpu =, wall =, units =, check =, memory = (kB, or nil) }, or nil and why not.
 function field.measure(contender, question, operations, here)
   if question.needs then assert(here.conn:script(question.needs)) end
   if question.writes or question.name:find "^inserts" then assert(here.conn:execute "truncate luphant_bench.event") end
@@ -84,7 +84,10 @@ function field.measure(contender, question, operations, here)
     check = assert(here.conn:query_value [[
       select concat_ws('/', count(*), sum(id), sum(length(name)), sum(amount)) from luphant_bench.event]])
   end
-  return { cpu = tonumber(cpu), wall = tonumber(wall), units = tonumber(units), check = check }
+  return {
+    cpu = tonumber(cpu), wall = tonumber(wall), units = tonumber(units), check = check,
+    memory = tonumber((text:match "(%d+) [%d.]+ [%d.]+ %d+ %S+$")),
+  }
 end
 
 return field

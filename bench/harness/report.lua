@@ -21,7 +21,7 @@ end
 function report.summarize(rounds, keys)
   local out = {}
   for _, key in ipairs(keys) do
-    local cpu, wall, cpu_us, wall_us = {}, {}, {}, {}
+    local cpu, wall, cpu_us, wall_us, memory = {}, {}, {}, {}, {}
     for _, round in ipairs(rounds) do
       local mine, floor = round[key], round.floor
       if mine and floor then
@@ -29,10 +29,12 @@ function report.summarize(rounds, keys)
         cpu[#cpu + 1], wall[#wall + 1] = more * mine.cpu / floor.cpu, more * mine.wall / floor.wall
         cpu_us[#cpu_us + 1] = mine.cpu / mine.units * 1e6
         wall_us[#wall_us + 1] = mine.wall / mine.units * 1e6
+        memory[#memory + 1] = mine.memory
       end
     end
     if #cpu > 0 then
-      out[key] = { cpu = spread(cpu), wall = spread(wall), cpu_us = spread(cpu_us), wall_us = spread(wall_us) }
+      out[key] = { cpu = spread(cpu), wall = spread(wall), cpu_us = spread(cpu_us), wall_us = spread(wall_us),
+        memory = #memory > 0 and spread(memory) or nil }
     end
   end
   return out
@@ -51,6 +53,10 @@ local function verdict(goal, result)
       local met = math.floor(result[what].median * 100 + 0.5) <= math.floor(goal[what] * 100 + 0.5)
       words[#words + 1] = ("%s%.2f %s"):format(what == "wall" and "wall " or "", goal[what], met and "met" or "missed")
     end
+  end
+  if goal.memory_kb and result.memory then
+    words[#words + 1] = ("%d kB over the start %s"):format(goal.memory_kb,
+      result.memory.median <= goal.memory_kb and "met" or "missed")
   end
   if goal.cpu_us then
     local us = result.cpu_us.median
@@ -73,6 +79,9 @@ function report.question(question, keys, summary, goals, remarks)
     if result then
       local told = verdict(goals[key], result)
       if told:find "missed" then missed = missed + 1 end
+      if question.memory and result.memory then
+        told = ("%s; memory rose by %.0f kB"):format(told, result.memory.median)
+      end
       print(("| %s | %s | %s | %s |"):format(key, ratio(result.cpu), ratio(result.wall), told))
     elseif remarks[key] then
       print(("| %s | %s | | |"):format(key, remarks[key]))

@@ -152,6 +152,27 @@ function questions.values_iterator(url, sql)
   end
 end
 
+local function streamed(via)
+  return function(url, sql)
+    local conn = assert(luphant.connect(url))
+    local request = { sql, via = via }
+    local function run(n)
+      local units = 0
+      for _ = 1, n do
+        for _ in conn:stream(request) do units = units + 1 end
+      end
+      return units
+    end
+    return run, function()
+      local add, result = meter.items()
+      for r in conn:stream(request) do add(r.id, r.big, r.title, r.code, r.active, r.ratio, r.at, r.price) end
+      return result()
+    end
+  end
+end
+
+questions.stream_200000, questions.stream_200000_portal = streamed "rows", streamed "portal"
+
 function questions.inserts(url, sql)
   local conn = assert(luphant.connect(url))
   local statement = assert(conn:prepare(sql))

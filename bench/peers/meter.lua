@@ -1,6 +1,7 @@
 -- meter.lua - what the Lua contenders have in common: arguments, clocks, checksums, the line they print.
 --
--- A contender is a program:  <question> <operations> <url> <sql>   prints "CPU-seconds wall-seconds units check"
+-- A contender is a program:  <question> <operations> <url> <sql>   prints "[kB ]CPU-seconds wall-seconds units
+--                            check"; the first: how far memory rose above the start
 --                            --probe                               prints versions
 -- Status 3 and a reason on standard error: this contender cannot take part. Client CPU is os.clock(), which is user
 -- and system time of the whole process.
@@ -61,6 +62,21 @@ function meter.need(name)
   return module
 end
 
+-- Most memory of the process since the last reset, in kB; 0 where /proc does not tell.
+local function peak_memory()
+  local file = io.open "/proc/self/status"
+  local text = file and file:read "*a" or ""
+  if file then file:close() end
+  return tonumber(text:match "VmHWM:%s*(%d+)") or 0
+end
+
+local function reset_peak()
+  local file = io.open("/proc/self/clear_refs", "w")
+  if not file then return end
+  file:write "5"
+  file:close()
+end
+
 --- Runs what the command line asks for. `questions[name](url, sql)` answers two functions: one that does n
 --- operations and answers the number of units it saw, one that answers the checksum.
 ---@param version fun(): string
@@ -74,10 +90,13 @@ function meter.main(version, questions)
   local writes = name:find "^inserts" or name == "copy_in" -- a rehearsal would leave rows
   if not writes then run(math.floor(n / 10) + 1) end
   collectgarbage()
+  reset_peak()
+  local memory = peak_memory()
   local wall, cpu = now(), os.clock()
   local units = run(n)
   cpu, wall = os.clock() - cpu, now() - wall
-  print(("%.9f %.9f %d %s"):format(cpu, wall, units, check and check() or "-"))
+  memory = peak_memory() - memory
+  print(("%d %.9f %.9f %d %s"):format(memory, cpu, wall, units, check and check() or "-"))
 end
 
 return meter

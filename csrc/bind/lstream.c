@@ -163,6 +163,10 @@ static int give_up(lua_State *L, lconn *b) {
   return 3;
 }
 
+/* After the last row libpq gives one more result, with the command tag. What a lying server has sent in its place is
+ * lost in libpq, and so are rows. */
+static void no_answer(lconn *b) { lph_error_set(&b->c.error, "protocol", "the server gave no answer"); }
+
 /* DECLARE parses the statement once more, and so does an unnamed one: the columns may be others than described. */
 static bool is_readable(lconn *b, lph_stmt *stmt) {
   lph_op *op = &b->c.op;
@@ -204,8 +208,9 @@ int lstream_push(lua_State *L, lconn *b, lph_stmt *stmt) {
   lph_op *op = &b->c.op;
   int top = lua_gettop(L);
   luaL_checkstack(L, 24, "stream");
-  if (stmt == NULL) lph_error_set(&b->c.error, "protocol", "the server gave no answer");
-  if (stmt == NULL || !is_readable(b, stmt)) return give_up(L, b);
+  bool answered = stmt != NULL && (op->result != NULL || LVERB_OF(b->verb) == LVERB_CURSOR);
+  if (!answered) no_answer(b);
+  if (!answered || !is_readable(b, stmt)) return give_up(L, b);
   lstream *s = lbox_new(L, &stream_class, sizeof *s);
   if (lph_stmts_copy_columns(&s->shape, stmt) != LPH_OK) {
     lph_error_oom(&b->c.error);
@@ -364,6 +369,7 @@ static int more_rows(lua_State *L, lconn *b, lstream *s) {
   s->ended = true;
   if (res != NULL) return give_up(L, b);
   if (failed) return lrun_push_failure(L, b, 0);
+  if (b->c.op.result == NULL) return no_answer(b), give_up(L, b); /* these were not all the rows */
   PQclear(b->c.op.result);
   b->c.op.result = NULL;
   return push_bool(L, false);
@@ -382,7 +388,7 @@ static int more_of_portal(lua_State *L, lconn *b, lstream *s) {
     res = b->c.op.result;
     b->c.op.result = NULL;
     b->untaken = false;
-    if (res == NULL) lph_error_set(&b->c.error, "protocol", "the server gave no answer");
+    if (res == NULL) no_answer(b);
   }
   if (res != NULL && load(s, res)) return push_bool(L, true);
   return lerror_push(L, &b->c.error, 0);

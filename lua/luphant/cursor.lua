@@ -8,6 +8,7 @@
 
 local args = require "luphant.args"
 local compat = require "luphant.compat"
+local errors = require "luphant.errors"
 local options = require "luphant.stream.options"
 local portal = require "luphant.stream.portal"
 local transaction = require "luphant.transaction"
@@ -15,6 +16,7 @@ local transaction = require "luphant.transaction"
 local cursor = {}
 
 local CURSOR = 10 -- verb of the core
+local MOST_PARAMS = 65535
 
 local KEYS = {
   scroll = { type = "boolean" },
@@ -193,6 +195,12 @@ local function check_place(given, is_inside)
   args.misuse("a cursor lives in a transaction: use tx:cursor inside of conn:transaction, or { hold = true }")
 end
 
+-- The core would say it, too; but LuaJIT cannot pass on so many values.
+local function too_many(count)
+  return errors.new("parameter", ("%d parameters; PostgreSQL takes at most %d (send an array instead)"):format(
+    count, MOST_PARAMS), { sent = "no" })
+end
+
 local function head(name, given)
   return ("declare %s %sscroll cursor %s hold for "):format(name, given.scroll and "" or "no ",
     given.hold and "with" or "without")
@@ -219,10 +227,11 @@ function cursor.open(conn, is_lent, sql, params, given)
   local checked, problem = args.validate(given or {}, KEYS, "cursor option")
   if not checked then args.misuse(problem) end
   check_place(checked, options.is_inside(conn))
+  local count = params.n or #params
+  if count > MOST_PARAMS then return nil, too_many(count) end
   local self = { conn = conn, box = conn.box, sql = sql, name = portal.new_name(), closed = false, is_lent = is_lent }
   conn.box:set_portal(head(self.name, checked))
   if given and given.timeout ~= nil then conn.box:set_timeout(checked.timeout) end
-  local count = params.n or #params
   local opened, err = run(conn, CURSOR + options.style(checked.rows, conn), sql, compat.unpack(params, 1, count))
   if not opened then return nil, err end
   self.core, self.step = opened, opened:stepper()

@@ -54,6 +54,7 @@ local function leave(self)
   local is_ours = self.conn.box == self.box and self.box:state() ~= "closed"
   local err
   if is_ours and not self.is_lent then err = self.form.leave(self) end
+  if self.own and not self.own.state and not self.is_lent then self.own:rollback() end -- it went with its session
   if err then transaction.note(self.conn, err) end
   part(self)
 end
