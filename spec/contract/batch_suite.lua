@@ -86,7 +86,7 @@ local function tests(test)
     probe.usable(conn)
   end)
 
-  test(("%d statements need no more memory than one flight"):format(MANY), function(open)
+  test(("%d statements are one batch as well as three"):format(MANY), function(open)
     local conn = open()
     assert(conn:script "create temp table t (id int primary key, name text)")
     local results = assert(conn:batch(function(b)
