@@ -257,6 +257,9 @@ local REFERENCE = {
   },
   ["errors.md"] = { ["errors."] = errors, ["err:"] = upvalue(errors.metatable.__index, "methods") },
   ["wait.md"] = { ["wait."] = require "luphant.wait" },
+  ["compat-pgmoon.md"] = {
+    ["pgmoon."] = require "luphant.compat.pgmoon", ["pg:"] = require("luphant.compat.pgmoon").Postgres,
+  },
   ["schema.md"] = { ["schema."] = require "luphant.schema" },
   ["migrate.md"] = { ["migrate."] = require "luphant.migrate" },
   ["migrate-lint.md"] = { ["lint."] = require "luphant.migrate.lint" },

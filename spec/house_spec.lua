@@ -56,7 +56,7 @@ local STOREYS = {
   {
     name = "features",
     sisters = "named",
-    rooms = { "advisor", "check", "codegen", "migrate", "model", "query", "schema", "sql" },
+    rooms = { "advisor", "check", "codegen", "compat.pgmoon", "migrate", "model", "query", "schema", "sql" },
   },
   { name = "testing", sisters = "all", rooms = { "testing" } },
   { name = "cli", sisters = "all", rooms = { "cli" } },
@@ -146,6 +146,8 @@ local function lua_module(path)
 end
 
 local function lua_room(module)
+  -- A room of its own, far above the ground module whose name it carries.
+  if module:find("^luphant%.compat%.pgmoon") then return "compat.pgmoon" end
   return module == "luphant" and "init" or module:match("^luphant%.([^.]+)")
 end
 

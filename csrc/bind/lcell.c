@@ -320,7 +320,7 @@ static void apply_codec(lua_State *L, const lcell *x, lph_oid oid) {
 }
 
 bool lcell_push(lua_State *L, lcell *x, const lph_type *type, const char *data, size_t len) {
-  if (LPH_UNLIKELY(type == NULL)) {
+  if (LPH_UNLIKELY(type == NULL || x->options.raw)) {
     if (x->binary) return bad(x, "this type is not known here and came in binary form");
     lua_pushlstring(L, data, len);
     return true;

@@ -15,6 +15,7 @@ enum { LDATETIME_TEXT, LDATETIME_TABLE, LDATETIME_EPOCH };
 
 typedef struct lcell_options {
   unsigned char int8, numeric, json, datetime;
+  bool raw; /* every value is the text that came; the others mean nothing then */
 } lcell_options;
 
 typedef struct lcell {

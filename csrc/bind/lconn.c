@@ -72,12 +72,13 @@ static void configure(lua_State *L, lconn *b, int options) {
   static const char *const numeric[] = {"string", "number", NULL};
   static const char *const json[] = {"table", "text", "cjson", NULL};
   static const char *const datetime[] = {"text", "table", "epoch", NULL};
-  static const char *const format[] = {"auto", "text", "binary", NULL};
+  static const char *const format[] = {"auto", "text", "binary", "raw", NULL};
   b->options.int8 = (unsigned char)choice(L, options, "int8", int8);
   b->options.numeric = (unsigned char)choice(L, options, "numeric", numeric);
   b->options.json = (unsigned char)choice(L, options, "json", json);
   b->options.datetime = (unsigned char)choice(L, options, "datetime", datetime);
   b->c.stmts.format = (lph_format_choice)choice(L, options, "result_format", format);
+  b->options.raw = b->c.stmts.format == LPH_FORMAT_RAW;
   b->c.stmts.unnamed = flag(L, options, "unnamed");
   b->blocking = flag(L, options, "blocking");
   b->yields = flag(L, options, "yields");

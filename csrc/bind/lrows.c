@@ -392,7 +392,8 @@ int lrows_push_script(lua_State *L, lconn *b, int box, PGresult *res) {
   }
   lph_stmts_bind(&b->c.stmts, &b->script, b->c.types, NULL, 0);
   for (int i = 0; i < w.columns; i++)
-    b->script_floats = b->script_floats || lph_type_has_float(b->c.types, b->script.columns[i].type);
+    b->script_floats = b->script_floats ||
+                       (!b->options.raw && lph_type_has_float(b->c.types, b->script.columns[i].type));
   push_columns(L, &b->script);
   lua_setfield(L, out, "columns");
   luaL_checkstack(L, (w.columns > NAMES_ON_STACK ? 0 : 2 * w.columns) + 24, "result");

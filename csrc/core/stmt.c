@@ -302,20 +302,21 @@ lph_err lph_stmts_describe(lph_stmts *s, lph_stmt *stmt, const PGresult *d) {
 
 int lph_stmts_bind(lph_stmts *s, lph_stmt *stmt, const lph_typemap *types, lph_oid *unknown, int room) {
   int missing = 0;
-  bool floats = false, binary = s->format != LPH_FORMAT_TEXT && stmt->column_count > 0;
+  bool raw = s->format == LPH_FORMAT_RAW, floats = false;
+  bool binary = s->format != LPH_FORMAT_TEXT && !raw && stmt->column_count > 0;
   for (int i = 0; i < stmt->param_count + stmt->column_count; i++) {
     bool is_param = i < stmt->param_count;
     lph_column *column = is_param ? NULL : &stmt->columns[i - stmt->param_count];
     lph_oid oid = is_param ? stmt->param_oids[i] : column->oid;
     const lph_type *type = lph_typemap_find(types, oid);
-    if ((type == NULL || !lph_typemap_is_current(types, type)) && missing++ < room)
+    if (!raw && (type == NULL || !lph_typemap_is_current(types, type)) && missing++ < room)
       unknown[missing - 1] = oid;
     if (is_param) {
       stmt->param_types[i] = type;
     } else {
       column->type = type;
       binary = binary && type != NULL && lph_type_has_binary(types, type);
-      floats = floats || lph_type_has_float(types, type);
+      floats = floats || (!raw && lph_type_has_float(types, type));
     }
   }
   stmt->binary = binary;

@@ -60,7 +60,13 @@ typedef struct lph_stmt {
   lph_column *columns;
 } lph_stmt;
 
-typedef enum lph_format_choice { LPH_FORMAT_AUTO, LPH_FORMAT_TEXT, LPH_FORMAT_BINARY } lph_format_choice;
+/* RAW: as text, and nobody asks what the types are. */
+typedef enum lph_format_choice {
+  LPH_FORMAT_AUTO,
+  LPH_FORMAT_TEXT,
+  LPH_FORMAT_BINARY,
+  LPH_FORMAT_RAW
+} lph_format_choice;
 
 typedef struct lph_stmts {
   lph_lru lru;

@@ -47,7 +47,7 @@ settings.connection = {
   pooler = one_of({ "session", "transaction" }, "session"),
   statement_cache_size = { type = "number", integer = true, min = 0, max = 65536, default = 256 },
   statement_cache_bytes = { type = "number", integer = true, min = 0, default = 8 * 1024 * 1024 },
-  result_format = one_of({ "auto", "text", "binary" }, "auto"),
+  result_format = one_of({ "auto", "text", "binary", "raw" }, "auto"),
   max_result_bytes = { type = "number", integer = true, min = 1, none = true },
 
   -- Values.
