@@ -50,7 +50,7 @@ function web.start(options)
   for name, value in pairs(options) do given[name] = value end
   given.environment = nil
   given.main = environment(options.environment) .. (options.main or "")
-  given.lua_path = "$dir/?.lua;" .. package.path
+  given.lua_path = "$dir/?.lua;" .. (options.lua_path or package.path)
   return assert(nginx.start(given))
 end
 
