@@ -11,7 +11,6 @@ local reply = {}
 --- Answers with a status and a text.
 function reply.text(status, text)
   ngx.status = status
-  ngx.header["X-Request-Id"] = ngx.var.request_id
   ngx.say(text)
 end
 
