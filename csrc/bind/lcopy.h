@@ -59,10 +59,10 @@ void lcopy_open(lua_State *L);
 
 #define LCOPY_METHODS \
   { "is_copying", lcopy_is_copying }
-#define LCOPY_ENTERED                                                                   \
-  {"copy_start", lcopy_start, false, NULL}, {"copy_shape", lcopy_shape, false, NULL},   \
-    {"copy_guard", lcopy_guard, false, NULL}, {"copy_push", lcopy_push, false, NULL}, { \
-    "copy_end", lcopy_end, false, NULL                                                  \
+#define LCOPY_ENTERED                                                                      \
+  {"copy_start", lcopy_start, false, lrun_gate}, {"copy_shape", lcopy_shape, false, NULL}, \
+    {"copy_guard", lcopy_guard, false, NULL}, {"copy_push", lcopy_push, false, NULL}, {    \
+    "copy_end", lcopy_end, false, NULL                                                     \
   }
 
 #endif

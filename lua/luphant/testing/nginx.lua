@@ -79,8 +79,10 @@ end
 local function modules_for(binary, wants_stream)
   local built = shell.run(quote(binary) .. " -V") or ""
   local lines = {}
-  local function need(pattern, ...)
-    if built:find(pattern) then return true end
+  local function need(patterns, ...)
+    for _, pattern in ipairs(patterns) do
+      if built:find(pattern) then return true end
+    end
     for _, name in ipairs { ... } do
       local path = find_module(name)
       if not path then return false end
@@ -88,10 +90,10 @@ local function modules_for(binary, wants_stream)
     end
     return true
   end
-  if not need("lua%-nginx%-module", "ndk_http_module", "ngx_http_lua_module") then return nil, "ngx_http_lua" end
+  if not need({ "lua%-nginx%-module", "ngx_lua%-" }, "ndk_http_module", "ngx_http_lua_module") then return nil, "ngx_http_lua" end
   if wants_stream then
-    if not need("%-%-with%-stream[%s_]?[^=]", "ngx_stream_module") then return nil, "ngx_stream" end
-    if not need("stream%-lua%-nginx%-module", "ngx_stream_lua_module") then return nil, "ngx_stream_lua" end
+    if not need({ "%-%-with%-stream%s" }, "ngx_stream_module") then return nil, "ngx_stream" end
+    if not need({ "stream[%-_]lua" }, "ngx_stream_lua_module") then return nil, "ngx_stream_lua" end
   end
   return table.concat(lines, "\n")
 end
