@@ -93,6 +93,24 @@ local SERVER = [[
       ngx.say "started"
     }
   }
+  location = /listen { # in each worker one listener for all requests, and one who waits by himself
+    content_by_lua_block {
+      local shop = require "shop"
+      shop.heard, shop.waited = 0, 0
+      assert(shop.db:listen("nginx_life", function(payload) shop.heard = shop.heard + tonumber(payload) end))
+      ngx.timer.at(0, function()
+        local listener = assert(shop.db:listen "nginx_life")
+        while true do
+          local payload = listener:wait()
+          if not payload then break end
+          shop.waited = shop.waited + tonumber(payload)
+        end
+      end)
+      ngx.sleep(0.2)
+      ngx.say "listens"
+    }
+  }
+  location = /heard { content_by_lua_block { ngx.say(require("shop").heard, " ", require("shop").waited) } }
   location = /at_exit { # a timer with work under way when its worker is told to go
     content_by_lua_block {
       ngx.timer.at(0, function()
@@ -145,7 +163,8 @@ describe("inside of nginx", function()
 
   local function looks_whole(server, name)
     assert.is_true(is_whole(server), "the pool has lost connections: " .. web.fetch(server, "/stats"))
-    assert.equal(0, sessions(name, "state like 'idle in%' or (state = 'active' and query like '%pg_sleep%')"))
+    local left = "state like 'idle in%' or (state = 'active' and query like '%pg_sleep%')"
+    assert.is_true(probe.eventually(function() return sessions(name, left) == 0 end, 8), "something goes on")
     local paths = {}
     for i = 1, 3 * MOST do paths[i] = "/one" end
     for _, body in ipairs(web.burst(server, paths)) do assert.equal("1", body) end
@@ -253,6 +272,19 @@ describe("inside of nginx", function()
       assert(server:reload())
       assert.is_true(probe.eventually(function() return admin:query_value "select sum(n) from nginx_life" == 7 end))
       assert(admin:execute "delete from nginx_life")
+    end)
+  end)
+
+  it("listeners hear in the background, from request to request, and do not keep a worker", function()
+    with({}, function(server, name)
+      assert.equal("listens", web.fetch(server, "/listen"))
+      for _ = 1, 3 do assert(admin:query "select pg_notify('nginx_life', '7')") end
+      assert.is_true(probe.eventually(function() return web.fetch(server, "/heard") == "21 21" end),
+        web.fetch(server, "/heard"))
+      local old = server:workers()[1]
+      assert(server:reload())
+      assert.is_true(probe.eventually(function() return not (shell.run("kill -s 0 " .. old)) end, 5))
+      assert.is_true(probe.eventually(function() return sessions(name) == 0 end))
     end)
   end)
 

@@ -6,6 +6,7 @@
 -- SPDX-License-Identifier: MIT
 
 local backoff = require "luphant.notify.backoff"
+local compat = require "luphant.compat"
 local errors = require "luphant.errors"
 local listener = require "luphant.notify.listener"
 
@@ -17,9 +18,13 @@ local function now(self) return self.waiter.now() end
 
 ------------------------------------------------------------------------------------------ its own task
 
+-- Surroundings that end would wait for us for ever.
+local function is_ending(self) return self.waiter.is_ending ~= nil and self.waiter.is_ending() end
+
 local function work(self)
-  while next(self.members) and not self.pool.closed do self:turn(nil) end
+  while next(self.members) and not self.pool.closed and not is_ending(self) do self:turn(nil) end
   self:drop()
+  if is_ending(self) then self:end_all() end
 end
 
 -- Does its task live, or will it in a moment?
@@ -27,7 +32,7 @@ local function is_at_work(self)
   local task = self.task
   if not task then return false end
   if task.since then return now(self) < task.since + STARTING end
-  return task.thread ~= nil and coroutine.status(task.thread) ~= "dead"
+  return task.thread ~= nil and compat.thread_status(task.thread) ~= "dead"
 end
 
 --- Starts the task that does the work, unless it lives.

@@ -251,6 +251,14 @@ local function next_check(self)
   return now(self) + patience
 end
 
+-- Surroundings that may end tell nobody who waits for a socket.
+local LOOK = 0.5
+
+local function with_looks(self, limit)
+  if not self.waiter.is_ending then return limit end
+  return deadline.sooner(limit, now(self) + LOOK)
+end
+
 local function hear(self, limit)
   if self.broken then
     local err = self.broken
@@ -265,12 +273,12 @@ local function hear(self, limit)
   local box, check = self.box, next_check(self)
   if self.broken or not box then return end
   if self.op and now(self) >= check then return lost(self, silent(self.op.patience)) end
-  self.waiter.wait(box:fd(), "r", deadline.sooner(limit, check))
+  self.waiter.wait(box:fd(), "r", with_looks(self, deadline.sooner(limit, check)))
 end
 
 -- Lets the pause after a failure pass; in a task, until something changes.
 local function rest(self, limit)
-  local at = deadline.sooner(limit, self.retry_at)
+  local at = with_looks(self, deadline.sooner(limit, self.retry_at))
   if self.has_tasks then
     self.token.parked = true
     self.waiter.park(self.token, at)
@@ -295,6 +303,15 @@ function methods:is_behind()
 end
 
 --------------------------------------------------------------------------------------- for joining.lua
+
+--- Ends all listeners: whoever waits for a notification is told.
+function methods:end_all()
+  local members = {}
+  for member in pairs(self.members) do members[#members + 1] = member end
+  for _, member in ipairs(members) do
+    listener.close(member, errors.new("closed", "the process that listens is ending"))
+  end
+end
 
 --- Closes the session. By whoever waits for it, or when nobody does.
 methods.drop = drop

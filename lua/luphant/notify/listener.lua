@@ -10,6 +10,7 @@
 -- SPDX-License-Identifier: MIT
 
 local args = require "luphant.args"
+local compat = require "luphant.compat"
 local errors = require "luphant.errors"
 local hooks = require "luphant.hooks"
 
@@ -112,7 +113,7 @@ local function is_draining(self)
   local drainer = self.drainer
   if not drainer then return false end
   if drainer.since then return self.line.waiter.now() < drainer.since + STARTING end
-  return drainer.thread ~= nil and coroutine.status(drainer.thread) ~= "dead"
+  return drainer.thread ~= nil and compat.thread_status(drainer.thread) ~= "dead"
 end
 
 local function start_draining(self)

@@ -124,8 +124,8 @@ $main
 events { $events }
 http {
   access_log off;
-  client_body_temp_path $dir/body; proxy_temp_path $dir/proxy; fastcgi_temp_path $dir/fastcgi;
-  uwsgi_temp_path $dir/uwsgi; scgi_temp_path $dir/scgi;
+  client_body_temp_path $dir/body;
+  $temporary
   lua_package_path "$lua_path";
   lua_package_cpath "$lua_cpath";
   lua_socket_log_errors off;
@@ -146,6 +146,17 @@ stream {
 }
 ]]
 
+-- Each module that may be there would make a directory of its own choice.
+local function temporary_paths(binary)
+  local built, lines = shell.run(quote(binary) .. " -V") or "", {}
+  for _, name in ipairs { "proxy", "fastcgi", "uwsgi", "scgi" } do
+    if not built:find("without-http_" .. name .. "_module", 1, true) then
+      lines[#lines + 1] = ("%s_temp_path $dir/%s;"):format(name, name)
+    end
+  end
+  return table.concat(lines, " ")
+end
+
 -- Values may hold names of others.
 local function fill(text, values)
   for _ = 1, 3 do
@@ -160,7 +171,7 @@ local function write_configuration(self, options)
   local stream = options.stream and STREAM:gsub("%$inside", function() return options.stream end) or ""
   shell.write_file(self.dir .. "/nginx.conf", fill(CONFIGURATION, {
     modules = self.modules, user = is_root() and "user root;" or "", workers = options.workers or 1,
-    dir = self.dir, port = self.port, stream_port = self.stream_port, main = options.main or "",
+    temporary = temporary_paths(self.binary), dir = self.dir, port = self.port, stream_port = self.stream_port, main = options.main or "",
     events = options.events or "worker_connections 512;", http = options.http or "", server = options.server,
     stream = stream, log_level = options.log_level or "warn", lua_path = options.lua_path or package.path,
     lua_cpath = options.lua_cpath or package.cpath,

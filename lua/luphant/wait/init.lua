@@ -41,6 +41,7 @@
 --   is_exact                    with guard, true: wake answers false for one who had parked only when he is gone
 --   at_end(name, fn)            optional: calls fn when the surroundings begin to end; the last fn of a name counts.
 --                               Tasks that only look after things then ask is_alone, and end.
+--   is_ending()                 with at_end: have they begun to?
 --   warn(text)                  optional: writes to the log of the surroundings
 --
 -- A token is any Lua value but nil and NaN; one caller per token. Several callers may wait for one
@@ -67,11 +68,12 @@ local wait = {}
 ---@field guard? fun(thing: table): boolean
 ---@field unguard? fun(thing: table)
 ---@field is_exact? boolean
+---@field is_ending? fun(): boolean
 ---@field at_end? fun(name: string, fn: fun())
 ---@field warn? fun(text: string)
 
 local FUNCTIONS = { "now", "wait", "sleep", "park", "wake" }
-local OPTIONAL = { "spawn", "is_alone", "check", "guard", "unguard", "at_end", "warn" }
+local OPTIONAL = { "spawn", "is_alone", "check", "guard", "unguard", "at_end", "is_ending", "warn" }
 
 -- Each way of waiting loads only when it is chosen: its loop library need not be installed.
 local MODULES = {

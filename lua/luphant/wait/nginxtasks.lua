@@ -86,6 +86,7 @@ local function add_end(waiter, tools)
 
   -- What looks after things ends with its worker, and with a Lua state that was replaced.
   function waiter.is_alone() return exiting() or is_passing() end
+  waiter.is_ending = waiter.is_alone
   return is_passing
 end
 
