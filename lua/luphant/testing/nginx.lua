@@ -90,7 +90,9 @@ local function modules_for(binary, wants_stream)
     end
     return true
   end
-  if not need({ "lua%-nginx%-module", "ngx_lua%-" }, "ndk_http_module", "ngx_http_lua_module") then return nil, "ngx_http_lua" end
+  if not need({ "lua%-nginx%-module", "ngx_lua%-" }, "ndk_http_module", "ngx_http_lua_module") then
+    return nil, "ngx_http_lua"
+  end
   if wants_stream then
     if not need({ "%-%-with%-stream%s" }, "ngx_stream_module") then return nil, "ngx_stream" end
     if not need({ "stream[%-_]lua" }, "ngx_stream_lua_module") then return nil, "ngx_stream_lua" end
@@ -108,7 +110,8 @@ function nginx.available(stream, program)
   if not binary then return false, "nginx is not installed (Debian: apt-get install nginx libnginx-mod-http-lua)" end
   local modules, missing = modules_for(binary, stream)
   if modules then return true end
-  return false, ("the nginx module %s is not installed (Debian: apt-get install libnginx-mod-http-lua)"):format(missing)
+  return false, ("the nginx module %s is not installed (Debian: apt-get install libnginx-mod-http-lua)"):format(
+    missing)
 end
 
 ----------------------------------------------------------------------------------------- configuration
@@ -171,7 +174,8 @@ local function write_configuration(self, options)
   local stream = options.stream and STREAM:gsub("%$inside", function() return options.stream end) or ""
   shell.write_file(self.dir .. "/nginx.conf", fill(CONFIGURATION, {
     modules = self.modules, user = is_root() and "user root;" or "", workers = options.workers or 1,
-    temporary = temporary_paths(self.binary), dir = self.dir, port = self.port, stream_port = self.stream_port, main = options.main or "",
+    temporary = temporary_paths(self.binary), dir = self.dir,
+    port = self.port, stream_port = self.stream_port, main = options.main or "",
     events = options.events or "worker_connections 512;", http = options.http or "", server = options.server,
     stream = stream, log_level = options.log_level or "warn", lua_path = options.lua_path or package.path,
     lua_cpath = options.lua_cpath or package.cpath,
