@@ -135,6 +135,17 @@ local tables, values = metatable(one_table), metatable(next_row)
 
 ----------------------------------------------------------------------------------------- opening
 
+local function settle_in(self, opened)
+  local conn = self.conn
+  self.core, self.step = opened, opened:stepper()
+  setmetatable(self, self.plan.style >= 48 and values or tables)
+  settle.set_reader(conn, self)
+  if conn.tx and not self.own then
+    self.level = conn.tx
+    transaction.register(conn.tx, self)
+  end
+end
+
 local function open(conn, is_lent, sql, ...)
   local plan = options.read(sql, conn)
   local self = {
@@ -143,12 +154,10 @@ local function open(conn, is_lent, sql, ...)
   }
   local opened, err = self.form.begin(self, plan, run, ...)
   if not opened then return nil, err end
-  self.core, self.step = opened, opened:stepper()
-  setmetatable(self, plan.style >= 48 and values or tables)
-  settle.set_reader(conn, self)
-  if conn.tx and not self.own then
-    self.level = conn.tx
-    transaction.register(conn.tx, self)
+  local ok, why = pcall(settle_in, self, opened)
+  if not ok then
+    opened:close()
+    error(why, 0)
   end
   return self, nil, nil, self
 end

@@ -66,12 +66,12 @@ end
 
 -- Its loop may have been left without a word. Answers whether there was anything to do.
 local function take_over(conn)
-  if not compat.is_luajit then
-    collectgarbage() -- a coroutine that died in its loop
+  local reader = reader_of(conn)
+  if not compat.is_luajit or not reader then
+    collectgarbage() -- a coroutine that died in its loop, a stream that memory did not suffice for
     return true
   end
-  local reader = reader_of(conn)
-  if not reader or reader.is_waiting or reader.closed then return false end
+  if reader.is_waiting or reader.closed then return false end
   reader.was_displaced = true
   reader:close()
   return true
