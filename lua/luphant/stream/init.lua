@@ -101,7 +101,9 @@ local function advance(self, err)
   if more then return next_row(self) end
   if not err then
     self.over = true
-    err = self.form.finish(self)
+    local outer = self.conn.tx
+    if self.own then outer = nil end
+    err = levels.check_ended(self.conn, outer, pcall(self.form.finish, self))
     if not err then return part(self) end
   end
   return fail(self, err)
