@@ -5,6 +5,7 @@
  *   map:name(oid) -> string | nil; nil also for a type in doubt
  *   map:doubt()
  *   map:is_binary(oid, inward) -> boolean; can COPY carry it in binary form, into the server or out of it?
+ *   map:has_float(oid) -> boolean; is there one whose text form may lack digits?
  *
  * SPDX-License-Identifier: MIT */
 #include "base/mem.h"
@@ -135,11 +136,15 @@ static int ltypemap_is_binary(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg typemap_methods[] = {{"define", ltypemap_define},
-                                           {"name", ltypemap_name},
-                                           {"doubt", ltypemap_doubt},
-                                           {"is_binary", ltypemap_is_binary},
-                                           {NULL, NULL}};
+static int ltypemap_has_float(lua_State *L) {
+  const lph_typemap *map = ltypemap_check(L)->map;
+  lua_pushboolean(L, lph_type_has_float(map, lph_typemap_find(map, (lph_oid)luaL_checknumber(L, 2))));
+  return 1;
+}
+
+static const luaL_Reg typemap_methods[] = {
+  {"define", ltypemap_define},       {"name", ltypemap_name},           {"doubt", ltypemap_doubt},
+  {"is_binary", ltypemap_is_binary}, {"has_float", ltypemap_has_float}, {NULL, NULL}};
 static const luaL_Reg typemap_meta[] = {{"__gc", ltypemap__gc}, {NULL, NULL}};
 static const lbox_class typemap_class = {"luphant.core.typemap", typemap_methods, typemap_meta};
 

@@ -43,6 +43,22 @@ describe("copy_out", function()
     assert.is_nil(assert(conn:copy_out "select 1 as a where false"):rows()())
   end)
 
+  it("gives no floats as text where the server leaves digits out", function()
+    assert(conn:execute "set extra_float_digits = 0")
+    local sql = "select 2 as n, 0.30000000000000004::float8 as share"
+    assert.equal(0.30000000000000004, assert(conn:copy_out(sql)):rows()().share)
+    for _, case in ipairs { { sql, { format = "text" } }, { sql .. ", 1::money as price" },
+      { "copy (" .. sql .. ") to stdout", { types = { "int4", "float8" }, rows = "array" } } } do
+      local reader, err = conn:copy_out(case[1], case[2])
+      assert.is_nil(reader)
+      assert.equal("decode", err.kind)
+      assert.truthy(err.message:find("extra_float_digits = 0", 1, true))
+    end
+    assert.equal("2\t0.3\n", assert(conn:copy_out(sql, { format = "text", null = "-" })):read())
+    assert(conn:execute "reset extra_float_digits")
+    assert.equal(0.30000000000000004, assert(conn:copy_out(sql, { format = "text" })):rows()().share)
+  end)
+
   it("gives each type as a query gives it, in binary and in text", function()
     local sql = [[select -3::int2 as i2, 9007199254740991 as i8, 0.1::real as f4, 123456789.12345 as n,
       '\x0001ff'::bytea as b, '[1,"x"]'::json as j, '{"a":{}}'::jsonb as jb,

@@ -165,6 +165,22 @@ local function settle_format(conn, self)
   return format
 end
 
+-- As text, a float has lost digits where extra_float_digits is below 1, and nothing shows it.
+local function check_digits(conn, self, format)
+  if format == "binary" then return self end
+  local name
+  for i, oid in ipairs(self.inward and {} or self.oids or {}) do
+    if conn.types:has_float(oid) then name = name or self.names[i] end
+  end
+  if not name then return self end
+  local digits, err = conn:query_value "select pg_catalog.current_setting('extra_float_digits')"
+  if not digits then return nil, err end
+  if tonumber(digits) >= 1 then return self end
+  return nil, errors.new("decode", ('column "%s" would lose digits: floats come as text here, and extra_float_digits'
+    .. " = %s makes the server leave some out"):format(name, digits),
+    { sent = "no", hint = "Set extra_float_digits to 1 or more in this session, or leave out what cannot be binary." })
+end
+
 local function of_table(conn, self, target)
   local generated = conn:server_version() >= 120000 and "a.attgenerated <> ''" or "false"
   local rows, err = conn:query({ CATALOG:format(generated), rows = "named" }, target)
@@ -175,9 +191,10 @@ local function of_table(conn, self, target)
   ok, err = learn(conn, self.oids)
   if not ok then return about(target, err) end
   local columns = #self.names > 0 and " " .. list_of(self.names) or ""
+  local format = settle_format(conn, self)
   self.sql = ("copy %s%s %s%s"):format(rows[1].target, columns, self.inward and "from stdin" or "to stdout",
-    with(self.options, settle_format(conn, self)))
-  return self
+    with(self.options, format))
+  return check_digits(conn, self, format)
 end
 
 local function of_query(conn, self, text)
@@ -192,8 +209,9 @@ local function of_query(conn, self, text)
   ok, err = learn(conn, self.oids)
   if not ok then return nil, err end
   -- A line of its own: the query may end in a comment.
-  self.sql = ("copy (%s\n) to stdout%s"):format(text:gsub(";%s*$", ""), with(self.options, settle_format(conn, self)))
-  return self
+  local format = settle_format(conn, self)
+  self.sql = ("copy (%s\n) to stdout%s"):format(text:gsub(";%s*$", ""), with(self.options, format))
+  return check_digits(conn, self, format)
 end
 
 local function has_second_statement(text)
@@ -209,7 +227,7 @@ end
 local STATEMENT_HAS = { "columns", "format", "header", "delimiter", "null", "quote", "escape" }
 
 -- A COPY statement says all by itself but the types.
-local function of_statement(self, text)
+local function of_statement(conn, self, text)
   for _, name in ipairs(STATEMENT_HAS) do
     if self.options[name] ~= nil then
       args.misuse(('option "%s" cannot be given for a COPY statement: write it into the text'):format(name))
@@ -225,7 +243,7 @@ local function of_statement(self, text)
     end
   end
   self.sql = text
-  return self
+  return check_digits(conn, self, text:lower():find "binary" and "binary" or nil)
 end
 
 ------------------------------------------------------------------------------------------- options
@@ -263,7 +281,7 @@ function plan.make(conn, target, given, inward)
     has_timeout = given ~= nil and given.timeout ~= nil,
   }
   local kind = kind_of(target)
-  if kind == "copy" then return of_statement(self, target) end
+  if kind == "copy" then return of_statement(conn, self, target) end
   if options.types then args.misuse 'option "types" is for a COPY statement: here they are looked up' end
   if kind == "name" then return of_table(conn, self, target) end
   if inward then args.misuse("the name of a table or a COPY statement expected, got " .. args.show(target)) end

@@ -553,6 +553,11 @@ function map:define(type) end
 
 function map:doubt() end
 
+--- is there one whose text form may lack digits?
+---@param oid integer
+---@return boolean
+function map:has_float(oid) end
+
 --- can COPY carry it in binary form, into the server or out of it?
 ---@param oid integer
 ---@param inward boolean
