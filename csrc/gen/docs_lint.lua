@@ -123,9 +123,11 @@ local function overview(rules)
 end
 
 local function outputs()
-  -- The examples are read by the linter itself, which needs what ./dev build has made.
-  package.path = "lua/?.lua;lua/?/init.lua;" .. package.path
-  package.cpath = ("build/%s/?.so;"):format(rawget(_G, "jit") and "luajit" or "lua5.4") .. package.cpath
+  -- The examples are read by the linter itself: the one in use (specs), else what ./dev build has made.
+  if not pcall(require, "luphant.core") then
+    package.path = "lua/?.lua;lua/?/init.lua;" .. package.path
+    package.cpath = ("build/%s/?.so;"):format(rawget(_G, "jit") and "luajit" or "lua5.4") .. package.cpath
+  end
   local rules = require "luphant.migrate.lint.rules"
   local parts = { INTRO, overview(rules) }
   for _, group in ipairs(GROUPS) do

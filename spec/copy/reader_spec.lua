@@ -230,7 +230,7 @@ describe("copy_out", function()
       if n % 50000 == 0 then most = math.max(most, collectgarbage "count") end
     end
     assert.equal(rows, seen)
-    assert.is_true(most - before < 4096, most - before)
+    assert.is_true(most - before < 16384, most - before) -- all rows at once would be forty thousand
   end)
 
   it("never gives a part for the whole over a network that is reset in the middle", function()
