@@ -36,7 +36,7 @@ describe("a connection handed over", function()
     end)
   end)
 
-  -- To see it fail: leave out self:withdraw in take_back (care.lua) and break_promise in csrc/core/pool.c.
+  -- To see it fail: leave out self:withdraw in take_back (reclaim.lua) and break_promise in csrc/core/pool.c.
   it("to a waiter who is gone goes to one other, not to two", function()
     local loop = scheduler.new()
     loop:run(function()

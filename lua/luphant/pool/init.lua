@@ -20,6 +20,7 @@ local keep = require "luphant.pool.keep"
 local lending = require "luphant.pool.lending"
 local notify = require "luphant.notify"
 local observing = require "luphant.pool.observing"
+local reclaim = require "luphant.pool.reclaim"
 local report = require "luphant.pool.report"
 local rules = require "luphant.pool.rules"
 local sharing = require "luphant.pool.sharing"
@@ -37,6 +38,7 @@ local methods = setmetatable({}, { __index = inner })
 local metatable = { __name = "luphant.pool", __index = methods }
 
 care.add(inner)
+reclaim.add(inner)
 lending.add(methods)
 observing.add(methods)
 notify.add(methods)
