@@ -66,11 +66,11 @@ end
 
 -- Its loop may have been left without a word. Answers whether there was anything to do.
 local function take_over(conn)
-  local reader = reader_of(conn)
-  if not compat.is_luajit or not reader then
+  if not compat.is_luajit or not reader_of(conn) then -- a variable with it would keep it alive
     collectgarbage() -- a coroutine that died in its loop, a stream that memory did not suffice for
     return true
   end
+  local reader = reader_of(conn)
   if reader.is_waiting or reader.closed then return false end
   reader.was_displaced = true
   reader:close()
