@@ -252,7 +252,7 @@ local REFERENCE = {
   },
   ["stream.md"] = {
     ["q:"] = { stream = connection.methods.stream, cursor = connection.methods.cursor },
-    ["stream:"] = upvalue(upvalue(require("luphant.stream").open, "open"), "tables").__index,
+    ["stream:"] = require("luphant.stream").methods,
     ["cursor:"] = upvalue(require("luphant.cursor").open, "metatable").__index,
   },
   ["errors.md"] = { ["errors."] = errors, ["err:"] = upvalue(errors.metatable.__index, "methods") },

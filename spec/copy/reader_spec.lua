@@ -227,10 +227,13 @@ describe("copy_out", function()
     local seen = 0
     for n in assert(conn:copy_out(("select n, 'row ' || n from generate_series(1, %d) n"):format(rows))):values() do
       seen = n
-      if n % 50000 == 0 then most = math.max(most, collectgarbage "count") end
+      if n % 100000 == 0 then
+        collectgarbage() -- what lies about unused depends on all that ran before
+        most = math.max(most, collectgarbage "count")
+      end
     end
     assert.equal(rows, seen)
-    assert.is_true(most - before < 16384, most - before) -- all rows at once would be forty thousand
+    assert.is_true(most - before < 2048, most - before)
   end)
 
   it("never gives a part for the whole over a network that is reset in the middle", function()

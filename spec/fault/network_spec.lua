@@ -201,7 +201,8 @@ ordeal.family("a network that fails", {}, function(test)
           gate:pass()
         end
       end
-      assert.is_true(failed >= 2 * (total - 3), failed .. " cuts were noticed")
+      -- A session that is through may have been closed before the last borders were reached.
+      assert.is_true(failed >= 2 * (total - 4), failed .. " cuts were noticed")
     end
     assert.is_nil((session(options))) -- usable as soon as the network is
   end)

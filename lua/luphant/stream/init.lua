@@ -20,7 +20,7 @@ local rows = require "luphant.stream.rows"
 local settle = require "luphant.stream.settle"
 local transaction = require "luphant.transaction"
 
-local stream = {}
+local stream, methods = {}, {}
 
 local FORMS = { rows = rows, portal = portal }
 
@@ -32,7 +32,7 @@ local FORMS = { rows = rows, portal = portal }
 ---@field private form table
 ---@field private closed boolean
 ---@field private over boolean
-local methods = {}
+stream.methods = methods
 
 -- connection.run and connection.deliver_notices are given by connection.lua, which requires this file.
 local run, deliver_notices
