@@ -182,7 +182,8 @@ local function write_configuration(self, options)
   }))
 end
 
-local function random_port() return 20000 + tonumber(shell.random_hex(2), 16) % 40000 end
+-- Below those the system gives to outgoing connections.
+local function random_port() return 20000 + tonumber(shell.random_hex(2), 16) % 12000 end
 
 local function launch(self, options)
   local message
@@ -194,6 +195,7 @@ local function launch(self, options)
       quote(self.binary), quote(self.dir), quote(self.dir), quote(self.dir)))
     if started then return true end
     if not message:find("Address already in use", 1, true) then break end
+    os.remove(self.dir .. "/error.log") -- the next attempt has its own
   end
   return nil, message
 end
