@@ -5,7 +5,8 @@
 -- names a file for the script that adds up: "passed failed skipped", written at the very end. Until then the
 -- file holds the name of the test that runs, so that a run that crashed or hung tells where.
 --
--- LUPHANT_TEST_CLAIMS names a directory that several runs share: each takes the next file that no other has taken.
+-- LUPHANT_TEST_CLAIMS names a directory that several runs share: each takes the next file that no other has taken,
+-- LUPHANT_TEST_BATCH of them at most.
 --
 -- SPDX-License-Identifier: MIT
 local busted = require "busted"
@@ -36,10 +37,14 @@ local function indented(text)
   return "    " .. text:gsub("%s+$", ""):gsub("\n", "\n    ") .. "\n"
 end
 
+local claims, left = os.getenv("LUPHANT_TEST_CLAIMS"), tonumber(os.getenv("LUPHANT_TEST_BATCH") or "") or math.huge
+
 -- Making a directory is what only one can succeed in.
 local function is_ours(file)
-  local claims = os.getenv("LUPHANT_TEST_CLAIMS")
-  return not claims or lfs.mkdir(claims .. "/" .. file.name:gsub("[^%w]", "_")) == true
+  if not claims then return true end
+  if left == 0 or not lfs.mkdir(claims .. "/" .. file.name:gsub("[^%w]", "_")) then return false end
+  left = left - 1
+  return true
 end
 
 return function(options)
@@ -134,6 +139,21 @@ return function(options)
     return nil, true
   end
 
+  -- busted keeps every block to the end, and with it all that its functions refer to: a heap of so many megabytes that
+  -- a collection takes longer than some time limits.
+  local PARTS = { "env", "setup", "teardown", "lazy_setup", "lazy_teardown", "strict_setup", "strict_teardown",
+    "before_each", "after_each", "finally" }
+  local function nothing() end
+  function handler.forget(element)
+    for _, part in ipairs(PARTS) do element[part] = nil end
+    if element.descriptor == "file" then
+      setmetatable(element.run, { __call = nothing }) -- busted looks for fields in it
+    else
+      element.run = nothing
+    end
+    return nil, true
+  end
+
   function handler.suiteEnd()
     local all = counts()
     note(("%d %d %d"):format(all.passed, all.failed, all.skipped))
@@ -149,6 +169,9 @@ return function(options)
   busted.subscribe({ "error" }, handler.interrupted, { priority = 1 })
   busted.subscribe({ "failure" }, handler.error)
   busted.subscribe({ "error" }, handler.error)
+  busted.subscribe({ "test", "end" }, handler.forget)
+  busted.subscribe({ "describe", "end" }, handler.forget)
+  busted.subscribe({ "file", "end" }, handler.forget)
   busted.subscribe({ "suite", "end" }, handler.suiteEnd)
   return handler
 end
