@@ -1,8 +1,8 @@
 -- Operations nobody will end, and handles that are collected in any order or used after their end.
 -- spec/abandoned_spec.lua counts the core's memory while it does the same.
 --
--- To see it fail: let reclaim.lua of the pool take nothing for abandoned (F34, F35), let keep.lua not cancel what is under
--- way (F34), or take `closed_box` out of connection.lua (F36).
+-- To see it fail: let reclaim.lua of the pool take nothing for abandoned (F34, F35), let keep.lua not cancel what is
+-- under way (F34), or take `closed_box` out of connection.lua (F36).
 --
 -- SPDX-License-Identifier: MIT
 

@@ -201,11 +201,12 @@ function Server:__tostring()
   return ("luphant.testing.Server (PostgreSQL %s, %s)"):format(tostring(self.version), self.dir)
 end
 
--- A free port cannot be found out without sockets: take one by chance, let the server try, take another.
+-- A free port cannot be found out without sockets: take one by chance, let the server try, take another. From below
+-- those the system gives to outgoing connections, so that it is still free after a restart.
 local function launch_on_free_port(self, wanted)
   local started, message
   for _ = 1, wanted and 1 or 20 do
-    self.port = wanted or (self.tcp and 20000 + tonumber(shell.random_hex(2), 16) % 40000) or 5432
+    self.port = wanted or (self.tcp and 20000 + tonumber(shell.random_hex(2), 16) % 12000) or 5432
     cluster.configure(self, { port = self.port })
     started, message = self:_launch()
     if started or not message:find("Address already in use", 1, true) then
