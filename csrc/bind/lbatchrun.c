@@ -180,9 +180,9 @@ static lph_err send_next(lua_State *L, lconn *b, lbatch *q, int values) {
     return prepare_next(L, b, q, stmt);
   if (LPH_UNLIKELY(!is_bound(b, q, stmt))) return LPH_OK;
   if (LPH_UNLIKELY(!lrun_encode(L, b, stmt, first + 1, values))) {
-    lph_batch_forget(c);
-    if (may_have_changed(b, stmt)) return LPH_OK; /* described anew the next time around */
-    return refuse_next(L, b, q, values), LPH_OK;
+    bool again = may_have_changed(b, stmt); /* described anew the next time around */
+    lph_batch_forget(c);                    /* which may be the end of it */
+    return again ? LPH_OK : (refuse_next(L, b, q, values), LPH_OK);
   }
   if (lph_batch_execute(c, stmt, &c->params, q->next, q->at) != LPH_OK) return LPH_EFAIL;
   lph_params_shrink(&c->params);
