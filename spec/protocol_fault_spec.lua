@@ -278,6 +278,7 @@ describe("a server that lies", function()
   -- A whole row where a description is due, and then "ready": libpq 15 forgets that row (3 kB are lost to the
   -- process, once for each such answer). There is nothing to see beyond that, and a leak check would stop there.
   local LEAKS_IN_LIBPQ = { ["a value of negative length"] = true }
+  local looks_for_leaks = os.getenv "ASAN_OPTIONS" ~= nil
 
   for name, bytes in pairs(LIES) do
     it("with " .. name .. " gets an error in time", function()
@@ -294,6 +295,7 @@ describe("a server that lies", function()
   it("in the middle of a batch gets an error in time, whatever it says", function()
     local described = DESCRIBED:sub(1, -1 - #DONE)
     for name, bytes in pairs(LIES) do
+      if looks_for_leaks and LEAKS_IN_LIBPQ[name] then bytes = "" end
       local conn = start {
         { "await", "SH" }, { "send", described }, { "await", "SH" }, { "send", bytes }, { "silence" },
       }
@@ -334,13 +336,14 @@ describe("a server that lies", function()
   end)
 
   it("to a stream, with any of these, gets an error in time", function()
-    local number = 0
+    -- A portal begins with BEGIN, for which the description comes too early: libpq loses it.
+    local number, portals = 0, looks_for_leaks and math.huge or 3
     for name, bytes in pairs(LIES) do
       number = number + 1
       local conn = start { { "await", "SQ" }, WHERE_ROWS_ARE_DUE, { "send", bytes } }
       local err = probe.fails(0.6, function()
         return nil, (select(2, pcall(function()
-          local stream = conn:stream { "select n, s from t", via = number % 3 == 0 and "portal" or "rows" }
+          local stream = conn:stream { "select n, s from t", via = number % portals == 0 and "portal" or "rows" }
           for _ in stream do end -- luacheck: ignore
         end)))
       end)
