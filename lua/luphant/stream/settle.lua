@@ -37,10 +37,17 @@ function settle.abandon(conn)
 end
 
 -- A stream with a transaction of its own is gone, and nobody will end that.
-local function end_forsaken(conn)
+local function detach_and_roll_back(conn, tx)
   conn.box:stream_detach()
-  local tx = conn.tx
   if tx and tx.of_stream then ending.roll_back(tx, nil) end
+end
+
+-- What raises before it is detached leaves that to the next statement; behind it nobody would know of the transaction.
+local function end_forsaken(conn)
+  local ok, why = pcall(detach_and_roll_back, conn, conn.tx)
+  if ok then return end
+  conn.box:close()
+  error(why, 0)
 end
 
 -- The stream on a connection, which nothing but its loop keeps alive.
