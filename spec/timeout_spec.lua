@@ -110,9 +110,11 @@ describe("a client deadline", function()
 
     it("a result that keeps flowing is not extended by progress", function()
       local conn = connect()
-      assert_timed_out(probe.fails(1.2, conn.query, conn, { "select * from generate_series(1, 100000000)",
-        timeout = 0.2 }))
-      probe.usable(conn)
+      local err = probe.fails(1.2, conn.query, conn, { "select * from generate_series(1, 100000000)", timeout = 0.2 })
+      assert_timed_out(err)
+      -- A busy machine may not get through what is on its way within cancel_grace.
+      if err.connection == "ok" then return probe.usable(conn) end
+      assert.same({ "closed", false }, { err.connection, conn:is_open() })
     end)
   end)
 
