@@ -201,7 +201,7 @@ ordeal.family("a network that fails", {}, function(test)
           gate:pass()
         end
       end
-      -- A session that is through may have been closed before the last borders were reached.
+      -- Two more than the last borders may go unnoticed: on a busy machine one did, and why is not known yet.
       assert.is_true(failed >= 2 * (total - 4), failed .. " cuts were noticed")
     end
     assert.is_nil((session(options))) -- usable as soon as the network is
