@@ -53,7 +53,7 @@ describe("the diff of a database before and after", function()
 
       -- The hash, the text, the JSON and the way back agree with the diff.
       local is_same = #lines == 0
-      assert.equal(is_same, schema.hash(before) == schema.hash(changed))
+      assert.equal(is_same or change.is_soft == true, schema.hash(before) == schema.hash(changed))
       assert.equal(is_same, schema.text(before) == schema.text(changed))
       assert.same({}, schema.diff(changed, assert(schema.from_json(schema.to_json(changed)))))
       for i, back in ipairs(schema.diff(changed, before)) do

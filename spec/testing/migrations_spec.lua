@@ -8,9 +8,6 @@ local luphant = require "luphant"
 local migrations = require "luphant.testing.migrations"
 local shell = require "luphant.testing.shell"
 
--- A runner in a process of its own is started as the plain interpreter, which the sanitizer's libraries do not let be.
-local in_processes = os.getenv "ASAN_OPTIONS" and function() end or it
-
 local GOOD = {
   ["0001_a.sql"] = "-- migrate:up\ncreate table a (n int);\n-- migrate:down\ndrop table a;\n",
   ["0002_b.sql"] = "-- migrate:up\nalter table a add m int;\nupdate a set m = n;\n"
@@ -52,7 +49,7 @@ describe("a test of migrations", function()
     return text
   end
 
-  in_processes("finds nothing where nothing is wrong, and leaves no database behind", function()
+  it("finds nothing where nothing is wrong, and leaves no database behind", function()
     put(GOOD)
     local events = {}
     local report = try { phases = { "walk", "race" }, on_event = function(e) events[#events + 1] = e.event end }
@@ -110,7 +107,7 @@ describe("a test of migrations", function()
     assert.truthy(err.message:find("0002.later.sql: is no fixture", 1, true), err.message)
   end)
 
-  in_processes("kills the runner at every statement, and tells which statement would be in doubt", function()
+  it("kills the runner at every statement, and tells which statement would be in doubt", function()
     put {
       ["0001_a.sql"] = "create table a (n int);\n",
       ["0002_b.sql"] = "-- migrate:up transaction:false\ncreate table b (n int);\n"
@@ -130,7 +127,7 @@ describe("a test of migrations", function()
     assert_says(report, "warning kill 0002: killed behind statement 1 nobody can know whether it ended")
   end)
 
-  in_processes("finds what cannot be run again after a kill, and looks only where it is told to", function()
+  it("finds what cannot be run again after a kill, and looks only where it is told to", function()
     put {
       ["0001_a.sql"] = "create table a (n int);\n",
       ["0002_b.lua"] = "return { transaction = false, up = function(db) assert(db:execute 'create table b ()')\n"
@@ -211,7 +208,7 @@ describe("helpers for specs", function()
   end)
   after_each(function() shell.run("rm -rf " .. shell.quote(dir)) end)
 
-  in_processes("cases: one for each part, which raises what it finds", function()
+  it("cases: one for each part, which raises what it finds", function()
     local cases = migrations.cases { dir = dir, server = env.url(), phases = { "walk", "race" } }
     assert.equal(("the migrations of %s go up, down and up again, and leave no trace"):format(dir), cases[1].name)
     for _, case in ipairs(cases) do case.run() end

@@ -18,6 +18,7 @@
 ---@field format integer 1
 ---@field server_version integer 150018 for 15.18
 ---@field scope luphant.schema.Scope what was asked for
+---@field database? luphant.schema.Object what is granted on the database itself, and its comment
 ---@field schemas table<string, luphant.schema.Object>
 ---@field extensions table<string, luphant.schema.Extension>
 ---@field languages table<string, luphant.schema.Object>
@@ -87,6 +88,7 @@
 ---@class luphant.schema.View : luphant.schema.Object
 ---@field kind "view"|"materialized view"
 ---@field definition string
+---@field unpopulated? true a materialized view that has never been filled
 ---@field columns luphant.schema.Column[]
 ---@field options? string[]
 ---@field access_method? string

@@ -14,7 +14,7 @@ local family = require "luphant.schema.family"
 ---@field what string    "added", "removed" or the field that differs: "type", "definition", "grants.alice", ...
 ---@field from? any      text, number, true or list of texts; nil: not there
 ---@field to? any
----@field warning? true  changes nothing but what `select *` looks like
+---@field warning? true  nothing a migration is answerable for: what `select *` looks like, who may connect, ...
 
 local function same(a, b)
   if type(a) ~= "table" or type(b) ~= "table" then return a == b end
@@ -44,6 +44,7 @@ local function leaves_out(a, b)
   local is_part = a.scope.schemas ~= nil or b.scope.schemas ~= nil
   local has_grants = a.scope.grants and b.scope.grants
   return function(name)
+    if name == "database" then return not (a.database and b.database) end -- older snapshots do not know of it
     return (is_part and family.OF_DATABASE[name] or false) or (name == "default_privileges" and not has_grants)
   end
 end
@@ -64,10 +65,10 @@ local function merged_keys(olds, news)
   return all
 end
 
-local function fields_of(old, new)
+local function names_of(old, new)
   local names, seen = {}, {}
-  for _, item in ipairs { old, new } do
-    for what in pairs(item.fields) do
+  for _, fields in ipairs { old, new } do
+    for what in pairs(fields) do
       if not seen[what] then
         seen[what] = true
         names[#names + 1] = what
@@ -99,10 +100,16 @@ local function compare(old, new, a, b)
   if not old then return { { what = "added" } } end
   if not new then return { { what = "removed" } } end
   local list = {}
-  for _, what in ipairs(fields_of(old, new)) do
-    local from, to = old.fields[what], new.fields[what]
-    if not same(from, to) and is_recorded(what, a, b) then list[#list + 1] = { what = what, from = from, to = to } end
+  local function compare_fields(olds, news, warning)
+    for _, what in ipairs(names_of(olds, news)) do
+      local from, to = olds[what], news[what]
+      if not same(from, to) and is_recorded(what, a, b) then
+        list[#list + 1] = { what = what, from = from, to = to, warning = warning }
+      end
+    end
   end
+  compare_fields(old.fields, new.fields)
+  compare_fields(old.soft or {}, new.soft or {}, true)
   list[#list + 1] = order_change(old, new)
   return list
 end

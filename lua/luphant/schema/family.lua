@@ -19,6 +19,8 @@ local family = { FORMAT = 1 }
 ---@field follows? string[] keys of what it is inherited from: the same change there says enough
 ---@field implied? string   a field of the owner that decides about this one: its change says enough
 ---@field order? string[]   names of members whose order was left out of `fields` since it changes nothing
+---@field is_place? boolean  the database itself
+---@field soft? table<string, any>  like `fields`, of what no migration is answerable for: a difference is a warning
 
 -- In the order in which one would create them, more or less.
 family.ORDER = {
@@ -74,6 +76,9 @@ local IN_KEY = {
   default_privileges = { role = true, objects = true }, user_mappings = { user = true, server = true },
   operator_families = { method = true }, operator_classes = { method = true },
 }
+
+-- Whether somebody has refreshed a view since is nothing the migrations are answerable for.
+local SOFT = { views = { unpopulated = true } }
 
 local function is_list(value) return value[1] ~= nil end
 
@@ -159,11 +164,21 @@ local function object_item(name, id, object)
     key = key_of(name, id), kind = object.kind or SINGULAR[name], object = id, fields = {},
     rank = rank_of(name, id, 0, ""),
   }
+  local soft = SOFT[name] or {}
   add_fields(item.fields, "", object, function(field)
-    return NAMES[field] or MEMBERS[field] ~= nil or (IN_KEY[name] and IN_KEY[name][field]) or false
+    return NAMES[field] or MEMBERS[field] ~= nil or (IN_KEY[name] and IN_KEY[name][field]) or soft[field] or false
   end)
+  item.soft = {}
+  add_fields(item.soft, "", object, function(field) return not soft[field] end)
   if object.attributes then item.fields["attribute order"] = names_of(object.attributes) end
   if name == "tables" and object.columns then item.order = names_of(object.columns) end
+  return item
+end
+
+-- The database itself is a place where migrations ran, not their work: who may connect to it, what it is there for.
+local function place_item(database)
+  local item = { key = "database", kind = "database", object = "itself", fields = {}, soft = {}, rank = "", is_place = true }
+  add_fields(item.soft, "", database, function() return false end)
   return item
 end
 
@@ -173,6 +188,7 @@ end
 ---@return luphant.schema.item[]
 function family.items(snapshot, without)
   local items = {}
+  if snapshot.database and not (without and without "database") then items[1] = place_item(snapshot.database) end
   for _, name in ipairs(family.ORDER) do
     local objects = not (without and without(name)) and snapshot[name] or {}
     for _, id in ipairs(compat.sorted_keys(objects)) do

@@ -1,7 +1,7 @@
 -- schema/hash.lua - the one text that stands for all a diff would compare, to be hashed.
 --
 -- Lengths stand before the pieces, so no piece can look like two others. Columns of a table come sorted by name: their
--- order is no difference.
+-- order is no difference. What is only a warning does not count.
 --
 -- SPDX-License-Identifier: MIT
 
@@ -26,12 +26,14 @@ return function(snapshot)
   local items, out = family.items(snapshot), {}
   table.sort(items, function(x, y) return x.rank < y.rank end)
   for _, item in ipairs(items) do
-    add(out, item.key)
-    for _, what in ipairs(compat.sorted_keys(item.fields)) do
-      add(out, what)
-      add_value(out, item.fields[what])
+    if not item.is_place then
+      add(out, item.key)
+      for _, what in ipairs(compat.sorted_keys(item.fields)) do
+        add(out, what)
+        add_value(out, item.fields[what])
+      end
+      out[#out + 1] = "\n"
     end
-    out[#out + 1] = "\n"
   end
   return table.concat(out)
 end

@@ -12,6 +12,7 @@ local reading = require "luphant.schema.reading"
 
 -- Later ones put things into what earlier ones have read.
 local READERS = {
+  require "luphant.schema.read.database",
   require "luphant.schema.read.schemas",
   require "luphant.schema.read.extensions",
   require "luphant.schema.read.languages",

@@ -105,7 +105,8 @@ function text.of(snapshot)
   for _, item in ipairs(family.items(snapshot)) do
     if item.owner then
       add_member(out, item)
-    else
+    elseif not item.is_place or next(item.soft) then
+      for what, value in pairs(item.soft) do item.fields[what] = value end
       if #out > 0 then out[#out + 1] = "" end
       out[#out + 1] = item.kind .. " " .. item.object
       item.fields.kind = nil -- stands before the name

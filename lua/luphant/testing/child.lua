@@ -9,6 +9,7 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local interpreter = require "luphant.testing.interpreter"
 local shell = require "luphant.testing.shell"
 
 local M = {}
@@ -56,18 +57,6 @@ end
 
 -- ---- the parent's side --------------------------------------------------------------------------
 
--- Our own process id and interpreter: the shell knows both. Inside another program (a web server
--- with Lua in it, valgrind) the running binary is no interpreter; then the usual names of one that
--- understands our package.cpath are tried.
-local function find_interpreter()
-  local pipe = io.popen("echo $PPID; readlink /proc/$PPID/exe 2>/dev/null")
-  local pid, exe = pipe:read("*l"), pipe:read("*l")
-  pipe:close()
-  if exe and exe:match("[^/]*$"):find("lua", 1, true) then return exe, pid end
-  local name = rawget(_G, "jit") and "luajit" or "lua" .. _VERSION:match "%d+%.%d+"
-  return ("$(command -v %s || command -v lua)"):format(name), pid
-end
-
 ---@class luphant.testing.child
 ---@field hello table what the service said about itself when it was ready
 ---@field private control table
@@ -106,7 +95,7 @@ end
 ---@return string? error
 function M.start(module, settings)
   local socket = need("socket")
-  local exe, pid = find_interpreter()
+  local exe, pid = interpreter.find()
   local code = string.format("package.path, package.cpath = %q, %q; require(%q).serve(%q, %q, %q)",
     package.path, package.cpath, "luphant.testing.child", module, pack(settings or {}), pid)
   -- In the background of a shell that ends at once: closing the pipe never waits for the service.

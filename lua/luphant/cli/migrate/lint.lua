@@ -17,7 +17,7 @@ local M = {}
 
 local OK, FAILED, USAGE, INVALID, FINDINGS = 0, 1, 2, 4, 5
 
-local FORMATS = { "text", "json", "sarif", "github" }
+local FORMATS = { "text", "json", "sarif", "github", "gitlab" }
 
 local function read_rule(text)
   local name, level = text:match "^([%w%-]+)=(%a+)$"
@@ -27,7 +27,7 @@ end
 
 --- Adds the options of lint to the parser of `luphant migrate`.
 function M.configure(parser)
-  parser:option("--format", "lint: text, json, sarif or github."):choices(FORMATS)
+  parser:option("--format", "lint: text, json, sarif, github or gitlab."):choices(FORMATS)
   parser:option("--base", "lint: judge only what was added or edited since this branch or commit.")
   parser:option("--fail-on", "lint: the lowest severity that answers exit code 5 (default: warning).")
     :choices { "note", "warning", "error" }

@@ -21,6 +21,7 @@ select c.oid::int8 as _oid, format('%I.%I', n.nspname, c.relname) as _id, n.nspn
               where h.inhrelid = c.oid order by h.inhseqno) as inherits,
        case when c.reloftype <> 0 then format_type(c.reloftype, null) end as of_type,
        case when c.relkind in ('v', 'm') then pg_get_viewdef(c.oid) end as definition,
+       c.relkind = 'm' and not c.relispopulated as unpopulated,
        fs.srvname::text as server, ft.ftoptions as server_options,
        {owner c.relowner}, {comment c.oid pg_class}, {grants r c.relacl c.relowner}
   from pg_catalog.pg_class c

@@ -7,6 +7,7 @@
 -- SPDX-License-Identifier: MIT
 
 local compat = require "luphant.compat"
+local interpreter = require "luphant.testing.interpreter"
 local shell = require "luphant.testing.shell"
 
 local M = {}
@@ -34,13 +35,6 @@ local function password_of(plan)
   local params, given = plan.params, plan.settings.password
   if type(given) ~= "function" then return given or params.password end
   return (given { host = params.host, port = params.port, dbname = params.dbname, user = params.user })
-end
-
-local function interpreter()
-  local output = shell.run "readlink /proc/$PPID/exe"
-  if output and output:match("[^/]*$"):find("lua", 1, true) then return shell.quote(output) end
-  local name = rawget(_G, "jit") and "luajit" or "lua" .. _VERSION:match "%d+%.%d+"
-  return ("$(command -v %s || command -v lua)"):format(name)
 end
 
 -- tmpname makes the file, and for this user only; what is written into it keeps that.
@@ -72,7 +66,7 @@ function M.command(scratch, job)
   local path = write_job(text)
   local code = ("local job = dofile(%q); package.path, package.cpath = job.path, job.cpath;"
     .. " require(%q).work(job)"):format(path, SELF)
-  return interpreter() .. " -e " .. shell.quote(code), path
+  return interpreter.run(code), path
 end
 
 -- ---- the process itself -------------------------------------------------------------------------------------
