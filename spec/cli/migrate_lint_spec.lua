@@ -88,6 +88,8 @@ describe("luphant migrate lint", function()
     assert.equal("2.1.0", assert(core.json_decode(out)).version)
     _, out = run("--format", "github")
     assert.matches("^::error file=", out)
+    _, out = run("--format", "gitlab")
+    assert.equal("set-not-null", assert(core.json_decode(out))[1].check_name)
     assert.equal(2, (run("--format", "xml")))
   end)
 

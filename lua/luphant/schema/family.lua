@@ -177,7 +177,9 @@ end
 
 -- The database itself is a place where migrations ran, not their work: who may connect to it, what it is there for.
 local function place_item(database)
-  local item = { key = "database", kind = "database", object = "itself", fields = {}, soft = {}, rank = "", is_place = true }
+  local item = {
+    key = "database", kind = "database", object = "itself", fields = {}, soft = {}, rank = "", is_place = true,
+  }
   add_fields(item.soft, "", database, function() return false end)
   return item
 end

@@ -63,6 +63,19 @@ describe("migrate:allow", function()
     assert.equal("migrate:allow allows drop-column, but nothing here needs that", report.findings[1].message)
   end)
 
+  it("is not needless to a run that cannot know: without facts, without a trace, with the rule off", function()
+    local text = "-- migrate:up\n-- migrate:allow invalid-index-in-the-way, seen-by-trace: known\nselect 1;"
+    assert.equal("", (run(text)))
+    local list = { example.migration(example.SHOP, "0001"), example.migration(text, "0002") }
+    local only = { list[2].file }
+    local report = lint.migrations(list, { only = only, facts = { relations = {} }, traced = {},
+      severity = { ["no-way-back"] = "off" } })
+    assert.equal(2, #report.findings)
+    list[2] = example.migration("-- migrate:up\n-- migrate:allow drop-column: gone\nselect 1;", "0002")
+    report = lint.migrations(list, { only = only, severity = { ["no-way-back"] = "off", ["drop-column"] = "off" } })
+    assert.same({}, report.findings)
+  end)
+
   it("is no marker: the file has the same sections with and without it", function()
     local migration = example.migration("-- migrate:allow x: y\n-- migrate:up\nselect 1;\n-- migrate:allow x: y\n"
       .. "select 2;\n-- migrate:down\nselect 3;", "0001")

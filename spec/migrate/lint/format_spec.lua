@@ -69,6 +69,25 @@ LINE 4: create index i on orders (number);
     assert.matches('"results":%[%]', format("sarif", report_of "select 1;"))
   end)
 
+  it("for GitLab is a list whose fingerprints stay when lines move, and are never the same twice", function()
+    local function findings(text) return (assert(core.json_decode(format("gitlab", report_of(text))))) end
+    local list = findings(TEXT)
+    assert.equal(1, #list)
+    assert.same({ "index-without-concurrently", "critical", "migrations/0002_example.sql", 4 },
+      { list[1].check_name, list[1].severity, list[1].location.path, list[1].location.lines.begin })
+    assert.truthy(list[1].description:find("builds an index on orders while nobody can write to it", 1, true))
+    assert.matches("^%x+$", list[1].fingerprint)
+    local moved = findings(TEXT:gsub("create index", "\n\ncreate index"))
+    assert.same({ list[1].fingerprint, 6 }, { moved[1].fingerprint, moved[1].location.lines.begin })
+    local twice = findings("create index on orders (number);\ncreate index on orders (number);")
+    local seen = {}
+    for _, item in ipairs(twice) do
+      assert.is_nil(seen[item.fingerprint])
+      seen[item.fingerprint] = true
+    end
+    assert.equal("[]\n", format("gitlab", report_of "select 1;"))
+  end)
+
   it("for GitHub is one escaped line for each finding", function()
     local text = format("github", report_of(TEXT))
     local lines = {}

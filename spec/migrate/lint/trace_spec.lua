@@ -177,11 +177,19 @@ describe("on a server", function()
         "create function calm() returns integer language sql immutable as 'select 1';")
       assert.equal("", names(report))
       assert.equal(1, report.refuted)
+      assert.same({ "volatile-default", "disagrees", "nothing was written anew" },
+        { report.overruled[1].rule, report.overruled[1].verdict, report.overruled[1].overruled })
+      local text = require "luphant.migrate.lint.format.text" (report)
+      assert.truthy(text:find("0003_example.sql:2:20: taken back: ", 1, true), text)
+      assert.truthy(text:find("trace: disagrees: nothing was written anew", 1, true), text)
+      assert.truthy(text:find("1 taken back by trace", 1, true), text)
       report = judge("alter table orders add column n integer default wild();",
         "create function wild() returns integer language plpgsql volatile as $f$ begin return 1; end $f$;")
       assert.equal("volatile-default", names(report))
       assert.same({ "ACCESS EXCLUSIVE on orders", "rewritten: orders", "scanned: orders",
         "built: orders_customer_id_idx, orders_pkey" }, report.findings[1].seen)
+      assert.equal("agrees", report.findings[1].verdict)
+      assert.truthy(require "luphant.migrate.lint.format.text" (report):find("  trace: agrees\n", 1, true))
     end)
 
     it("knows the reason of the event trigger, and needs it not", function()
@@ -190,6 +198,23 @@ describe("on a server", function()
       local traced = with_database(function(conn) return assert(lint.trace(conn, list)) end)
       assert.same({ "orders" }, traced[2].statements[1].seen.noted)
       assert.same({ "orders" }, traced[2].statements[1].seen.rewritten)
+    end)
+
+    it("shows where its two witnesses of a rewrite disagree", function()
+      local referee = require "luphant.migrate.lint.referee"
+      assert.is_nil(referee.disagreement { rewritten = { "orders" }, noted = { "orders" } })
+      assert.is_nil(referee.disagreement { rewritten = { "orders" }, noted = {} }, "as VACUUM FULL does")
+      assert.equal("the event trigger tells of a rewrite that no file shows: orders",
+        referee.disagreement { rewritten = {}, noted = { "orders" } })
+    end)
+
+    it("looks at what is verified under the lock, and says when no table was read for it", function()
+      local setup = "insert into customers (email) select n::text from generate_series(1, 1000) n; analyze customers;"
+      local head = "alter table customers add column weight integer;\n-- migrate:verify\n"
+      assert.equal("verify-under-lock", names(judge(head .. "select count(*) > 0 from customers;", setup)))
+      local report = judge(head .. "select exists (select from customers where id = 7);", setup)
+      assert.equal("", names(report))
+      assert.equal("verify-under-lock", report.overruled[1].rule)
     end)
 
     it("is silenced by a comment with a reason, which counts as needed", function()
@@ -289,6 +314,8 @@ create index on p (customer_id);
         assert.equal("events", by_name.events_rest.parent)
         assert.equal("character varying(2)", by_name.customers.columns[3].type)
         assert.equal("a", by_name.orders.indexes[1].name)
+        assert.equal(0, by_name.orders.indexes[1].reads)
+        assert.is_true(facts.counted_days >= 0)
         assert.same({ false, "status" }, by_name.orders.indexes[1].columns)
         assert.is_true(by_name.orders.indexes[1].partial)
         assert.equal("materialized view", by_name.daily.kind)

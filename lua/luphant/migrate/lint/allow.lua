@@ -101,8 +101,9 @@ end
 --- What is wrong with the comments themselves: messages with their lines.
 ---@param allows luphant.migrate.lint.Allow[]
 ---@param known string[] names of all rules
+---@param can_tell? fun(rule: string): boolean could this run have found what the comment allows?
 ---@return { allow: luphant.migrate.lint.Allow, message: string }[]
-function M.complaints(allows, known)
+function M.complaints(allows, known, can_tell)
   local list, is_known = {}, {}
   for _, name in ipairs(known) do is_known[name] = true end
   local function complain(allow, message) list[#list + 1] = { allow = allow, message = message } end
@@ -112,7 +113,7 @@ function M.complaints(allows, known)
     for _, name in ipairs(allow.rules) do
       if not is_known[name] then
         complain(allow, ('names "%s", which is no rule%s'):format(name, args.did_you_mean(name, known)))
-      elseif allow.reason and not allow.used[name] then
+      elseif allow.reason and not allow.used[name] and (not can_tell or can_tell(name)) then
         complain(allow, ("allows %s, but nothing here needs that"):format(name))
       end
     end

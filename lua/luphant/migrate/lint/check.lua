@@ -48,15 +48,16 @@ local function reporter(run, ctx, rule)
     fields = all_fields(ctx, fields, item, action)
     local entry = item and referee.entry(ctx.traced, item.statement)
     local claims = fields.claims or rule.claims
-    if referee.refutes(claims, entry) then
-      run.refuted = run.refuted + 1
-      return
-    end
     local finding = messages.finding(rule, fields)
     finding.severity, finding.file, finding.claims = level, ctx.migration.file, claims
     finding.version = ctx.migration.version
-    if item then place(finding, ctx.section, item, (at or action or item).from) end
-    finding.seen = entry and referee.describe(entry)
+    if item then place(finding, item.section or ctx.section, item, (at or action or item).from) end
+    finding.seen, finding.verdict = entry and referee.describe(entry), referee.verdict(claims, entry)
+    if referee.refutes(claims, entry) then
+      finding.overruled = referee.reason(claims)
+      run.overruled[#run.overruled + 1] = finding
+      return
+    end
     local relation = fields.relation and ctx.known:relation(fields.relation)
     finding.rows = relation and relation.rows
     run.found[#run.found + 1] = { finding = finding, statement = item and item.statement }
@@ -98,6 +99,10 @@ local function items_of(section)
   return items
 end
 
+local function take_allows(run, section)
+  for _, item in ipairs(allow.of_section(section)) do run.allows[#run.allows + 1] = item end
+end
+
 local function run_section(run, migration, part)
   local section = migration[part]
   if not section or (part ~= "up" and part ~= "down") then return end
@@ -113,7 +118,8 @@ local function run_section(run, migration, part)
   for _, rule in ipairs(rules.list) do
     if rule.section and applies(rule, ctx) then rule.section(ctx, reporter(run, ctx, rule)) end
   end
-  for _, item in ipairs(allow.of_section(section)) do run.allows[#run.allows + 1] = item end
+  take_allows(run, section)
+  if part == "up" and migration.verify then take_allows(run, migration.verify) end
 end
 
 local function run_file_rules(run, migration)
@@ -127,9 +133,18 @@ end
 
 -- ---- comments that allow -----------------------------------------------------------------------------------------
 
+-- Can this run know whether a rule would find something? Some need what it was not given, some are switched off.
+local function can_tell(run)
+  return function(name)
+    local rule = rules.by_name[name]
+    local is_given = ({ facts = run.facts, trace = run.has_trace, base = run.base ~= nil })[rule.needs]
+    return is_given ~= false and level_of(run, rule) ~= "off"
+  end
+end
+
 local function report_allows(run)
   local rule = rules.by_name["unneeded-allow"]
-  for _, complaint in ipairs(allow.complaints(run.allows, rules.names)) do
+  for _, complaint in ipairs(allow.complaints(run.allows, rules.names, can_tell(run))) do
     local finding = messages.finding(rule, { what = complaint.message })
     finding.file, finding.line, finding.column = complaint.allow.file, complaint.allow.line, 1
     finding.severity = level_of(run, rule)
@@ -177,7 +192,8 @@ end
 function M.run(list, options)
   local run = {
     known = known_of.new(options.facts), severity = options.severity or {}, only = options.only, phase = options.phase,
-    base = options.base, traced = referee.index(options.traced), findings = {}, allowed = {}, refuted = 0,
+    base = options.base, traced = referee.index(options.traced), findings = {}, allowed = {}, overruled = {},
+    facts = options.facts ~= nil, has_trace = options.traced ~= nil,
   }
   local files = 0
   for _, migration in ipairs(list) do
@@ -190,7 +206,9 @@ function M.run(list, options)
     if run.is_wanted then files = files + 1 end
   end
   sort(run.findings)
-  return { findings = run.findings, allowed = run.allowed, refuted = run.refuted, files = files }
+  return {
+    findings = run.findings, allowed = run.allowed, overruled = run.overruled, refuted = #run.overruled, files = files,
+  }
 end
 
 return M

@@ -60,7 +60,7 @@ local function facts_of(rule)
   for name, indexes in pairs(rule.facts.indexes or {}) do
     relations[#relations + 1] = { name = name, schema = "public", kind = "table", indexes = indexes }
   end
-  return { relations = relations, functions = rule.facts.functions }
+  return { relations = relations, functions = rule.facts.functions, counted_days = rule.facts.counted_days }
 end
 
 --- The migrations before the example.

@@ -11,6 +11,7 @@ local M = {}
 ---@class (exact) luphant.migrate.lint.Facts
 ---@field relations? table[] each { schema, name, kind, rows, columns, indexes, constraints, parent, ... }
 ---@field functions? table<string, "v"|"s"|"i"> volatility by name
+---@field counted_days? number for how long the server has counted who reads which index
 
 local KINDS = { r = "table", p = "table", v = "view", m = "materialized view", f = "foreign table" }
 
@@ -38,13 +39,14 @@ select a.attrelid::text as id, a.attname as name, format_type(a.atttypid, a.attt
 
 local INDEXES = [[
 select i.indrelid::text as id, c.relname as name, i.indisunique as "unique", i.indisvalid as valid,
-       i.indpred is not null as partial,
+       i.indpred is not null as partial, s.idx_scan::float8 as reads,
        substr(pg_get_indexdef(i.indexrelid), position(' USING ' in pg_get_indexdef(i.indexrelid)) + 1) as definition,
        array(select coalesce(a.attname, '') from unnest(i.indkey::int2[]) with ordinality as k (attnum, place)
                left join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum and k.attnum > 0
               where k.place <= i.indnkeyatts order by k.place)::text[] as columns
   from pg_index i
   join pg_class c on c.oid = i.indexrelid
+  left join pg_stat_all_indexes s on s.indexrelid = i.indexrelid
  where i.indexrelid >= 16384
  order by 1, 2]]
 
@@ -67,6 +69,11 @@ select p.proname as name, max(p.provolatile::text) as volatility
   from pg_proc p
  where p.prokind = 'f' and (p.oid >= 16384 or p.provolatile = 'v')
  group by 1]]
+
+-- Since the counters were set back, or the server was started for the first time.
+local COUNTED = [[
+select extract(epoch from now() - coalesce(stats_reset, pg_postmaster_start_time()))::float8 / 86400
+  from pg_stat_database where datname = current_database()]]
 
 local CONSTRAINT_KINDS = { c = "check", f = "foreign_key", p = "primary_key", u = "unique", x = "exclude" }
 
@@ -113,7 +120,7 @@ end
 
 local function index_of(row)
   return { name = row.name, unique = row.unique, valid = row.valid, partial = row.partial, definition = row.definition,
-    columns = plain_list(row.columns, false) }
+    reads = row.reads, columns = plain_list(row.columns, false) }
 end
 
 local function constraint_of(row)
@@ -142,7 +149,9 @@ function M.read(conn)
   add_all(found.constraints, by_id, "constraints", constraint_of)
   local functions = {}
   for _, row in ipairs(found.functions) do functions[row.name] = row.volatility end
-  return { relations = relations, functions = functions }
+  local days, err = conn:query_value(COUNTED)
+  if err then return nil, err end
+  return { relations = relations, functions = functions, counted_days = days }
 end
 
 return M

@@ -31,6 +31,7 @@ local M = {}
 ---@field findings luphant.migrate.lint.Finding[]
 ---@field allowed luphant.migrate.lint.Finding[] what a migrate:allow comment allows, with its reason in `allowed`
 ---@field refuted integer how many findings trace took back
+---@field overruled luphant.migrate.lint.Finding[] those, with the reason in `overruled`
 ---@field files integer how many were judged
 ---@field counts { error: integer, warning: integer, note: integer }
 

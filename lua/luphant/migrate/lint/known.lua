@@ -140,7 +140,8 @@ end
 --- Nothing known but the facts.
 ---@param facts? luphant.migrate.lint.Facts
 function M.new(facts)
-  local known = setmetatable({ relations = {}, types = {}, functions = facts and facts.functions or {} }, Known)
+  local known = setmetatable({ relations = {}, types = {}, functions = facts and facts.functions or {},
+    counted_days = facts and facts.counted_days or 0 }, Known)
   for _, fact in ipairs(facts and facts.relations or {}) do known.relations[#known.relations + 1] = from_fact(fact) end
   return known
 end

@@ -48,6 +48,8 @@ end
 ---@field excerpt? string the line and a caret
 ---@field rows? number about how many the table has, with facts
 ---@field seen? string[] what trace saw
+---@field verdict? "agrees"|"disagrees" what trace says to the locks and the work the rule claims
+---@field overruled? string why trace took it back
 ---@field allowed? string the reason of a migrate:allow
 ---@field claims? table what trace may prove wrong
 

@@ -40,6 +40,32 @@ function M.refutes(claims, entry)
   return #entry.seen[WORK[claims.work]] == 0
 end
 
+local function modes_of(list)
+  local modes = {}
+  for _, lock in ipairs(list) do modes[lock.mode] = true end
+  return modes
+end
+
+--- What trace says to a claim of which it could have proved the contrary: "agrees", "disagrees", or nil where nothing
+--- was seen that could tell.
+---@param claims? { mode: string, work: string? }
+---@param entry? table
+---@return "agrees"|"disagrees"|nil
+function M.verdict(claims, entry)
+  if not claims or not entry or not entry.seen or entry.assumed then return nil end
+  if claims.work and #entry.seen[WORK[claims.work]] == 0 then return "disagrees" end
+  local is_there = modes_of(entry.seen.locks)[claims.mode] or modes_of(entry.seen.held)[claims.mode]
+  return is_there and "agrees" or "disagrees"
+end
+
+local NOUNS = { rewrite = "nothing was written anew", scan = "no table was read as a whole",
+  build = "no index was built" }
+
+--- Why a finding was taken back.
+---@param claims { mode: string, work: string? }
+---@return string
+function M.reason(claims) return NOUNS[claims.work] end
+
 local function strongest(list)
   local best = {}
   for _, lock in ipairs(list) do
@@ -54,6 +80,20 @@ local function names(map)
   for name in pairs(map) do list[#list + 1] = name end
   table.sort(list)
   return list
+end
+
+--- The two witnesses of a rewrite, the event trigger and the files, against each other: what the trigger told and the
+--- files do not show. (VACUUM FULL and CLUSTER write files without the trigger; that is how they are.)
+---@param seen luphant.migrate.lint.Observation
+---@return string?
+function M.disagreement(seen)
+  local is_rewritten, only = {}, {}
+  for _, name in ipairs(seen.rewritten) do is_rewritten[name] = true end
+  for _, name in ipairs(seen.noted or {}) do
+    if not is_rewritten[name] then only[#only + 1] = name end
+  end
+  if #only == 0 then return nil end
+  return ("the event trigger tells of a rewrite that no file shows: %s"):format(table.concat(only, ", "))
 end
 
 --- Lines for people.
@@ -72,6 +112,7 @@ function M.describe(entry)
   for _, field in ipairs { "rewritten", "scanned", "built" } do
     if #seen[field] > 0 then out[#out + 1] = ("%s: %s"):format(field, table.concat(seen[field], ", ")) end
   end
+  out[#out + 1] = M.disagreement(seen)
   return out
 end
 

@@ -59,6 +59,15 @@ local function look(conn, origin, statement, ddl)
   return seen, nil, is_assumed, duration
 end
 
+-- Up, and what verifies it in the same transaction.
+local function statements_of(migration)
+  local list = {}
+  for _, part in ipairs { "up", "verify" } do
+    for _, statement in ipairs(migration[part] and migration[part].statements or {}) do list[#list + 1] = statement end
+  end
+  return list
+end
+
 -- In one transaction that is rolled back.
 local function look_together(conn, traced, statements)
   local ok, err = conn:script "begin"
@@ -104,7 +113,7 @@ end
 local function reason_to_skip(migration)
   if not migration.up then return "is no SQL" end
   if #migration.vars > 0 then return "has placeholders" end
-  for _, statement in ipairs(migration.up.statements) do
+  for _, statement in ipairs(statements_of(migration)) do
     local is_alone = migration.transaction and judge.needs_no_transaction(statement)
     if is_alone or judge.refusal(statement, migration.transaction) then return "would be refused by the runner" end
   end
@@ -128,7 +137,7 @@ local function run_one(conn, migration, is_wanted)
   traced.skipped = reason_to_skip(migration)
   if traced.skipped or #migration.up.statements == 0 then return traced end
   local run = migration.transaction and look_and_run or look_apart
-  local ok, err = run(conn, traced, migration.up.statements, is_wanted)
+  local ok, err = run(conn, traced, statements_of(migration), is_wanted)
   if not ok then return nil, err end
   return traced
 end

@@ -9,7 +9,8 @@ local function plain(finding)
     rule = finding.rule, severity = finding.severity, file = finding.file, line = finding.line,
     column = finding.column, message = finding.message, why = finding.why, advice = finding.advice,
     safe = finding.safe and core.json_array(finding.safe), sql = finding.sql, allowed = finding.allowed,
-    rows = finding.rows, trace = finding.seen and core.json_array(finding.seen),
+    rows = finding.rows, trace = finding.seen and core.json_array(finding.seen), verdict = finding.verdict,
+    overruled = finding.overruled,
   }
 end
 
@@ -25,6 +26,6 @@ end
 return function(report)
   return assert(core.json_encode {
     schema_version = 1, files = report.files, counts = report.counts, findings = list(report.findings),
-    allowed = list(report.allowed),
+    allowed = list(report.allowed), overruled = list(report.overruled),
   }) .. "\n"
 end

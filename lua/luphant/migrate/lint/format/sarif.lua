@@ -46,6 +46,7 @@ local function result(finding, index)
     locations = core.json_array { {
       physicalLocation = { artifactLocation = { uri = uri(finding.file) }, region = region },
     } },
+    properties = finding.seen and { trace = core.json_array(finding.seen), verdict = finding.verdict } or nil,
     suppressions = finding.allowed
       and core.json_array { { kind = "inSource", justification = finding.allowed } } or nil,
   }

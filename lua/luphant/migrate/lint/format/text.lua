@@ -46,6 +46,7 @@ local function write_finding(out, finding, style)
   end
   if finding.rows then line(("  table: about %.0f rows"):format(finding.rows)) end
   for _, seen in ipairs(finding.seen or {}) do line("  trace: ", seen) end
+  if finding.verdict then line("  trace: ", finding.verdict) end
   line ""
 end
 
@@ -58,9 +59,14 @@ local function plural(count, word) return ("%d %s%s"):format(count, word, count 
 return function(report, style)
   local out = {}
   for _, finding in ipairs(report.findings) do write_finding(out, finding, style or NO_STYLE) end
+  for _, finding in ipairs(report.overruled) do
+    out[#out + 1] = ("%s: taken back: %s %s\n  trace: disagrees: %s\n"):format(place(finding), finding.message,
+      (style or NO_STYLE).dim("[" .. finding.rule .. "]"), finding.overruled)
+  end
   local counts = report.counts
+  local overruled = #report.overruled > 0 and (", %d taken back by trace"):format(#report.overruled) or ""
   local allowed = #report.allowed > 0 and (", %d allowed"):format(#report.allowed) or ""
-  out[#out + 1] = ("%s: %s, %s, %s%s"):format(plural(report.files, "migration"), plural(counts.error, "error"),
-    plural(counts.warning, "warning"), plural(counts.note, "note"), allowed)
+  out[#out + 1] = ("%s: %s, %s, %s%s%s"):format(plural(report.files, "migration"), plural(counts.error, "error"),
+    plural(counts.warning, "warning"), plural(counts.note, "note"), allowed, overruled)
   return table.concat(out, "\n") .. "\n"
 end
