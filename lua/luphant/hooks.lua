@@ -62,7 +62,9 @@ end
 function hooks.check(name, event, fn)
   args.argument(event, "string", 1, name, 3)
   if not IS_EVENT[event] then
-    error(('unknown event "%s"%s'):format(event, args.did_you_mean(event, hooks.EVENTS)), 3)
+    local near = args.did_you_mean(event, hooks.EVENTS)
+    if near == "" then near = ": there are " .. table.concat(hooks.EVENTS, ", ") end
+    error(('unknown event "%s"%s'):format(event, near), 3)
   end
   args.argument(fn, "function", 2, name, 3)
 end

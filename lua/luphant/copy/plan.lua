@@ -273,6 +273,9 @@ function plan.make(conn, target, given, inward)
     args.misuse((inward and "the name of a table or a COPY statement expected, got "
       or "the name of a table, a query or a COPY statement expected, got ") .. args.show(target))
   end
+  if inward and type(given) == "table" and given[1] ~= nil then
+    args.misuse "copy_in takes no rows: they go to the writer it returns, as writer:row(...) or writer:rows(list)"
+  end
   local options, message = args.validate(given, inward and COMMON or OUTWARD, "COPY option")
   if not options then args.misuse(message) end
   check_options(options)
