@@ -10,6 +10,7 @@
  * because a Lua string for each line would cost more than all the rest.
  *
  * SPDX-License-Identifier: MIT */
+#include "base/clock.h"
 #include "bind/lcopy.h"
 #include "bind/lerror.h"
 #include "bind/lrows.h"
@@ -47,6 +48,10 @@ static turn next_row(lcopy *w, bool first, bool may_wait, lph_want *want) {
   lconn *b = w->b;
   if (w->ended) return END;
   if (LPH_LIKELY(!first) && lph_copy_next(&b->c)) return ROW;
+  if (lph_is_past(b->deadline)) { /* there may always be something to read: who waits decides */
+    *want = LPH_WANT_READ;
+    return WAIT;
+  }
   *want = lph_conn_step(&b->c);
   if (*want > LPH_DONE && b->blocking && may_wait) *want = lrun_wait(b, *want);
   if (*want > LPH_DONE) return WAIT;

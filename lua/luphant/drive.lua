@@ -86,7 +86,7 @@ local function closed_meanwhile(box)
 end
 
 -- A COPY whose rows can still be called off: none of them counts then.
-local function expire_copy(conn, want)
+local function call_off(conn, want)
   conn.box:discard()
   return nil, timed_out(stop(conn, want) == "lost" and "lost" or "done")
 end
@@ -95,7 +95,7 @@ end
 -- take effect, and a failure would say the opposite.
 local function expire(conn, want)
   local _, can_be_called_off = conn.box:is_copying()
-  if can_be_called_off then return expire_copy(conn, want) end
+  if can_be_called_off then return call_off(conn, want) end
   local is_stream = conn.box:is_streaming() -- the rest of its rows is of no use
   if is_stream then conn.box:discard() end
   local how, err = stop(conn, want)
@@ -144,6 +144,17 @@ function drive.leave_copy(conn, inward)
   end
   if box:state() == "busy" then stop(conn, want or "r") end
   return box:state() == "idle"
+end
+
+--- Between two portions of a COPY: has its deadline passed? Waiting alone does not see that where nothing has to be
+--- waited for, because the caller is the slow one. nil: go on; else the COPY is over and this is why.
+---@param conn luphant.connection
+---@param inward boolean
+---@return luphant.error|nil
+function drive.expire_copy(conn, inward)
+  local at = conn.box:deadline()
+  if not at or core.now() < at then return nil end
+  return timed_out(drive.leave_copy(conn, inward) and "done" or "lost")
 end
 
 -- How much longer than its own deadline the dialling thread may take to report. It overstays only

@@ -198,6 +198,16 @@ describe("copy_out", function()
     end
   end)
 
+  it("has its deadline also where the caller is so slow that nothing has to be waited for", function()
+    local source = "select repeat('x', 1000) from generate_series(1, 100000)"
+    local r = assert(conn:copy_out(source, { timeout = 0.3 * probe.slow }))
+    local ok, err = pcall(function()
+      for _ in r:chunks() do probe.dawdle(0.03) end
+    end)
+    assert.is_false(ok)
+    assert.same({ "query_timeout", "timeout" }, { err.kind, err.class })
+  end)
+
   it("has one deadline for all of it", function()
     local r, err = conn:copy_out("select n, pg_sleep(0.02) from generate_series(1, 1000) n", { timeout = 0.2 })
     if r then err = select(2, pcall(function() for _ in r do end end)) end -- luacheck: ignore

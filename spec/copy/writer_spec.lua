@@ -385,6 +385,18 @@ describe("copy_in", function()
     assert.equal(0, count())
   end)
 
+  it("has its deadline also where the caller is so slow that nothing has to be waited for", function()
+    local w = assert(conn:copy_in("t", { timeout = 0.3 * probe.slow }))
+    local name, err, sent = ("x"):rep(70000), nil, 0 -- each row fills a piece of its own
+    repeat
+      probe.dawdle(0.03)
+      local ok, why = w:row(sent, name, 1, true)
+      if ok then sent = sent + 1 else err = why end
+    until err or sent == 100
+    assert.same({ "query_timeout", "ok" }, { err.kind, err.connection })
+    assert.equal(0, count())
+  end)
+
   it("tells how far it has come", function()
     local told = {}
     local w = assert(conn:copy_in("t", { progress_every = 0, progress = function(p)

@@ -44,6 +44,12 @@ function probe.usable(conn)
   end
 end
 
+--- Keeps the program busy for so long: nothing else happens meanwhile.
+function probe.dawdle(seconds)
+  local till = probe.now() + seconds
+  while probe.now() < till do end -- luacheck: ignore 542
+end
+
 --- Waits until fn() is true; answers whether it came true.
 function probe.eventually(fn, seconds)
   local limit = probe.now() + (seconds or 5) * probe.slow

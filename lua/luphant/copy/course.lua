@@ -48,6 +48,14 @@ function course.await(conn, result, err, more)
   return result, err
 end
 
+--- Between two portions: ends a COPY whose deadline has passed, and answers why; nil: go on.
+---@param conn luphant.connection
+---@param inward boolean
+---@return luphant.error|nil
+function course.expired(conn, inward)
+  return check_finished(conn.box, pcall(drive.expire_copy, conn, inward))
+end
+
 ---------------------------------------------------------------------------------------- forgotten
 
 --- Is there a COPY in the way that nobody can end any more? Then it is ended. Answers whether the connection is free.

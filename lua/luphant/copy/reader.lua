@@ -47,7 +47,10 @@ local function finish(self)
 end
 
 local function wait(self, want)
-  local result, err = course.await(self.conn, PENDING, want)
+  local err = course.expired(self.conn, false)
+  if err then return fail(self, err) end
+  local result
+  result, err = course.await(self.conn, PENDING, want)
   if result == nil then return fail(self, err) end
   return true
 end

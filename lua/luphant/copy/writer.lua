@@ -32,7 +32,8 @@ end
 -- Sends what has been gathered; true when there is room again.
 local function push(self)
   local result, err = course.await(self.conn, self.box:copy_push())
-  if result == nil then return put_back(self, err) end
+  if result ~= nil then err = course.expired(self.conn, true) end
+  if err then return put_back(self, err) end
   if self.meter then meter.tick(self.meter, self.guard) end
   return true
 end
