@@ -119,12 +119,17 @@ describe("a test of migrations", function()
       on_event = function(e) at[#at + 1] = e.event == "kill" and e.version .. " " .. e.at or nil end,
     }
     assert.same({
-      "0001 killed behind statement 1 of 1", "0001 killed behind its COMMIT",
-      "0002 killed before statement 1 of 2", "0002 killed behind statement 1 of 2",
-      "0002 killed before statement 2 of 2", "0002 killed behind statement 2 of 2", "0002 killed behind its COMMIT",
+      "0001 killed inside statement 1 of 1", "0001 killed behind statement 1 of 1", "0001 killed behind its COMMIT",
+      "0002 killed before statement 1 of 2", "0002 killed inside statement 1 of 2",
+      "0002 killed behind statement 1 of 2", "0002 killed before statement 2 of 2",
+      "0002 killed inside statement 2 of 2", "0002 killed behind statement 2 of 2", "0002 killed behind its COMMIT",
     }, at)
-    assert.same({ true, 7, 1 }, { report.ok, report.kills, #report.findings })
-    assert_says(report, "warning kill 0002: killed behind statement 1 nobody can know whether it ended")
+    assert.equal(messages(report), table.concat({
+      "warning kill 0002: killed inside statement 1 nobody can know whether it ended, and it cannot just be run again; "
+        .. "if [not] exists would help",
+      "warning kill 0002: killed behind statement 1 nobody can know whether it ended, and it cannot just be run again; "
+        .. "if [not] exists would help" }, "\n"))
+    assert.same({ true, 10, 3, 2 }, { report.ok, report.kills, report.insides, #report.findings })
   end)
 
   it("finds what cannot be run again after a kill, and looks only where it is told to", function()
@@ -135,7 +140,39 @@ describe("a test of migrations", function()
     }
     assert.equal("", messages(try { phases = { "kill" }, only = { "2" } }), "killed before it did anything")
     local report = try { phases = { "kill" }, only = { "0001" } }
-    assert.same({ true, 2 }, { report.ok, report.kills })
+    assert.same({ true, 3 }, { report.ok, report.kills })
+  end)
+
+  it("kills on the way back, in the middle of an index that is dropped, with rows that have to be right then", function()
+    put {
+      ["0001_a.sql"] = "create table a (n int primary key, m int);\n",
+      ["0002_b.sql"] = "-- migrate:up\nupdate a set m = coalesce(m, 0) + 1;\n-- migrate:down\n"
+        .. "update a set m = m - 1;\n",
+      ["0003_c.sql"] = "-- migrate:up transaction:false\ncreate index concurrently if not exists i on a (m);\n"
+        .. "-- migrate:down transaction:false\ndrop index concurrently if exists i;\n",
+    }
+    shell.write_file(data .. "/0002.before.sql", "insert into a values (1, 1), (2, 2);")
+    shell.write_file(data .. "/0002.after.sql", "select sum(m) = 5 from a;")
+    shell.write_file(data .. "/0002.down.sql", "select sum(m) = 3 from a;")
+    local at = {}
+    local report = try {
+      phases = { "kill" }, only = { "0002", "0003" },
+      on_event = function(e) at[#at + 1] = e.event == "kill" and e.version .. " " .. e.at or nil end,
+    }
+    assert.equal("", messages(report))
+    assert.same({
+      "0002 killed inside statement 1 of 1", "0002 killed behind statement 1 of 1", "0002 killed behind its COMMIT",
+      "0002 killed inside statement 1 of 1 on the way back", "0002 killed behind statement 1 of 1 on the way back",
+      "0002 killed behind its COMMIT on the way back",
+      "0003 killed before statement 1 of 1", "0003 killed inside statement 1 of 1",
+      "0003 killed behind statement 1 of 1", "0003 killed behind its COMMIT",
+      "0003 killed before statement 1 of 1 on the way back", "0003 killed inside statement 1 of 1 on the way back",
+      "0003 killed behind statement 1 of 1 on the way back", "0003 killed behind its COMMIT on the way back",
+    }, at)
+    assert.same({ true, 14, 4 }, { report.ok, report.kills, report.insides })
+    shell.write_file(data .. "/0002.after.sql", "select sum(m) = 4 from a;")
+    assert_says(try { phases = { "kill" }, only = { "0002" } },
+      "error kill 0002: killed inside statement 1 of 1: run again, the rows of the test: ")
   end)
 
   it("measures statements on a copy of a filled database, and finds locks that are held too long", function()
@@ -150,6 +187,10 @@ describe("a test of migrations", function()
     put {
       ["0002_b.sql"] = "alter table a alter n type bigint;\nselect pg_sleep(0.3);\n",
       ["0003_c.sql"] = "-- migrate:up\ncreate table c (n int);\n",
+      ["0004_d.lua"] = "return {\n  up = function(db)\n    assert(db:execute 'alter table a alter n type int')\n"
+        .. "    return db:transaction(function(tx)\n      assert(tx:query 'select pg_sleep(0.3)')\n      return true\n    end)\n  end,\n}\n",
+      ["0005_e.lua"] = "return { transaction = false, up = function(db)\n"
+        .. "  assert(db:execute 'create index concurrently a_n on a (n)') end }\n",
     }
     local events = {}
     local report = try {
@@ -158,8 +199,18 @@ describe("a test of migrations", function()
     }
     assert(conn:script "drop database luphant_impact_spec with (force)")
     conn:close()
-    assert_says(report, "error impact 0002: holds ACCESS EXCLUSIVE on a for ")
-    assert.equal(1, #report.findings)
+    assert_says(report, "error impact 0002: holds ACCESS EXCLUSIVE on a for ",
+      "error impact 0004: holds ACCESS EXCLUSIVE on a for ")
+    assert.equal(2, #report.findings)
+    local of_lua = {}
+    for _, event in ipairs(events) do
+      if event.event == "impact" and event.file:find "lua$" then of_lua[#of_lua + 1] = event end
+    end
+    assert.same({ 3, 3, { "a" }, true },
+      { #of_lua, of_lua[1].line, of_lua[1].rewritten, of_lua[2].duration_ms >= 250 })
+    assert.same({ 5, "select pg_sleep(0.3)" }, { of_lua[2].line, of_lua[2].sql })
+    assert.same({ 2, true, { "SHARE UPDATE EXCLUSIVE on a (known, not observed)", "scanned: a", "built: a_n" } },
+      { of_lua[3].line, of_lua[3].assumed, of_lua[3].lines })
     assert.same({ "impact", "0002", 1, { "a" } },
       { events[2].event, events[2].version, events[2].line, events[2].rewritten })
     assert.is_true(events[3].duration_ms >= 250)

@@ -279,6 +279,31 @@ create index on p (customer_id);
       assert.equal("0003", traced[#traced].version)
     end)
 
+    it("runs migrations in Lua as well, and tells what they do to a table in use", function()
+      local function of_lua(text)
+        local list = { example.migration(example.SHOP, "0001"), example.migration("select 1;", "0002") }
+        local migration = list[2]
+        migration.language, migration.up, migration.file = "lua", nil, "0002_example.lua"
+        migration.script = require "luphant.migrate.luafile" (text, migration.file)
+        local only = { migration.file }
+        local traced = with_database(function(conn)
+          local found = assert(lint.trace(conn, list, only))
+          if not found[1].failed then found.token = conn:query_value "select to_regclass('made_in_lua') is not null" end
+          return found
+        end)
+        return lint.migrations(list, { only = only, traced = traced, severity = { ["no-way-back"] = "off" } }), traced
+      end
+      local report, traced = of_lua("return { up = function(db)\n  assert(db:execute 'create table made_in_lua ()')\n"
+        .. "  assert(db:execute 'alter table orders alter note type int using 1')\nend }")
+      assert.is_true(traced.token, "run for good behind the look")
+      assert.equal("seen-by-trace", names(report))
+      assert.truthy(report.findings[1].message:find("^line 3: writes orders again, .*while a strong lock is held"),
+        report.findings[1].message)
+      report = of_lua "return { up = function(db)\n  assert(db:execute 'alter table nosuch add a int')\nend }"
+      assert.equal("fails-in-trace", names(report))
+      assert.truthy(report.findings[1].message:find("nosuch", 1, true))
+    end)
+
     it("says what it cannot run", function()
       local list = { example.migration("-- migrate:up vars:x irreversible\nselect ${x:literal};", "0001") }
       list[1].vars = { "x" }

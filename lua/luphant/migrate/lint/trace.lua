@@ -15,6 +15,7 @@ local judge = require "luphant.migrate.judge"
 local locks_of = require "luphant.migrate.lint.locks"
 local observe = require "luphant.migrate.lint.observe"
 local plan = require "luphant.migrate.plan"
+local script = require "luphant.migrate.lint.script"
 
 local M = {}
 
@@ -111,7 +112,8 @@ end
 
 -- Why nothing of a migration can be run here, or nil.
 local function reason_to_skip(migration)
-  if not migration.up then return "is no SQL" end
+  if migration.script then return nil end
+  if not migration.up then return "has nothing to run" end
   if #migration.vars > 0 then return "has placeholders" end
   for _, statement in ipairs(statements_of(migration)) do
     local is_alone = migration.transaction and judge.needs_no_transaction(statement)
@@ -135,7 +137,12 @@ end
 local function run_one(conn, migration, is_wanted)
   local traced = { file = migration.file, version = migration.version, statements = {} }
   traced.skipped = reason_to_skip(migration)
-  if traced.skipped or #migration.up.statements == 0 then return traced end
+  if traced.skipped then return traced end
+  if migration.script then
+    local ok, err = script.run(conn, migration, traced, is_wanted)
+    return ok and traced, err
+  end
+  if #migration.up.statements == 0 then return traced end
   local run = migration.transaction and look_and_run or look_apart
   local ok, err = run(conn, traced, statements_of(migration), is_wanted)
   if not ok then return nil, err end

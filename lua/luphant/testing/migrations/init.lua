@@ -109,12 +109,13 @@ end
 ---@field migrations integer
 ---@field downs integer ways back that were tried
 ---@field kills integer moments at which the runner died
+---@field insides integer how many of them were inside of a statement
 ---@field seconds number
 
 local function report_of(self, began)
   return {
     ok = not has_errors(self), findings = self.findings, migrations = #self.list, downs = self.downs or 0,
-    kills = self.kills or 0, seconds = core.now() - began,
+    kills = self.kills or 0, insides = self.insides or 0, seconds = core.now() - began,
   }
 end
 
@@ -142,13 +143,14 @@ local function test(options)
     local report = report_of(self, began)
     self:emit {
       event = "summary", ok = report.ok, findings = report.findings, seconds = report.seconds, downs = report.downs,
-      kills = report.kills, tested = report.migrations,
+      kills = report.kills, insides = report.insides, tested = report.migrations,
     }
     return report
   end)
 end
 
---- Tries a folder out: up, down and up again with rows, two runners at once, kill -9 at every statement, and what each
+--- Tries a folder out: up, down and up again with rows, two runners at once, kill -9 before, inside and behind
+--- every statement both ways, and what each
 --- statement costs.
 ---@param opts table
 ---@return luphant.testing.migrations.Report?

@@ -1,16 +1,20 @@
 -- luphant.testing.migrations.worker - a runner of migrations in a process of its own, which may be told to die.
 --
 -- It dies by kill -9 of itself, at an event of the runner: nothing of it can be caught, flushed or rolled back, and it
--- is always the same statement. What the process is to do stands in a file that only this user can read, since it
+-- is always the same statement. To die inside of a statement is the work of whoever started it (see inside.lua): it only
+-- stops before that statement until it may go on. What the process is to do stands in a file that only this user can read, since it
 -- holds where to connect.
 --
 -- SPDX-License-Identifier: MIT
 
 local compat = require "luphant.compat"
 local interpreter = require "luphant.testing.interpreter"
+local poll = require "luphant.wait.poll"
 local shell = require "luphant.testing.shell"
 
 local M = {}
+
+local NAP = 0.005 -- seconds
 
 local SELF = "luphant.testing.migrations.worker" -- what the other process requires
 
@@ -50,7 +54,8 @@ end
 ---@field values table<string, string>
 ---@field schema? string
 ---@field count integer how many of the list
----@field die? { kind: string, version: string, event: string, nth: integer }
+---@field to? string back, down to this version
+---@field die? { kind: string, version: string, part: string, event: string, nth: integer, gate: string? }
 
 --- A command line that runs a job on a scratch database, and the file to be removed afterwards.
 ---@param scratch luphant.migrate.Scratch
@@ -60,9 +65,9 @@ end
 function M.command(scratch, job)
   local target = compat.copy(scratch.plan.params)
   target.password = password_of(scratch.plan)
-  local text = ("{ target=%s, dir=%q, ignore=%s, values=%s, schema=%s, count=%d, die=%s, path=%q, cpath=%q }"):format(
+  local text = ("{ target=%s, dir=%q, ignore=%s, values=%s, schema=%s, count=%d, to=%s, die=%s, path=%q, cpath=%q }"):format(
     literal(target), job.dir, job.ignore and array(job.ignore) or "nil", literal(job.values), literal(job.schema),
-    job.count, job.die and literal(job.die) or "nil", package.path, package.cpath)
+    job.count, literal(job.to), job.die and literal(job.die) or "nil", package.path, package.cpath)
   local path = write_job(text)
   local code = ("local job = dofile(%q); package.path, package.cpath = job.path, job.cpath;"
     .. " require(%q).work(job)"):format(path, SELF)
@@ -71,14 +76,31 @@ end
 
 -- ---- the process itself -------------------------------------------------------------------------------------
 
+-- Tells its process id in one file, and waits for another.
+local function stop_at(gate)
+  os.execute(("echo $PPID > %s && mv %s %s"):format(shell.quote(gate .. ".new"), shell.quote(gate .. ".new"),
+    shell.quote(gate .. ".at")))
+  local waiter = poll.waiter()
+  while not shell.is_file(gate .. ".go") do waiter.sleep(waiter.now() + NAP) end
+end
+
+-- It has come through the statement, which nothing could hold up.
+local function passed(gate)
+  shell.write_file(gate .. ".past", "")
+  os.execute "kill -9 $PPID"
+end
+
 local function killer(die)
-  local seen = 0
+  local seen, is_inside = 0, false
   return function(event)
-    local is_it = event.event == die.event and event.version == die.version and event.kind == die.kind
-      and (event.part == nil or event.part == "up")
-    if not is_it then return end
+    if event.version ~= die.version or event.kind ~= die.kind then return end
+    if is_inside and event.event ~= "notice" then passed(die.gate) end
+    if event.event ~= (die.gate and "statement" or die.event) or (event.part or die.part) ~= die.part then return end
     seen = seen + 1
-    if seen == die.nth then os.execute "kill -9 $PPID" end
+    if seen ~= die.nth then return end
+    if not die.gate then os.execute "kill -9 $PPID" end
+    stop_at(die.gate)
+    is_inside = true
   end
 end
 
@@ -93,12 +115,12 @@ function M.work(job)
   local self = context.new {
     list = list,
     runner = {
-      schema = job.schema, values = job.values, ignore = job.ignore, on_event = job.die and killer(job.die) or nil,
+      schema = job.schema, values = job.values, ignore = job.ignore, to = job.to, on_event = job.die and killer(job.die) or nil,
     },
   }
   local conn = assert(luphant.connect(job.target))
   local done, err = run.with_session(conn, self.options, 2, function(s)
-    return run.within(s, self:prefix(job.count), plan.make)
+    return run.within(s, self:prefix(job.count), job.to and plan.revert or plan.make)
   end)
   conn:close()
   if done then return end

@@ -36,7 +36,7 @@ function M.configure(parser)
   parser:epilog [[
 walk    each migration up, down and up again; its traces are looked for in the catalog, rows of --data are there
 race    two runners at once on an empty database
-kill    the runner dies by kill -9 at every statement, and is run again
+kill    the runner dies by kill -9 before, inside and behind every statement, both ways, and is run again
 impact  time, locks, rewrites and scans of each statement, on a copy of --template or the rows of --data
 
 Rows: <version>.before.sql is run before a migration, <version>.after.sql and <version>.down.sql are judged behind it
@@ -71,8 +71,8 @@ local WRITE = {
   summary = function(env, event)
     local errors = 0
     for _, finding in ipairs(event.findings) do errors = errors + (finding.severity == "error" and 1 or 0) end
-    env.out:write(("tested    %d migrations, %d ways back, killed %d times: %d errors, %d warnings  (%.1f s)\n"):format(
-      event.tested, event.downs, event.kills, errors, #event.findings - errors, event.seconds))
+    env.out:write(("tested    %d migrations, %d ways back, killed %d times (%d inside a statement): %d errors, "
+      .. "%d warnings  (%.1f s)\n"):format(event.tested, event.downs, event.kills, event.insides, errors, #event.findings - errors, event.seconds))
   end,
 }
 

@@ -14,6 +14,8 @@ return {
     if skipped and not skipped:find "refused" then
       report { severity = "note", message = "was not run on the scratch database: it " .. skipped }
     end
+    local failed = ctx.migration.script and ctx.traced and ctx.traced.failed
+    if failed then report { what = failed.err.message or tostring(failed.err), advice = failed.err.hint } end
   end,
   section = function(ctx, report)
     local failed = ctx.traced and ctx.traced.failed

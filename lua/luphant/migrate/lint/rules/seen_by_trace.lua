@@ -48,6 +48,16 @@ return {
   why = [[Seen on the scratch database, whatever the text looks like: DO blocks, functions, scripts of extensions and
 triggers do what their text does not show.]],
   advice = "Look at what the statement runs, and do the same by statements of which each is safe.",
+  -- Of a migration in Lua no other rule knows anything.
+  file = function(ctx, report)
+    for _, entry in ipairs(ctx.migration.script and ctx.traced and ctx.traced.statements or {}) do
+      local events = not entry.assumed and referee.events(entry) or { work = {} }
+      if #events.work > 0 then
+        report { what = ("line %d: %s while a strong lock is held"):format(entry.statement.line,
+          table.concat(events.work, ", ")) }
+      end
+    end
+  end,
   section = function(ctx, report)
     for _, item in ipairs(ctx.traced and ctx.items or {}) do
       local entry = referee.entry(ctx.traced, item.statement)
