@@ -143,7 +143,7 @@ describe("a test of migrations", function()
     assert.same({ true, 3 }, { report.ok, report.kills })
   end)
 
-  it("kills on the way back, in the middle of an index that is dropped, with rows that have to be right then", function()
+  it("kills on the way back, in the middle of dropping an index, with rows that have to be right then", function()
     put {
       ["0001_a.sql"] = "create table a (n int primary key, m int);\n",
       ["0002_b.sql"] = "-- migrate:up\nupdate a set m = coalesce(m, 0) + 1;\n-- migrate:down\n"
@@ -188,7 +188,8 @@ describe("a test of migrations", function()
       ["0002_b.sql"] = "alter table a alter n type bigint;\nselect pg_sleep(0.3);\n",
       ["0003_c.sql"] = "-- migrate:up\ncreate table c (n int);\n",
       ["0004_d.lua"] = "return {\n  up = function(db)\n    assert(db:execute 'alter table a alter n type int')\n"
-        .. "    return db:transaction(function(tx)\n      assert(tx:query 'select pg_sleep(0.3)')\n      return true\n    end)\n  end,\n}\n",
+        .. "    return db:transaction(function(tx)\n"
+        .. "      assert(tx:query 'select pg_sleep(0.3)')\n      return true\n    end)\n  end,\n}\n",
       ["0005_e.lua"] = "return { transaction = false, up = function(db)\n"
         .. "  assert(db:execute 'create index concurrently a_n on a (n)') end }\n",
     }

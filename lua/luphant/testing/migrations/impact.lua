@@ -2,8 +2,8 @@
 -- held, tables that are written anew or read as a whole.
 --
 -- Runs on a copy of a database that is filled like the real one; without such a one on the rows of the fixtures. Each
--- migration runs in a transaction that is rolled back, to be looked at, and then for good. Of one in Lua each call of the
--- database is measured.
+-- migration runs in a transaction that is rolled back, to be looked at, and then for good. Of one in Lua each call of
+-- the database is measured.
 --
 -- SPDX-License-Identifier: MIT
 

@@ -1,5 +1,5 @@
--- luphant.testing.migrations.kill - the runner dies at every statement of every migration and of its way back, before it,
--- inside of it and behind it, and is run again.
+-- luphant.testing.migrations.kill - the runner dies at every statement of every migration and of its way back: before
+-- it, inside of it and behind it; and is run again.
 --
 -- Whatever the moment, running it again has to lead to the same schema: by `up` (or `down`) where there is a
 -- transaction, by `resume` where there is none. A statement without a transaction of which nobody can know whether it

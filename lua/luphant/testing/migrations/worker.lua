@@ -1,9 +1,9 @@
 -- luphant.testing.migrations.worker - a runner of migrations in a process of its own, which may be told to die.
 --
 -- It dies by kill -9 of itself, at an event of the runner: nothing of it can be caught, flushed or rolled back, and it
--- is always the same statement. To die inside of a statement is the work of whoever started it (see inside.lua): it only
--- stops before that statement until it may go on. What the process is to do stands in a file that only this user can read, since it
--- holds where to connect.
+-- is always the same statement. To die inside of a statement is the work of whoever started it (see inside.lua): it
+-- only stops before that statement until it may go on. What the process is to do stands in a file that only this user
+-- can read, since it holds where to connect.
 --
 -- SPDX-License-Identifier: MIT
 
@@ -65,7 +65,8 @@ end
 function M.command(scratch, job)
   local target = compat.copy(scratch.plan.params)
   target.password = password_of(scratch.plan)
-  local text = ("{ target=%s, dir=%q, ignore=%s, values=%s, schema=%s, count=%d, to=%s, die=%s, path=%q, cpath=%q }"):format(
+  local form = "{ target=%s, dir=%q, ignore=%s, values=%s, schema=%s, count=%d, to=%s, die=%s, path=%q, cpath=%q }"
+  local text = form:format(
     literal(target), job.dir, job.ignore and array(job.ignore) or "nil", literal(job.values), literal(job.schema),
     job.count, literal(job.to), job.die and literal(job.die) or "nil", package.path, package.cpath)
   local path = write_job(text)
@@ -115,7 +116,8 @@ function M.work(job)
   local self = context.new {
     list = list,
     runner = {
-      schema = job.schema, values = job.values, ignore = job.ignore, to = job.to, on_event = job.die and killer(job.die) or nil,
+      schema = job.schema, values = job.values, ignore = job.ignore, to = job.to,
+      on_event = job.die and killer(job.die) or nil,
     },
   }
   local conn = assert(luphant.connect(job.target))

@@ -72,7 +72,8 @@ local WRITE = {
     local errors = 0
     for _, finding in ipairs(event.findings) do errors = errors + (finding.severity == "error" and 1 or 0) end
     env.out:write(("tested    %d migrations, %d ways back, killed %d times (%d inside a statement): %d errors, "
-      .. "%d warnings  (%.1f s)\n"):format(event.tested, event.downs, event.kills, event.insides, errors, #event.findings - errors, event.seconds))
+      .. "%d warnings  (%.1f s)\n"):format(event.tested, event.downs, event.kills, event.insides, errors,
+      #event.findings - errors, event.seconds))
   end,
 }
 
