@@ -20,6 +20,8 @@ void lpool_open(lua_State *L);
 int lpool_new(lua_State *L); /* core.pool(options, seed) -> pool */
 /* lpoll.c */
 extern const luaL_Reg lpoll_functions[];
+/* lsignal.c */
+extern const luaL_Reg lsignal_functions[];
 /* lnginx.c */
 extern const luaL_Reg lnginx_functions[];
 void lnginx_open(lua_State *L);

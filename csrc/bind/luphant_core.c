@@ -35,6 +35,7 @@ int luaopen_luphant_core(lua_State *L) {
   lua_newtable(L);
   luaL_setfuncs(L, own_functions, 0);
   luaL_setfuncs(L, lpoll_functions, 0);
+  luaL_setfuncs(L, lsignal_functions, 0);
   luaL_setfuncs(L, lnginx_functions, 0);
   luaL_setfuncs(L, lcrypto_functions, 0);
   luaL_setfuncs(L, lfacts_functions, 0);

@@ -38,6 +38,7 @@ local NAMES = {
   row = "integer",
   lists = "table[]", last = "integer", is_full = "boolean", nothing = "nil", most = "integer", rows = "number",
   bytes = "number", is_doomed = "boolean", unread = '"unread"?',
+  descriptors = "integer[]", wants = "string[]",
 }
 
 -- Objects of signatures, with their classes: those of lbox_class, and the module itself.

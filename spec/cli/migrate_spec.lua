@@ -226,19 +226,51 @@ describe("luphant migrate", function()
     assert.truthy(err:find("/nowhere", 1, true), err)
   end)
 
-  it("is interrupted by Ctrl-C: the statement is cancelled, and the exit code is 130", function()
-    put("0002_b.sql", "create table luphant_cli_b ();\nselect pg_sleep(20);\n")
+  -- Runs `up` in a process of its own, and `script` beside it, with the process in $pid; as soon as it sleeps in the
+  -- server. Answers what it printed and its exit code.
+  local function beside(script)
     local command = ("cd %s && LUA_PATH=%s LUA_CPATH=%s DATABASE_URL=%s %s %s migrate up --dir %s --schema "
-      .. "luphant_cli_spec 2>&1 & pid=$!; sleep 1.5; kill -INT $pid; wait $pid; echo exit $?"):format(
+      .. "luphant_cli_spec 2>&1 & pid=$!; %s; wait $pid; echo exit $?"):format(
       shell.quote(lfs.currentdir()), shell.quote(package.path), shell.quote(package.cpath), shell.quote(env.url()),
-      env.lua(), "bin/luphant", shell.quote(dir))
+      env.lua(), "bin/luphant", shell.quote(dir), script)
     local pipe = io.popen(command)
     local out = pipe:read "*a"
     pipe:close()
-    assert.truthy(out:find("exit 130\n", 1, true), out)
-    assert.truthy(out:find("applied   0001_a", 1, true), out)
-    assert.truthy(out:find("stopped on request", 1, true), out)
-    assert.is_nil(conn:query_value "select to_regclass('luphant_cli_b')::text")
+    local text, code = out:match "^(.*)exit (%d+)\n$"
+    return text, tonumber(code)
+  end
+  local ASLEEP = ("until [ \"$(%s -Atc \"select count(*) from pg_stat_activity where query like '%%pg_sleep(7.%%' "
+    .. "and state = 'active' and pid <> pg_backend_pid()\" %s)\" = 1 ]; do sleep 0.05; done"):format(
+    shell.quote(env.bin_dir() .. "/psql"), shell.quote(env.url()))
+
+  for name, code_of in pairs { INT = 130, TERM = 143, HUP = 129 } do
+    it(("is ended by SIG%s: the statement is cancelled, and the exit code is %d"):format(name, code_of), function()
+      put("0002_b.sql", "create table luphant_cli_b ();\nselect pg_sleep(7.25);\n")
+      put("0003_c.sql", "create table luphant_cli_c ();\n")
+      local began = core.now()
+      local out, code = beside(("%s; kill -%s $pid"):format(ASLEEP, name))
+      assert.equal(code_of, code, out)
+      assert.is_true(core.now() - began < 7)
+      assert.truthy(out:find("applied   0001_a", 1, true), out)
+      assert.truthy(out:find("not run   0003_c", 1, true), out)
+      assert.truthy(out:find("stopped on request", 1, true), out)
+      assert.is_nil(conn:query_value "select to_regclass('luphant_cli_b')::text")
+    end)
+  end
+
+  it("waits for a statement outside of a transaction before it ends, unless it is told twice", function()
+    put("0002_b.sql", "-- migrate:up transaction:false\nselect pg_sleep(7.5 / 10);\nselect 2;\n")
+    local asleep = ASLEEP:gsub("7%.", "7.5")
+    local out, code = beside(asleep .. "; kill -TERM $pid")
+    assert.equal(143, code, out)
+    assert.equal(1, conn:query_value "select statements_done from luphant_cli_spec.migrations where version = '0002'")
+    assert.equal("failed", conn:query_value "select state from luphant_cli_spec.migrations where version = '0002'")
+    assert.equal(0, run("resume", "2"))
+    put("0003_c.sql", "-- migrate:up transaction:false\nselect pg_sleep(7.75);\n")
+    local began = core.now()
+    out, code = beside(ASLEEP .. "; kill -TERM $pid; sleep 0.6; kill -TERM $pid")
+    assert.equal(143, code, out)
+    assert.is_true(core.now() - began < 6)
   end)
 
   it("exits with 4 when the folder is not in order", function()

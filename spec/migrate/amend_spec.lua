@@ -166,31 +166,34 @@ describe("the history of migrations", function()
     end
   end)
 
-  it("of the first runner is brought up to date by who writes next", function()
+  it("of an older format is read as it is, and brought up to date by who writes next", function()
     g.put("0001_a.sql", "-- migrate:up\ncreate table a ();\n-- migrate:down\ndrop table a;\n")
     assert(up())
-    local checksum = g.value "select encode(checksum, 'hex') from luphant.migrations"
     assert(g.conn:script [[
-      drop schema luphant cascade; create schema luphant;
-      create table luphant.migrations (
-        tenant text not null default '', version text not null, kind text not null default 'versioned',
-        name text not null, state text not null default 'applied', checksum bytea not null,
-        checksum_kind smallint not null, down_sql text, applied_at timestamptz not null default now(),
-        duration_ms bigint not null, applied_by text not null default current_user,
-        constraint migrations_pkey primary key (tenant, version, kind))]])
-    assert(g.conn:execute([[
-      insert into luphant.migrations (version, name, checksum, checksum_kind, duration_ms, down_sql)
-      values ('0001', 'a', decode($1, 'hex'), 1, 7, 'drop table a')]], checksum))
+      alter table luphant.migrations drop column progress;
+      update luphant.meta set value = '1' where key = 'format']])
     assert.same({ "0001 applied" }, states())
     g.put("0002_b.sql", "create table b ();\n")
     assert.equal(1, #assert(up()))
-    assert.equal("1", g.value "select value from luphant.meta where key = 'format'")
+    assert.equal("2", g.value "select value from luphant.meta where key = 'format'")
+    assert.is_nil(g.row("0002").progress)
+  end)
+
+  it("is not read from tables of its names that somebody else has made", function()
+    assert(g.conn:script "create schema luphant; create table luphant.migrations (id int primary key)")
+    local function history() return migrate.history(g.conn) end
+    for _, verb in ipairs { migrate.up, migrate.status, history } do
+      local _, err = verb(g.conn, g.dir)
+      assert.equal("migration_refused", err.kind)
+      assert.truthy(err.message:find("luphant has not made them", 1, true), err.message)
+    end
+    assert.is_false(g.exists "luphant.meta")
   end)
 
   it("of a newer luphant is left alone", function()
     g.put("0001_a.sql", "create table a ();\n")
     assert(up())
-    assert(g.conn:execute "update luphant.meta set value = '2' where key = 'format'")
+    assert(g.conn:execute "update luphant.meta set value = '3' where key = 'format'")
     for _, verb in ipairs { "up", "status" } do
       local _, err = migrate[verb](g.conn, g.dir)
       assert.truthy(err.message:find("made by a newer luphant", 1, true), err.message)
@@ -226,6 +229,27 @@ describe("a program that starts", function()
     for name, value in pairs(more or {}) do opts[name] = value end
     return migrate.run(g.conn, opts)
   end
+
+  it("loads what it needs, and no linter and no importer", function()
+    local out = g.child [[
+      local function loaded()
+        local count, names = 0, {}
+        for name in pairs(package.loaded) do
+          if name:find "^luphant%.migrate%." then
+            count, names[name:match "[^.]+$"] = count + 1, true
+          end
+        end
+        return count, names
+      end
+      local count, names = loaded()
+      assert(count == 2 and names.border and names.tables, count)
+      assert(migrate.run(URL, { dir = DIR, on_startup = "apply" }))
+      count, names = loaded()
+      assert(names.run and not (names.lint or names.import or names.squash or names.tools or names.tenants))
+      assert(migrate.check(nil, DIR))
+      print(select(2, loaded()).tools)]]
+    assert.equal("true", out)
+  end)
 
   it("is refused when the database is behind, and creates nothing", function()
     local _, err = run "check"

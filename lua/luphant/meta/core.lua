@@ -23,6 +23,13 @@ function core.batch(normalize) end
 ---@return boolean
 function core.can_yield() end
 
+--- SIGINT, SIGTERM and SIGHUP are noted from now on; each ends the program when it comes twice
+function core.catch_signals() end
+
+--- the number of the last one
+---@return integer|nil
+function core.caught_signal() end
+
 ---@param options table
 ---@return luphant.core.conn
 function core.connection(options) end
@@ -94,10 +101,20 @@ function core.now() end
 ---@return "r"|"w"|"rw"|nil
 function core.poll(fd, events, seconds) end
 
+--- index -> events that are ready
+---@param descriptors integer[]
+---@param wants string[]
+---@param seconds? number
+---@return table|nil
+function core.poll_any(descriptors, wants, seconds) end
+
 ---@param options table
 ---@param seed number
 ---@return luphant.core.pool
 function core.pool(options, seed) end
+
+--- as it was before
+function core.release_signals() end
 
 ---@param metatable table
 function core.set_error_metatable(metatable) end

@@ -35,18 +35,8 @@ function M.read(q, place)
   local ok
   ok, err = tables.check_format(format, place)
   if not ok then return nil, err end
-  if format < tables.FORMAT then return M.read_old(q, place) end
   return q:query(("select %s from %s m where m.tenant = $1 order by m.version"):format(COLUMNS, place.migrations),
     place.tenant)
-end
-
--- Tables without a format have only what the first runner wrote; whoever writes next brings them up to date.
-function M.read_old(q, place)
-  return q:query(([[
-    select version, kind, name, state, encode(checksum, 'hex') as checksum, down_sql,
-           to_char(applied_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as applied_at,
-           duration_ms, applied_by
-      from %s where tenant = $1 order by version]]):format(place.migrations), place.tenant)
 end
 
 -- ---- events -------------------------------------------------------------------------------------------------
@@ -123,7 +113,10 @@ end
 function M.events(q, place, version, limit)
   local format, err = tables.format(q, place)
   if err then return nil, err end
-  if not format or format < 1 then return {} end
+  if not format then return {} end
+  local ok
+  ok, err = tables.check_format(format, place)
+  if not ok then return nil, err end
   return q:query(([[
     select id, to_char(at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as at, run_id, kind,
            version, name, action, reason, actor, host, pid, lsn::text as lsn, detail

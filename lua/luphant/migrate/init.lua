@@ -2,25 +2,33 @@
 --
 -- The door: it checks what callers give and hands on. What is to run is decided by plan.lua, without any database;
 -- run.lua carries it out, on a connection of its own, under a lock. What went wrong half-way is set right by amend.lua.
+-- The verbs of tools.lua stand around that.
 --
 -- SPDX-License-Identifier: MIT
 
-local amend = require "luphant.migrate.amend"
 local args = require "luphant.args"
 local border = require "luphant.migrate.border"
-local history = require "luphant.migrate.history"
-local lock = require "luphant.migrate.lock"
-local plan = require "luphant.migrate.plan"
-local rehearsal = require "luphant.migrate.rehearsal"
-local repair = require "luphant.migrate.repair"
-local run = require "luphant.migrate.run"
-local startup = require "luphant.migrate.startup"
-local tenants = require "luphant.migrate.tenants"
-local tools = require "luphant.migrate.tools"
 
 local M = {}
 
-for name, fn in pairs(tools) do M[name] = fn end
+-- Each room is loaded by the first verb that needs it: a program that checks at its start has no use for an importer,
+-- and a master of nginx keeps whatever it loads for all of its workers.
+local rooms = setmetatable({}, {
+  __index = function(self, name)
+    local room = require("luphant.migrate." .. name)
+    self[name] = room
+    return room
+  end,
+})
+
+local TOOLS = {
+  "new", "import", "check", "drift", "squash", "dump", "load_dump", "seed", "environment", "set_environment",
+}
+
+-- Called in the place of the verb, so that misuse is told where the verb was called.
+for _, name in ipairs(TOOLS) do
+  M[name] = function(...) return rooms.tools[name](...) end
+end
 
 local COUNT = { type = "number", integer = true, min = 1 }
 
@@ -42,7 +50,7 @@ end
 -- Reading verbs need no session of their own; a URL gets one all the same.
 local function reading(target, options, level, fn)
   if type(target) == "table" and target.query then return fn(target) end
-  return run.with_session(target, options, level + 1, function(s) return fn(s.conn) end)
+  return rooms.run.with_session(target, options, level + 1, function(s) return fn(s.conn) end)
 end
 
 --- Reads a folder of migrations without any database.
@@ -52,7 +60,7 @@ end
 ---@return luphant.error? err kind "migration_invalid", with `problems`
 function M.load(dir, opts)
   args.argument(dir, "string", 1, "load")
-  return run.load(dir, border.options("load", opts, 2))
+  return rooms.run.load(dir, border.options("load", opts, 2))
 end
 
 --- Which migrations are applied, pending, edited since, gone, stopped half-way? Creates nothing.
@@ -63,15 +71,15 @@ end
 ---@return luphant.error? err
 function M.status(db, dir, opts)
   local options = check("status", db, dir, opts)
-  local list, err = run.load(dir, options)
+  local list, err = rooms.run.load(dir, options)
   if not list then return nil, err end
   return reading(db, options, 2, function(q)
-    local rows, why = history.read(q, options.place)
+    local rows, why = rooms.history.read(q, options.place)
     if not rows then return nil, why end
     local holder
-    holder, why = lock.holder(q, options.place)
+    holder, why = rooms.lock.holder(q, options.place)
     if why then return nil, why end
-    return plan.compare(list, rows, { lock_is_held = holder ~= nil })
+    return rooms.plan.compare(list, rows, { lock_is_held = holder ~= nil })
   end)
 end
 
@@ -83,7 +91,7 @@ local function planning(name, db, dir, opts)
   if direction ~= "up" and direction ~= "down" then error('direction must be "up" or "down"', 3) end
   border.target(db, name, 3)
   args.argument(dir, "string", 2, name, 3)
-  return border.options("plan", given, 3), direction == "up" and plan.make or plan.revert
+  return border.options("plan", given, 3), direction == "up" and rooms.plan.make or rooms.plan.revert
 end
 
 --- What `up` (or `down`, with `direction = "down"`) would do. Runs and creates nothing.
@@ -94,11 +102,11 @@ end
 ---@return luphant.error? err
 function M.plan(db, dir, opts)
   local options, make = planning("plan", db, dir, opts)
-  local list, err = run.load(dir, options)
+  local list, err = rooms.run.load(dir, options)
   if not list then return nil, err end
   options.with_catalog = true
   return reading(db, options, 2, function(q)
-    return run.plan(q, list, options, make)
+    return rooms.run.plan(q, list, options, make)
   end)
 end
 
@@ -111,7 +119,7 @@ end
 function M.trace(db, dir, opts)
   local options, make = planning("trace", db, dir, opts)
   options.with_catalog = true
-  return rehearsal.run(db, dir, options, make, 2)
+  return rooms.rehearsal.run(db, dir, options, make, 2)
 end
 
 --- Applies what is pending, in order.
@@ -123,7 +131,7 @@ end
 function M.up(db, dir, opts)
   local options = check("up", db, dir, opts)
   if options.only then check_reason(options, "up with `only`") end
-  return run.run(db, dir, options, plan.make, 2)
+  return rooms.run.run(db, dir, options, rooms.plan.make, 2)
 end
 
 --- Applies what is pending in each of many schemas, one after the other, each with a history of its own.
@@ -137,7 +145,7 @@ function M.tenants(db, dir, opts)
   if not options.tenants then error("tenants needs their names: { tenants = { ... } }", 2) end
   if options.tenant ~= "" then error("`tenant` is one, `tenants` are many: give one of them", 2) end
   if options.only then check_reason(options, "tenants with `only`") end
-  return tenants.run(db, dir, options, 2)
+  return rooms.tenants.run(db, dir, options, 2)
 end
 
 --- Takes the last `count` applied migrations back, newest first; or those behind `to`, or of one `run`.
@@ -152,7 +160,7 @@ function M.down(db, dir, count, opts)
   local why = count ~= nil and args.problem(count, COUNT)
   if why then error("bad argument #3 to 'down': the count " .. why, 2) end
   options.count = count or options.count
-  return run.run(db, dir, options, plan.revert, 2)
+  return rooms.run.run(db, dir, options, rooms.plan.revert, 2)
 end
 
 --- Goes on with a migration that stopped half-way outside of a transaction.
@@ -165,7 +173,9 @@ end
 function M.resume(db, dir, version, opts)
   local options = check("resume", db, dir, opts)
   check_text(version, 3, "resume")
-  return run.run(db, dir, options, function(list, rows, given) return plan.resume(list, rows, version, given) end, 2)
+  return rooms.run.run(db, dir, options, function(list, rows, given)
+    return rooms.plan.resume(list, rows, version, given)
+  end, 2)
 end
 
 --- Takes the last applied migration back and applies it again.
@@ -176,11 +186,11 @@ end
 ---@return luphant.error? err
 function M.redo(db, dir, opts)
   local options = check("redo", db, dir, opts)
-  local done, err = run.run(db, dir, options, plan.revert, 2)
+  local done, err = rooms.run.run(db, dir, options, rooms.plan.revert, 2)
   if not done or #done == 0 then return done, err end
   local again
   options.only = { done[1].version }
-  again, err = run.run(db, dir, options, plan.make, 2)
+  again, err = rooms.run.run(db, dir, options, rooms.plan.make, 2)
   if not again then
     table.insert(err.done or {}, 1, done[1])
     return nil, err
@@ -202,7 +212,7 @@ function M.resolve(db, dir, version, as, opts)
   check_text(version, 3, "resolve")
   if as ~= "applied" and as ~= "rolled_back" then error('the fourth argument is "applied" or "rolled_back"', 2) end
   check_reason(options, "resolve")
-  return amend.resolve(db, dir, version, as, options, 2)
+  return rooms.amend.resolve(db, dir, version, as, options, 2)
 end
 
 --- Passes a pending migration over for good.
@@ -216,7 +226,7 @@ function M.skip(db, dir, version, opts)
   local options = check("skip", db, dir, opts, "amend")
   check_text(version, 3, "skip")
   check_reason(options, "skip")
-  return amend.skip(db, dir, version, options, 2)
+  return rooms.amend.skip(db, dir, version, options, 2)
 end
 
 local function edited_since(db, dir, opts, options)
@@ -226,8 +236,8 @@ local function edited_since(db, dir, opts, options)
   local entries, err = M.status(db, dir, given)
   if not entries then return nil, err end
   local out = {}
-  for i, edited in ipairs(repair.list(entries, options.values)) do
-    out[i] = repair.event(edited)
+  for i, edited in ipairs(rooms.repair.list(entries, options.values)) do
+    out[i] = rooms.repair.event(edited)
     options.emit(out[i])
   end
   return out
@@ -243,7 +253,7 @@ function M.repair(db, dir, opts)
   local options = check("repair", db, dir, opts, "repair")
   if options.dry_run then return edited_since(db, dir, opts, options) end
   check_reason(options, "repair")
-  return repair.run(db, dir, options, 2)
+  return rooms.repair.run(db, dir, options, 2)
 end
 
 --- Begins the history of a database that was made otherwise: all migrations up to `version` count as applied.
@@ -256,7 +266,7 @@ end
 function M.baseline(db, dir, version, opts)
   local options = check("baseline", db, dir, opts, "amend")
   check_text(version, 3, "baseline")
-  return amend.baseline(db, dir, version, options, 2)
+  return rooms.amend.baseline(db, dir, version, options, 2)
 end
 
 --- What was ever done here, the latest first. Creates nothing.
@@ -269,7 +279,7 @@ function M.history(db, opts)
   local options = border.options("history", opts, 2)
   local session_options = border.options("amend", { schema = options.schema, tenant = options.tenant }, 2)
   return reading(db, session_options, 2, function(q)
-    return history.events(q, options.place, options.version, options.limit)
+    return rooms.history.events(q, options.place, options.version, options.limit)
   end)
 end
 
@@ -282,7 +292,7 @@ function M.run(db, opts)
   border.target(db, "run", 2)
   local options = border.options("run", opts, 2)
   if not options.dir then error("run needs the folder: { dir = \"migrations\" }", 2) end
-  return startup.run(db, options, 2)
+  return rooms.startup.run(db, options, 2)
 end
 
 --- Is the database as far as the folder? For readiness probes.
@@ -295,7 +305,7 @@ function M.ready(db, dir, opts)
   local options = check("ready", db, dir, opts, "status")
   local entries, err = M.status(db, dir, opts)
   if not entries then return nil, err end
-  local found = startup.judge(entries, options.phase)
+  local found = rooms.startup.judge(entries, options.phase)
   return #found.behind == 0 and #found.problems == 0
 end
 

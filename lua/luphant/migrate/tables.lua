@@ -13,7 +13,8 @@ local errors = require "luphant.errors"
 
 local M = {}
 
-M.FORMAT = 1
+-- 2: `progress`. A table of format 1 gets it from whoever writes next.
+M.FORMAT = 2
 
 -- First half of the keys of all advisory locks of the runner: "lph" in ASCII.
 M.LOCK_CLASS = 0x6c7068
@@ -70,6 +71,7 @@ local COLUMNS = {
   "down_sql text",
   "out_of_order boolean not null default false",
   "vars jsonb",
+  "progress jsonb",
   "run_id uuid",
   "applied_at timestamptz not null default clock_timestamp()",
   "duration_ms bigint not null default 0",
@@ -107,7 +109,7 @@ local COMMENTS = {
   meta = "Format of the tables beside it. Written by luphant migrate.",
 }
 
---- The format of the tables that are there; 0 for tables without one, nil for none.
+--- The format of the tables that are there; 0 for tables that say none, nil for no tables.
 ---@param q table
 ---@param place luphant.migrate.Place
 ---@return integer?
@@ -123,13 +125,19 @@ function M.format(q, place)
   return tonumber(value) or 0
 end
 
---- Refuses tables of a newer luphant: what it wrote there is not understood here.
+--- Refuses tables of a newer luphant, whose meaning is not known here, and tables of these names that somebody else
+--- has made.
 ---@param format integer?
 ---@param place luphant.migrate.Place
 ---@return true?
 ---@return luphant.error?
 function M.check_format(format, place)
-  if not format or format <= M.FORMAT then return true end
+  if not format or (format >= 1 and format <= M.FORMAT) then return true end
+  if format == 0 then
+    return nil, errors.new("migration_refused",
+      ("the schema %s has tables of the names that the history has, but luphant has not made them"):format(place.schema),
+      { hint = "keep the history elsewhere: schema = \"...\", --schema" })
+  end
   return nil, errors.new("migration_invalid",
     ("the history in the schema %s has format %d, made by a newer luphant; this one knows format %d")
       :format(place.schema, format, M.FORMAT),

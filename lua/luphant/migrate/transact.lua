@@ -18,6 +18,7 @@ local record = require "luphant.migrate.record"
 local M = {}
 
 local FIRST_PAUSE, LONGEST_PAUSE = 1, 30
+local NAP = 0.25 -- seconds; how soon a wish to stop is heard in a pause
 
 local function milliseconds(seconds) return compat.digits(math.floor(seconds * 1000 + 0.5)) .. "ms" end
 
@@ -123,7 +124,8 @@ local function pause_before(session, step, err, tries)
     event = "retry", attempt = tries.count, pause = pause, message = err.message,
     sqlstate = failure.root(err).sqlstate, blocked_by = session.watch.blockers,
   }))
-  sleep(now() + pause)
+  local till = now() + pause
+  while now() < till and not session.watch:wants_stop() do sleep(math.min(now() + NAP, till)) end
   return not session.watch:wants_stop()
 end
 

@@ -12,6 +12,7 @@ local lines = require "luphant.cli.migrate.lines"
 local lint = require "luphant.cli.migrate.lint"
 local migrate = require "luphant.migrate"
 local options = require "luphant.cli.migrate.options"
+local signals = require "luphant.cli.signals"
 local verbs = require "luphant.cli.migrate.verbs"
 
 local M = { summary = "Apply numbered migrations, take them back, show and set right their state, lint them" }
@@ -30,7 +31,7 @@ Examples:
   luphant migrate resolve 0007 --rolled-back --reason "dropped the half built index by hand"
 
 Exit codes: 0 done; 1 failed, nothing was applied; 2 wrong use; 3 pending; 4 files, history and database do not fit
-together; 5 findings; 6 locked by another runner; 7 stopped half-way; 130 interrupted.]]
+together; 5 findings; 6 locked by another runner; 7 stopped half-way; 130 interrupted, 143 by SIGTERM.]]
 
 M.shared_verbs = options.VERBS
 
@@ -161,7 +162,8 @@ local READ = { status = status, plan = plan, history = history }
 local function run(db, args, env)
   local opts = options.of(args, args.verb)
   opts.on_event = args.json and function(event) json.write(env, event) end or lines.listener(env)
-  local done, err = RUN[args.verb](db, args, opts)
+  opts.should_stop = signals.wants_stop
+  local done, err = signals.during(RUN[args.verb], db, args, opts)
   if not done then return report(args, env, err) end
   if not args.json and #done == 0 and not done.event then env.out:write "nothing to do\n" end
   return OK

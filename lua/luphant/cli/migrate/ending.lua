@@ -4,7 +4,7 @@
 --   0  done, or nothing to do          5  findings: of the linter, of `test`
 --   1  a migration or the database     6  another runner holds the lock
 --      failed, and nothing was applied 7  stopped half-way: some were applied, or one is half done
---   2  wrong use or configuration      130  interrupted by Ctrl-C
+--   2  wrong use or configuration      130  interrupted by Ctrl-C; 143 by SIGTERM, 129 by SIGHUP
 --   3  pending (status --exit-code, check)
 --   4  files and history do not fit together, or are not what was reviewed, or the database is not what they say
 --
@@ -12,11 +12,11 @@
 
 local json = require "luphant.cli.migrate.json"
 local luphant = require "luphant"
+local signals = require "luphant.cli.signals"
 
 local M = {}
 
 M.OK, M.FAILED, M.USAGE, M.PENDING, M.INTEGRITY, M.FINDINGS, M.LOCKED, M.HALF_WAY = 0, 1, 2, 3, 4, 5, 6, 7
-M.INTERRUPTED = 130
 
 local OF_KIND = {
   migration_invalid = M.INTEGRITY, migration_moved = M.INTEGRITY, migration_locked = M.LOCKED,
@@ -27,7 +27,7 @@ local OF_KIND = {
 ---@param err luphant.error
 ---@return integer
 function M.code(err)
-  if err.kind == "migration_interrupted" then return M.INTERRUPTED end
+  if err.kind == "migration_interrupted" then return signals.code() end
   if OF_KIND[err.kind] then return OF_KIND[err.kind] end
   if err.half_done or (err.done and #err.done > 0) then return M.HALF_WAY end
   return M.FAILED

@@ -90,6 +90,11 @@ local WRITE = {
   warning = function(_, err, event)
     err:write(("warning   %s%s\n"):format(event.version and name_of(event) .. " " or "", event.message))
   end,
+  summary = function(out, _, event)
+    for _, item in ipairs(event.failed and event.not_run or {}) do
+      out:write(("not run   %s%s\n"):format(name_of(item), event.tenant and " in " .. event.tenant or ""))
+    end
+  end,
   recovered = function(_, err, event)
     err:write(("connected again; %s was %s\n"):format(name_of(event),
       event.was_committed and "committed" or "rolled back"))

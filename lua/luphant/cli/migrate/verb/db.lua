@@ -9,6 +9,7 @@ local ending = require "luphant.cli.migrate.ending"
 local json = require "luphant.cli.migrate.json"
 local lines = require "luphant.cli.migrate.lines"
 local migrate = require "luphant.migrate"
+local signals = require "luphant.cli.signals"
 
 local M = { summary = "Make, drop, make anew or wait for the database" }
 
@@ -78,7 +79,8 @@ local function reset(args, env)
   if code ~= ending.OK then return code end
   local opts = common.options(args)
   opts.on_event = args.json and function(event) json.write(env, event) end or lines.listener(env)
-  local done, err = migrate.up(ending.url(args, env) or {}, args.dir, opts)
+  opts.should_stop = signals.wants_stop
+  local done, err = signals.during(migrate.up, ending.url(args, env) or {}, args.dir, opts)
   if not done then return ending.report(args, env, err) end
   return ending.OK
 end
