@@ -218,6 +218,44 @@ describe("luphant migrate", function()
     assert.equal(2, (run("down", "--tenants", names)))
   end)
 
+  it("migrates several tenants at once, keeps the lines of each together, and sums up", function()
+    local function drop()
+      assert(conn:script [[
+        set client_min_messages = warning;
+        drop schema if exists luphant_cli_t1, luphant_cli_t2, luphant_cli_t3, luphant_cli_t4 cascade]])
+    end
+    finally(drop)
+    drop()
+    put("0002_b.sql", "select 1;\nselect 1 / (current_schema <> 'luphant_cli_t2')::int;\n")
+    local names = "luphant_cli_t1,luphant_cli_t2,luphant_cli_t3"
+    local both = { out = sink() }
+    both.err = both.out
+    local code = main.run({ "migrate", "up", "--tenants", names, "--jobs", "3", "--create-tenants", "--dir", dir,
+      "--continue-on-error", "--schema", "luphant_cli_spec" }, {
+      out = both.out, err = both.err, is_terminal = function() return false end,
+      getenv = function(name) return variables[name] end,
+    })
+    assert.equal(7, code)
+    local text = both.out.text:gsub("%(%d+ ms%)", "(4 ms)")
+    for _, n in ipairs { 1, 3 } do
+      assert.truthy(text:find(("created   luphant_cli_t%d\napplied   0001_a in luphant_cli_t%d  (4 ms)\n"
+        .. "applied   0002_b in luphant_cli_t%d  (4 ms)\n"):format(n, n, n), 1, true), text)
+    end
+    assert.truthy(text:find("(4 ms)\nfailed    luphant_cli_t2: " .. dir .. "/0002_b.sql:2: ", 1, true), text)
+    assert.truthy(text:find("\ntenants   2 done, 1 failed, 0 not run\nluphant migrate: migration_tenants:", 1, true),
+      text)
+    -- Without a tenant none of it has a meaning.
+    assert.same({ 2, "" }, { first_two(run("up", "--jobs", "2")) })
+    local out
+    put("0002_b.sql", "select 2;\n")
+    code, out = run("up", "--tenants", "luphant_cli_t4", "--template", "luphant_cli_t1")
+    assert.same({ 1, "created   luphant_cli_t4  as a copy of luphant_cli_t1\ntenants   0 done, 1 failed, 0 not run\n" },
+      { code, out }) -- the file is another one now
+    assert.equal(0, (run("repair", "--tenant", "luphant_cli_t4", "--reason", "test")))
+    assert.same({ 0, "tenants   1 done, 0 failed, 0 not run\n" },
+      { first_two(run("up", "--tenants", "luphant_cli_t4")) })
+  end)
+
   it("goes past the pooler with LUPHANT_MIGRATION_URL", function()
     variables.LUPHANT_MIGRATION_URL = "host=/nowhere port=1"
     local code, _, err = run "status"

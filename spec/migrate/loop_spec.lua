@@ -38,5 +38,32 @@ for _, setting in ipairs(worlds.all) do
       assert.equal(2, done and #done, tostring(err))
       if setting.has_others then assert.truthy(turns >= 5, turns .. " turns") end
     end)
+
+    it("of several tenants run at the same time", function()
+      if setting.missing then
+        pending(setting.missing)
+        return
+      end
+      assert(g.conn:script "create table public.here (who text)")
+      g.put("0001_meet.sql", [[
+-- migrate:up transaction:false
+insert into public.here values (current_schema());
+do $$ begin
+  for i in 1..400 loop
+    if (select count(*) from public.here) >= 2 then return; end if;
+    perform pg_sleep(0.02);
+  end loop;
+  raise 'nobody else came';
+end $$;
+]])
+      local world = setting.start()
+      local reports, err
+      world.run(function()
+        local conn = assert(luphant.connect(g.url, { waiter = world.waiter }))
+        reports, err = migrate.tenants(conn, g.dir, { tenants = { "t1", "t2", "t3" }, create = true, jobs = 2 })
+        conn:close()
+      end)
+      assert.equal(3, reports and #reports, tostring(err))
+    end)
   end)
 end

@@ -1,5 +1,5 @@
--- cli/signals.lua - Ctrl-C, SIGTERM and SIGHUP end a command in order: it is told, finishes or undoes what it is at, and
--- leaves with 128 and the number of the signal. A second one ends the process at once.
+-- cli/signals.lua - Ctrl-C, SIGTERM and SIGHUP end a command in order: it is told, finishes or undoes what it is at,
+-- and leaves with 128 and the number of the signal. A second one ends the process at once.
 --
 -- Only for commands that ask whether to stop: for all others the signals do what they always did.
 --

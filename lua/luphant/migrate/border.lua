@@ -85,7 +85,7 @@ end
 
 local TENANTS = {
   tenants = { type = "table", check = tenants_problem }, continue_on_error = FLAG, create = FLAG, shared = TEXT,
-  dry_run = FLAG,
+  dry_run = FLAG, template = TEXT, jobs = { type = "number", integer = true, min = 1, max = 100, default = 1 },
 }
 local EVENTS = { version = TEXT, limit = WHOLE }
 

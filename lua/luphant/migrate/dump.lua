@@ -22,7 +22,8 @@ local function command(prefix, place, options)
   words[#words + 1] = options.data and "--column-inserts" or "--schema-only"
   if not options.owners then words[#words + 1] = "--no-owner" end
   if not options.grants then words[#words + 1] = "--no-privileges" end
-  words[#words + 1] = "--exclude-schema=" .. programs.quote(tables.quote(place.schema))
+  local which = options.only and "--schema=" or "--exclude-schema="
+  words[#words + 1] = which .. programs.quote(tables.quote(options.only or place.schema))
   words[#words + 1] = "--dbname=" .. programs.quote("service=" .. programs.SERVICE)
   return table.concat(words, " ")
 end
@@ -70,6 +71,7 @@ end
 ---@field data? boolean with the rows, as INSERT
 ---@field owners? boolean
 ---@field grants? boolean
+---@field only? string this schema alone
 
 --- The statements that make the schema of the database that `plan` leads to.
 ---@param plan luphant.dial.plan

@@ -211,7 +211,6 @@ end
 -- Tables without a schema land where the caller's session would have put them.
 local function path_of(target)
   if not connection.is(target) then return nil end
-  if target.tx then args.misuse "migrations cannot run inside of a transaction; call this outside of it" end
   return target:query_value "select current_setting('search_path')"
 end
 
@@ -234,6 +233,9 @@ end
 ---@return luphant.migrate.Session?
 ---@return luphant.error?
 function M.open(target, options, level)
+  if connection.is(target) and target.tx then
+    args.misuse "migrations cannot run inside of a transaction; call this outside of it"
+  end
   local found, err = plan_of(options.url or target, level + 1)
   if not found then return nil, err end
   if found.settings.pooler == "transaction" then return nil, pooler.refusal() end
@@ -248,7 +250,7 @@ function M.open(target, options, level)
       emit = options.emit, should_stop = options.should_stop, hide_queries = options.hide_queries,
     },
   }, Session)
-  plans_of(self, found, wait.choose(found.settings.waiter, level + 1))
+  plans_of(self, found, options.waiter or wait.choose(found.settings.waiter, level + 1))
   local ok
   ok, err = self:connect()
   if not ok then return nil, err end

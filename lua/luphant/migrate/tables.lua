@@ -135,7 +135,8 @@ function M.check_format(format, place)
   if not format or (format >= 1 and format <= M.FORMAT) then return true end
   if format == 0 then
     return nil, errors.new("migration_refused",
-      ("the schema %s has tables of the names that the history has, but luphant has not made them"):format(place.schema),
+      ("the schema %s has tables of the names that the history has, but luphant has not made them")
+        :format(place.schema),
       { hint = "keep the history elsewhere: schema = \"...\", --schema" })
   end
   return nil, errors.new("migration_invalid",
@@ -167,7 +168,9 @@ end
 
 -- `create schema if not exists` wants the right to create schemas even when there is nothing to create.
 local function make_schema(tx, place)
-  local known, err = tx:query_value("select to_regnamespace($1) is not null", M.quote(place.schema))
+  -- From the table itself: to_regnamespace may answer from a cache that has not heard of what was committed while we
+  -- waited for the lock above.
+  local known, err = tx:query_value("select exists(select from pg_namespace where nspname = $1)", place.schema)
   if known or err then return known, err end
   return tx:execute("create schema " .. M.quote(place.schema))
 end

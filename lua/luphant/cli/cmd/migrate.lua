@@ -161,7 +161,8 @@ local READ = { status = status, plan = plan, history = history }
 
 local function run(db, args, env)
   local opts = options.of(args, args.verb)
-  opts.on_event = args.json and function(event) json.write(env, event) end or lines.listener(env)
+  opts.on_event = args.json and function(event) json.write(env, event) end
+    or lines.listener(env, (args.jobs or 1) > 1)
   opts.should_stop = signals.wants_stop
   local done, err = signals.during(RUN[args.verb], db, args, opts)
   if not done then return report(args, env, err) end

@@ -27,7 +27,8 @@ local OF_KIND = {
 ---@param err luphant.error
 ---@return integer
 function M.code(err)
-  if err.kind == "migration_interrupted" then return signals.code() end
+  local cause = err.kind == "migration_tenants" and err.cause or err
+  if cause.kind == "migration_interrupted" then return signals.code() end
   if OF_KIND[err.kind] then return OF_KIND[err.kind] end
   if err.half_done or (err.done and #err.done > 0) then return M.HALF_WAY end
   return M.FAILED

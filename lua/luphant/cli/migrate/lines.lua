@@ -10,7 +10,9 @@ local parts = require "luphant.migrate.parts"
 
 local lines = {}
 
-local function name_of(item) return order.label(item) .. "_" .. item.name end
+local function name_of(item)
+  return order.label(item) .. "_" .. item.name .. (item.tenant and " in " .. item.tenant or "")
+end
 
 local function who(list)
   local names = {}
@@ -24,8 +26,7 @@ end
 local function done(word)
   return function(out, _, event)
     local took = event.duration_ms and ("  (%d ms)"):format(event.duration_ms) or ""
-    local where = event.tenant and " in " .. event.tenant or ""
-    out:write(("%-8s  %s%s%s\n"):format(word, name_of(event), where, took))
+    out:write(("%-8s  %s%s\n"):format(word, name_of(event), took))
   end
 end
 
@@ -75,8 +76,8 @@ local WRITE = {
   end,
   lock_wait = function(_, err, event)
     local holder = event.holder
-    err:write(("waiting   another run of migrations is under way%s\n"):format(
-      holder and " (" .. who { holder } .. ")" or ""))
+    err:write(("waiting   another run of migrations is under way%s%s\n"):format(
+      event.tenant and " in " .. event.tenant or "", holder and " (" .. who { holder } .. ")" or ""))
   end,
   retry = function(_, err, event)
     err:write(("retrying  %s in %.1f s: %s\n"):format(name_of(event), event.pause, event.message))
@@ -91,9 +92,20 @@ local WRITE = {
     err:write(("warning   %s%s\n"):format(event.version and name_of(event) .. " " or "", event.message))
   end,
   summary = function(out, _, event)
+    local where = event.tenant and " in " .. event.tenant or ""
     for _, item in ipairs(event.failed and event.not_run or {}) do
-      out:write(("not run   %s%s\n"):format(name_of(item), event.tenant and " in " .. event.tenant or ""))
+      out:write(("not run   %s%s\n"):format(name_of(item), where))
     end
+  end,
+  created = function(out, _, event)
+    out:write(("created   %s%s\n"):format(event.tenant, event.template and "  as a copy of " .. event.template or ""))
+  end,
+  tenant = function(_, err, event)
+    if event.failed then err:write(("failed    %s: %s\n"):format(event.tenant, event.message)) end
+  end,
+  tenants = function(out, _, event)
+    out:write(("tenants   %d done, %d failed, %d not run%s\n"):format(event.done, #event.failed, #event.not_run,
+      #event.not_run > 0 and ": " .. table.concat(event.not_run, ", ") or ""))
   end,
   recovered = function(_, err, event)
     err:write(("connected again; %s was %s\n"):format(name_of(event),
@@ -101,13 +113,37 @@ local WRITE = {
   end,
 }
 
---- A listener that writes lines.
+-- Told at once, whatever else is told later: somebody waits, and wants to know for what.
+local AT_ONCE = { lock_wait = true, retry = true, progress = true, tenants = true }
+
+-- Keeps what is written, and writes it in its order to where it belongs.
+local function keeper(env)
+  local kept = {}
+  local function stream(name)
+    return { write = function(_, ...) kept[#kept + 1] = { env[name], table.concat { ... } } end }
+  end
+  return stream "out", stream "err", function()
+    for _, item in ipairs(kept) do item[1]:write(item[2]) end
+  end
+end
+
+--- A listener that writes lines. With `together` those of a tenant stand together, and are written when it is done:
+--- several of them run at once.
 ---@param env luphant.cli.env
+---@param together? boolean
 ---@return fun(event: table)
-function lines.listener(env)
+function lines.listener(env, together)
+  local keepers = {}
   return function(event)
-    local write = WRITE[event.event]
-    if write then write(env.out, env.err, event) end
+    local write, tenant = WRITE[event.event], event.tenant
+    if not together or not tenant or AT_ONCE[event.event] then return write and write(env.out, env.err, event) end
+    local kept = keepers[tenant] or { keeper(env) }
+    keepers[tenant] = kept
+    if write then write(kept[1], kept[2], event) end
+    if event.event == "tenant" then
+      kept[3]()
+      keepers[tenant] = nil
+    end
   end
 end
 

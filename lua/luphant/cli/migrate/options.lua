@@ -59,6 +59,8 @@ local function surroundings(parser)
   parser:option("--tenants-query", "up, status: the same, names by a query.")
   parser:option("--shared", "With tenants: a folder of migrations that run before, in the schema of all.")
   parser:flag("--create-tenants", "With tenants: make schemas that are missing.")
+  parser:option("--template", "With tenants: make them as copies of this one.")
+  parser:option("--jobs", "With tenants: so many at once (default: 1)."):convert(whole "--jobs")
   parser:flag("--continue-on-error", "With tenants: go on with the next one after a failure.")
   parser:option("--search-path", "Where tables without a schema go.")
   parser:option("--var", "name=value of a placeholder."):count "*"
@@ -90,6 +92,8 @@ end
 local NEEDS_VERSION = { resume = true, resolve = true, skip = true, baseline = true }
 local NEEDS_REASON = { resolve = true, skip = true, repair = true }
 
+local OF_TENANTS = { "jobs", "template", "shared", "create_tenants", "continue_on_error" }
+
 --- What is wrong with the command line although each word of it is right; nil when nothing is.
 ---@param args table
 ---@return string?
@@ -107,6 +111,11 @@ function options.problem(args)
   end
   if (args.tenants or args.tenants_query) and args.verb ~= "up" and args.verb ~= "status" then
     return ("%s takes one --tenant; many work with up and status"):format(args.verb)
+  end
+  if not args.tenants and not args.tenants_query then
+    for _, name in ipairs(OF_TENANTS) do
+      if args[name] then return ("--%s needs --tenants or --tenants-query"):format((name:gsub("_", "-"))) end
+    end
   end
   if args.trace and args.verb ~= "lint" then
     if args.verb ~= "plan" and not (args.dry_run and (args.verb == "up" or args.verb == "down")) then
@@ -171,6 +180,7 @@ function options.of(args, verb)
     out.tenants = tenants_of(args)
     if out.tenants then
       out.shared, out.create, out.continue_on_error = args.shared, args.create_tenants, args.continue_on_error
+      out.template, out.jobs = args.template, args.jobs
     end
   elseif verb == "down" then
     for _, name in ipairs(OF_DOWN) do out[name] = args[name] end
