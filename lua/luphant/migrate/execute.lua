@@ -134,22 +134,36 @@ end
 
 -- ---- Lua ----------------------------------------------------------------------------------------------------
 
+-- "migrations/7.lua:3: why" -> 3, "why": the file is named anyway.
+local function split_place(step, reason)
+  local head = type(reason) == "string" and step.file and step.file .. ":"
+  if not head or reason:sub(1, #head) ~= head then return nil, reason end
+  local line, rest = reason:match("^(%d+): (.*)$", #head + 1)
+  return tonumber(line), rest or reason
+end
+
 -- It fails when it raises, answers false, or nil and a reason.
-local function run_lua(session, q, step, part)
+local function run_lua(session, q, step, part, hooks)
   local where = { step = step, part = part.name }
   session.emit(M.event(step, { event = "statement", part = part.name }))
-  local ok, answer, reason = pcall(part.fn, q)
+  -- All of the function is one statement to who looks: what it sends is shown, and cancelled where that is safe.
+  session.watch:begin(session.conn, session.pid, M.event(step, { part = part.name }),
+    { may_cancel = hooks.in_transaction })
+  local ok, answer, reason = pcall(part.fn, hooks.view(session, q, step))
+  session.watch:finish()
   -- A statement that failed dooms the transaction, whether the function looked or not.
   local unseen = ok and q.first_error
   if unseen then ok, answer = false, unseen end
   if ok and answer ~= false and not (answer == nil and reason ~= nil) then return true end
   if session.watch:wants_stop() then return nil, interrupted(step) end
   if not ok then reason = answer end
+  where.line, reason = split_place(step, reason)
   return nil, failure.failed(where, reason == nil and "answered false" or reason)
 end
 
 ---@class (exact) luphant.migrate.Hooks
 ---@field in_transaction boolean
+---@field view fun(session: luphant.migrate.Session, q: table, step: luphant.migrate.Step): luphant.migrate.Script
 ---@field run fun(session: luphant.migrate.Session, q: table, where: luphant.migrate.Where): table[]?, luphant.error?
 
 --- Runs a part from its first statement on.
@@ -161,7 +175,7 @@ end
 ---@return true?
 ---@return luphant.error?
 function M.part(session, q, step, part, hooks)
-  if part.fn then return run_lua(session, q, step, part) end
+  if part.fn then return run_lua(session, q, step, part, hooks) end
   return run_sql(session, q, step, part, hooks)
 end
 

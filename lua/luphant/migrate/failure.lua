@@ -44,6 +44,7 @@ end
 ---@field section? luphant.migrate.Section
 ---@field statement? luphant.sqltext.Statement
 ---@field index? integer which statement of the part
+---@field line? integer of a migration in Lua
 
 --- What went wrong in a migration, with the place in the file; the server's error is the cause.
 ---@param where luphant.migrate.Where
@@ -53,7 +54,7 @@ function M.failed(where, cause)
   if type(cause) ~= "table" then cause = { message = tostring(cause) } end
   if cause.kind == "migration_failed" then return cause end
   local file, statement = order.file_of(where.step), where.statement
-  local line = statement and line_of(cause, statement) or (where.section and where.section.line)
+  local line = statement and line_of(cause, statement) or where.line or (where.section and where.section.line)
   local is_error = errors.is_error(cause)
   return errors.new("migration_failed",
     M.describe { file = file, line = line, message = ("migrate:%s: %s"):format(where.part, cause.message) }, {

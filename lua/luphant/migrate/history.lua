@@ -141,6 +141,7 @@ on conflict (tenant, version, kind) do update set
   statements_total = excluded.statements_total, statements_started = excluded.statements_started,
   statements_done = excluded.statements_done, error_sqlstate = null, error_message = null, error_statement = null,
   down_sql = excluded.down_sql, out_of_order = excluded.out_of_order, vars = excluded.vars,
+  progress = case when $21 then m.progress end,
   run_id = excluded.run_id, applied_at = clock_timestamp(), duration_ms = excluded.duration_ms,
   applied_by = session_user, tool_version = excluded.tool_version, app_version = excluded.app_version,
   statements = excluded.statements]]
@@ -164,6 +165,7 @@ on conflict (tenant, version, kind) do update set
 ---@field duration_ms? integer
 ---@field tool_version? string
 ---@field app_version? string
+---@field keeps_progress? boolean of its batches
 
 --- Writes the row of a migration, whatever was there before.
 ---@param q table
@@ -176,7 +178,7 @@ function M.write(q, place, record)
     record.state, record.checksum or "", CHECKSUM_KIND, record.statement_hash, record.direction or "up", record.total,
     record.started, record.done, record.down_sql, record.out_of_order or false,
     record.vars and next(record.vars) and assert(core.json_encode(record.vars)) or nil, record.run_id,
-    record.duration_ms or 0, record.tool_version, record.app_version, record.statements)
+    record.duration_ms or 0, record.tool_version, record.app_version, record.statements, record.keeps_progress or false)
 end
 
 local function changed(count, err, item)
@@ -217,6 +219,38 @@ function M.progress(q, place, item, run_id, done, started)
     update %s set statements_done = $4, statements_started = $5
      where tenant = $1 and kind = $2 and version = $3 and run_id = $6 and state = 'running']])
     :format(place.migrations), place.tenant, item.kind, item.version, done, started, run_id)
+  return changed(count, err, item)
+end
+
+--- How far a batch has come, for whoever goes on with it.
+---@param q table
+---@param place luphant.migrate.Place
+---@param item { kind: string, version: string }
+---@param name string of the batch
+---@return { last: string, rows: integer, affected: integer }?
+---@return luphant.error?
+function M.progress_of(q, place, item, name)
+  local row, err = q:query_one(([[
+    select progress -> $4 as batch from %s where tenant = $1 and kind = $2 and version = $3]]):format(place.migrations),
+    place.tenant, item.kind, item.version, name)
+  if not row then return nil, err end
+  return row.batch
+end
+
+---@param q table
+---@param place luphant.migrate.Place
+---@param item { kind: string, version: string }
+---@param run_id string of the run that does it: nobody else may
+---@param name string of the batch
+---@param progress { last: string, rows: integer, affected: integer }
+---@return true?
+---@return luphant.error?
+function M.keep_progress(q, place, item, run_id, name, progress)
+  local count, err = q:execute(([[
+    update %s set progress = coalesce(progress, '{}') || jsonb_build_object($5::text,
+             jsonb_build_object('last', $6::text, 'rows', $7::int8, 'affected', $8::int8))
+     where tenant = $1 and kind = $2 and version = $3 and run_id = $4 and state = 'running']]):format(place.migrations),
+    place.tenant, item.kind, item.version, run_id, name, progress.last, progress.rows, progress.affected)
   return changed(count, err, item)
 end
 

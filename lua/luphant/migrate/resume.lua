@@ -23,6 +23,13 @@ local function in_doubt(entry)
   return row.state == "running" and (row.statements_started or 0) > (row.statements_done or 0)
 end
 
+-- Its function begins anew, and only its batches know how far they have come.
+local function check_function(plan, entry, complain)
+  if plan.options.from == 1 or entry.migration.options.retry then return true end
+  complain(entry, "is written in Lua: its function would run again from its beginning, where only batches go on",
+    "if that does no harm, say --from 1; resolve says what is true, down --partial takes it back")
+end
+
 local function check_statement(plan, entry, statements, first, complain)
   local options, statement = plan.options, statements[first]
   if options.from or options.assume_not_run or not in_doubt(entry) or not statement or says_if(statement) then
@@ -50,9 +57,6 @@ local function check_entry(entry, complain)
       "down --partial runs all of it again, resolve says what is true")
   elseif entry.state == "missing" then
     complain(entry, "cannot go on: the file is gone")
-  elseif entry.migration.language ~= "sql" then
-    complain(entry, "is written in Lua, where no statements are counted",
-      "resolve says what is true, down --partial takes it back")
   else
     return true
   end
@@ -74,6 +78,10 @@ end
 ---@param complain fun(entry: luphant.migrate.Entry?, message: string, hint: string?)
 local function resume(plan, entry, complain)
   if not check_entry(entry, complain) or not check_text(plan, entry, complain) then return end
+  if entry.applied.direction ~= "down" and entry.migration.script then
+    if check_function(plan, entry, complain) then plan.steps[1] = step_of(entry, nil, 1) end
+    return
+  end
   local section = entry.applied.direction ~= "down" and entry.migration.up or wayback.of(entry, complain)
   if not section then return end
   local statements = section.statements

@@ -16,6 +16,7 @@ local history = require "luphant.migrate.history"
 local lock = require "luphant.migrate.lock"
 local parts = require "luphant.migrate.parts"
 local record = require "luphant.migrate.record"
+local script = require "luphant.migrate.script"
 local transact = require "luphant.migrate.transact"
 
 local M = {}
@@ -91,9 +92,23 @@ local function counted_statement(run, where, part)
   return results
 end
 
+local function view(run, part)
+  local session, step = run.session, run.step
+  local settings, lock_timeout = transact.settings(session, part)
+  return script.view({
+    session = session, step = step, in_transaction = false, batches = 0, settings = settings,
+    lock_timeout = lock_timeout, event = function(fields) return execute.event(step, fields) end,
+    try_again = function(err, tries) return transact.may_repeat(session, step, err, tries, true) end,
+  }, session.conn)
+end
+
 local function run_part(run, part)
+  if part.fn then
+    local ok, err = set_limits(run, part)
+    if not ok then return nil, err end
+  end
   local ok, err = execute.part(run.session, run.session.conn, run.step, part, {
-    in_transaction = false,
+    in_transaction = false, view = function() return view(run, part) end,
     run = function(_, _, where)
       if part.counted then return counted_statement(run, where, part) end
       return with_retry(run, where, part)
@@ -124,7 +139,7 @@ local function begin(run, part)
     })
     if not row then return nil, failure.failed({ step = step, part = "down" }, { message = why }) end
   end
-  run.done = row.done
+  run.done, row.keeps_progress = row.done, step.action == "resume"
   return history.write(session.conn, session.place, row)
 end
 

@@ -14,6 +14,7 @@ local history = require "luphant.migrate.history"
 local lock = require "luphant.migrate.lock"
 local parts = require "luphant.migrate.parts"
 local record = require "luphant.migrate.record"
+local script = require "luphant.migrate.script"
 
 local M = {}
 
@@ -39,12 +40,21 @@ end
 
 --- The time limits of a transaction of migrations that have none of their own.
 ---@param session luphant.migrate.Session
----@return table<string, string>
-function M.settings(session) return (settings_of(session)) end
+---@param part? luphant.migrate.Part whose own ones count before
+---@return table<string, string> settings
+---@return number lock_timeout in seconds
+function M.settings(session, part) return settings_of(session, part) end
 
 -- A block of its own time limit has that for itself.
 local function set_timeout(tx, seconds)
   return tx:script(("set local statement_timeout = '%s'"):format(milliseconds(seconds)))
+end
+
+local function view(session, tx, step)
+  return script.view({
+    session = session, step = step, in_transaction = true,
+    event = function(fields) return execute.event(step, fields) end,
+  }, tx)
 end
 
 local function run_part(session, tx, step, part, facts)
@@ -55,7 +65,7 @@ local function run_part(session, tx, step, part, facts)
     if not ok then return nil, err end
   end
   ok, err = execute.part(session, tx, step, part, {
-    in_transaction = true,
+    in_transaction = true, view = view,
     run = function(_, q, where) return execute.statement(session, q, where, facts) end,
   })
   if ok and own then ok, err = set_timeout(tx, facts.statement_timeout) end
@@ -136,9 +146,20 @@ end
 ---@param tries { count: integer, began: number }
 ---@return boolean
 function M.may_go_on(session, step, err, tries)
+  return M.may_repeat(session, step, err, tries, may_retry(step))
+end
+
+--- The same for what may be done again in any case, or not.
+---@param session luphant.migrate.Session
+---@param step luphant.migrate.Step
+---@param err luphant.error
+---@param tries { count: integer, began: number }
+---@param is_safe boolean
+---@return boolean
+function M.may_repeat(session, step, err, tries, is_safe)
   if not is_lock_trouble(err) then return false end
   add_blockers(session, err)
-  return may_retry(step) and pause_before(session, step, err, tries)
+  return is_safe and pause_before(session, step, err, tries)
 end
 
 -- ---- lost ---------------------------------------------------------------------------------------------------

@@ -85,8 +85,14 @@ local WRITE = {
   progress = function(_, err, event)
     local progress = event.progress and (": %s%s"):format(event.progress.phase, percent(event.progress)) or ""
     local blocked = event.blocked_by and #event.blocked_by > 0 and "; blocked by " .. who(event.blocked_by) or ""
-    err:write(("running   %s statement %d of %d for %d s%s%s\n"):format(name_of(event), event.statement or 0,
-      event.total or 0, math.floor(event.seconds), progress, blocked))
+    local which = event.statement and (" statement %d of %d"):format(event.statement, event.total or 0) or ""
+    err:write(("running   %s%s for %d s%s%s\n"):format(name_of(event), which, math.floor(event.seconds), progress,
+      blocked))
+  end,
+  batch = function(_, err, event)
+    local about = event.rows_estimate > event.rows and (" of about %d"):format(event.rows_estimate) or ""
+    err:write(("batch     %s: %d%s rows of %s, %d changed\n"):format(name_of(event), event.rows, about, event.table,
+      event.affected))
   end,
   warning = function(_, err, event)
     err:write(("warning   %s%s\n"):format(event.version and name_of(event) .. " " or "", event.message))
