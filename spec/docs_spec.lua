@@ -261,7 +261,7 @@ local REFERENCE = {
     ["pgmoon."] = require "luphant.compat.pgmoon", ["pg:"] = require("luphant.compat.pgmoon").Postgres,
   },
   ["schema.md"] = { ["schema."] = require "luphant.schema" },
-  ["migrate.md"] = { ["migrate."] = require "luphant.migrate" },
+  ["migrate.md"] = { ["migrate."] = require "luphant.migrate", ["db:"] = require("luphant.migrate.script").own },
   ["migrate-lint.md"] = { ["lint."] = require "luphant.migrate.lint" },
   ["testing-server.md"] = { ["server."] = server, [":"] = upvalue(server.start, "Server") },
   ["testing-migrations.md"] = { ["migrations."] = require "luphant.testing.migrations" },

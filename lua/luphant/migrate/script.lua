@@ -66,6 +66,7 @@ local function bounds(expected)
 end
 
 local own = {}
+M.own = own
 
 --- Fails unless a relation or a query has so many rows.
 function own.assert_rows(view, what, expected)
