@@ -8,10 +8,11 @@
 
 static lconn *inside(lua_State *L) { return lua_touserdata(L, 1); } /* lenter.c has checked it */
 
-/* conn:hear_begin() -> true | nil, err; from now on notifications are kept, and fd answers a descriptor that stays open */
+/* From now on notifications are kept, and fd answers a descriptor that stays open. With `statements` these go on, too.
+ * conn:hear_begin([statements]) -> true | nil, err */
 int lnotify_begin(lua_State *L) {
   lconn *b = inside(L);
-  if (lph_notify_begin(&b->c) != LPH_OK) return lerror_push(L, &b->c.error, 0);
+  if (lph_notify_begin(&b->c, lua_toboolean(L, 2)) != LPH_OK) return lerror_push(L, &b->c.error, 0);
   lua_pushboolean(L, 1);
   return 1;
 }

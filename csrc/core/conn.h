@@ -68,6 +68,7 @@ typedef struct lph_conn {
   bool let_go;             /* its last cancel request has been sent */
   unsigned marks;          /* what may have been left in the session (marks.h) */
   bool hears;              /* it is there to listen (notify.h); then `ear` is open */
+  bool hears_beside;       /* and runs statements, too */
   int ear;
   PGnotify *notification; /* the one that is being taken */
   /* notices, oldest first, as a ring */

@@ -7,10 +7,11 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "core/marks.h"
 #include "core/outcome.h"
 #include "crypto/crypto.h"
 
-lph_err lph_notify_begin(lph_conn *c) {
+lph_err lph_notify_begin(lph_conn *c, bool beside) {
   if (lph_conn_check_idle(c) != LPH_OK) return LPH_EFAIL;
   if (c->hears) return LPH_OK;
   int fd = fcntl(PQsocket(c->pg), F_DUPFD_CLOEXEC, 0);
@@ -18,13 +19,15 @@ lph_err lph_notify_begin(lph_conn *c) {
     return lph_error_set(&c->error, "resource", "no descriptor to listen with: %s", strerror(errno));
   c->ear = fd;
   c->hears = true;
+  c->hears_beside = beside;
+  if (beside) c->marks |= LPH_MARK_LASTING;
   return LPH_OK;
 }
 
 void lph_notify_end(lph_conn *c) {
   lph_conn_close(c);
   if (!c->hears) return;
-  c->hears = false;
+  c->hears = c->hears_beside = false;
   close(c->ear);
   if (c->notification != NULL) PQfreemem(c->notification);
   c->notification = NULL;

@@ -14,8 +14,10 @@
 
 #include "core/conn.h"
 
-/* From now on notifications are kept. IDLE only; fails without a descriptor, conn->error tells. */
-lph_err lph_notify_begin(lph_conn *c);
+/* From now on notifications are kept. IDLE only; fails without a descriptor, conn->error tells. `beside`: its owner runs
+ * statements as well, which are served as on any other connection, so that a flood of notifications under a statement
+ * does pile up; and the session cannot be put in order for somebody else. */
+lph_err lph_notify_begin(lph_conn *c, bool beside);
 /* Closes the session and the descriptor: nobody may be waiting for it any more. Idempotent. */
 void lph_notify_end(lph_conn *c);
 

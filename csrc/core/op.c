@@ -375,7 +375,8 @@ int lph_op_step(lph_conn *c) {
     lph_conn_drop_notifications(c);
     /* TLS may hold decrypted bytes that no poll will ever report. (Who listens looks himself, and takes notifications
      * in between.) */
-    if (want > LPH_DONE && c->ssl != NULL && !c->hears && lph_tls_pending(c->ssl) > 0) continue;
+    if (want > LPH_DONE && c->ssl != NULL && (!c->hears || c->hears_beside) && lph_tls_pending(c->ssl) > 0)
+      continue;
     return check_size(c, want);
   }
 }

@@ -5,6 +5,7 @@
 local env = require "spec.support.env"
 local luphant = require "luphant"
 local pgmoon = require "luphant.compat.pgmoon"
+local probe = require "spec.support.probe"
 
 -- The shared server as pgmoon is told of one.
 local function config(more)
@@ -278,6 +279,166 @@ describe("luphant.compat.pgmoon", function()
     it("say what they are", function()
       assert.matches("^<Postgres luphant: ", tostring(pg))
       assert.equal("<Postgres luphant: closed>", tostring(pgmoon.new {}))
+    end)
+  end)
+
+  describe("notifications", function()
+    local other
+
+    before_each(function()
+      other = assert(luphant.connect(env.url()))
+      pg:settimeout(10000)
+      assert(pg:query "listen pgmoon_spec; listen \"Second\"")
+    end)
+    after_each(function() other:close() end)
+
+    it("are waited for, in order, beside statements of the same connection", function()
+      for i = 1, 3 do assert(other:notify("pgmoon_spec", "n" .. i)) end
+      for i = 1, 3 do
+        assert.same({ operation = "notification", channel = "pgmoon_spec", payload = "n" .. i,
+          pid = other:backend_pid() }, (pg:wait_for_notification()))
+      end
+      assert.same({ { a = 1 } }, (pg:query "select 1 as a"))
+      assert(other:notify("Second", ""))
+      assert.same({ "Second", "" }, (function(n) return { n.channel, n.payload } end)(pg:wait_for_notification()))
+    end)
+
+    it("that come with an answer are its third value", function()
+      assert(other:notify("pgmoon_spec", "first"))
+      local seen = {}
+      local function note(_, _, list)
+        for _, one in ipairs(list or {}) do seen[one.payload] = true end
+      end
+      note(pg:query "select pg_notify('pgmoon_spec', 'own')")
+      assert.is_true(seen.own)
+      assert.is_true(probe.eventually(function() -- the other's may come a moment later
+        note(pg:query("select $1::int", 1))
+        return seen.first
+      end))
+      local _, _, none = pg:query "select 1"
+      assert.is_nil(none)
+      local _, _, _, _, failing = pg:query "notify pgmoon_spec, 'with an error'; commit; select nothing"
+      assert.equal("with an error", failing[1].payload)
+    end)
+
+    it("that do not come are told in time, and the connection goes on", function()
+      pg:settimeout(60)
+      local took = probe.timed(function()
+        local none, message = pg:wait_for_notification()
+        assert.is_nil(none)
+        assert.matches("timeout", message)
+      end)
+      assert.is_true(took >= 0.05 and took < 1.5, "it took " .. took)
+      pg:settimeout(10000)
+      assert(other:notify("pgmoon_spec", "late"))
+      assert.equal("late", pg:wait_for_notification().payload)
+    end)
+
+    it("of a session that has ended are told", function()
+      assert(other:query("select pg_terminate_backend($1)", pg.conn:backend_pid()))
+      local none, message = pg:wait_for_notification()
+      assert.is_nil(none)
+      assert.matches("terminating connection", message)
+      assert.is_nil((pg:keepalive()))
+    end)
+
+    it("end with keepalive: nobody else gets a session that listens", function()
+      local pid = pg.conn:backend_pid()
+      assert.equal(1, pg:keepalive())
+      assert.is_true(probe.eventually(function()
+        return other:query_value("select count(*) from pg_stat_activity where pid = $1", pid) == 0
+      end))
+      assert(pg:connect())
+      assert.not_equal(pid, pg.conn:backend_pid())
+      assert.same({ nil, "closed: the connection is not open; call connect first" },
+        { pgmoon.new(config()):wait_for_notification() })
+    end)
+  end)
+
+  describe("TLS", function()
+    local server
+
+    setup(function()
+      server = assert(require("luphant.testing.server").start {
+        tls = true, hba = { "hostssl certified postgres 127.0.0.1/32 cert" },
+      })
+      assert(server:psql "create database certified")
+    end)
+    teardown(function() server:stop() end)
+
+    -- What the connection is, or why there is none.
+    local function connect(more)
+      local given = { host = "localhost", port = server.port, user = "postgres", database = "postgres",
+        password = server.password, ssl = true, luphant = { hostaddr = "127.0.0.1", connect_timeout = 5 } }
+      for name, value in pairs(more or {}) do given[name] = value end
+      local each = pgmoon.new(given)
+      local ok, message = each:connect()
+      if not ok then return nil, message end
+      local tls = each.conn:tls()
+      each:disconnect()
+      return tls and tls.version or "none", tls and tls.verified
+    end
+
+    it("is what ssl, ssl_verify and cafile say", function()
+      assert.equal("none", (connect { ssl = false }))
+      local version, verified = connect()
+      assert.matches("^TLSv1", version)
+      assert.is_false(verified)
+      assert.is_true((select(2, connect { ssl_verify = true, cafile = server.certificates.ca })))
+      assert.matches("certificate", (select(2, connect { ssl_verify = true, cafile = server.certificates.other_ca })))
+      assert.is_true((select(2, connect { luasec_opts = { verify = "peer", cafile = server.certificates.ca } })))
+    end)
+
+    it("is of the version that ssl_version says", function()
+      for given, expected in pairs { tlsv1_2 = "TLSv1.2", tlsv1_3 = "TLSv1.3" } do
+        assert.equal(expected, (connect { ssl_version = given }))
+      end
+      assert.matches("^TLSv1", (connect { ssl_version = "any" }))
+      assert.has_error(function() connect { ssl_version = "sslv3" } end)
+    end)
+
+    it("is required by ssl_required, and otherwise wished for", function()
+      assert(server:psql "alter system set ssl = off; select pg_reload_conf()")
+      local ok, err = pcall(function()
+        assert(probe.eventually(function() return connect() == "none" end))
+        local none, message = connect { ssl_required = true }
+        assert.is_nil(none)
+        assert.matches("SSL", message)
+      end)
+      server:psql "alter system reset ssl; select pg_reload_conf()"
+      if not ok then error(err, 0) end
+      assert.is_true(probe.eventually(function() return (connect { ssl_required = true }) ~= nil end))
+    end)
+
+    it("in the shape of another library's object is refused, not passed over", function()
+      local ok, message = pcall(connect, { cqueues_openssl_context = {} })
+      assert.is_false(ok)
+      assert.matches("cafile, cert and key", message, 1, true)
+    end)
+
+    it("presents the client's certificate", function()
+      local certificate = server.certificates.client
+      assert.matches("^TLSv1", (connect { database = "certified", cert = certificate.cert, key = certificate.key }))
+      assert.matches("certificate", (select(2, connect { database = "certified", ssl_required = true })))
+    end)
+
+    it("keeps neither notifications nor answers back", function()
+      local each = pgmoon.new { host = "localhost", port = server.port, user = "postgres", database = "postgres",
+        password = server.password, ssl = true, luphant = { hostaddr = "127.0.0.1" } }
+      assert(each:connect())
+      assert(each:query "listen tls")
+      local seen = 0
+      for _ = 1, 20 do
+        local rows, _, list = each:query("select repeat('x', 200000) as t, pg_notify('tls', 'beside') as n")
+        assert.equal(200000, #rows[1].t)
+        seen = seen + #(list or {})
+      end
+      each:settimeout(5000)
+      while seen < 20 do
+        assert.equal("beside", assert(each:wait_for_notification()).payload)
+        seen = seen + 1
+      end
+      each:disconnect()
     end)
   end)
 

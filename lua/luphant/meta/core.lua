@@ -225,10 +225,10 @@ function conn:has_notices() end
 ---@return nil|luphant.error
 function conn:hear() end
 
---- from now on notifications are kept, and fd answers a descriptor that stays open
+---@param statements? boolean
 ---@return true|nil
 ---@return nil|luphant.error
-function conn:hear_begin() end
+function conn:hear_begin(statements) end
 
 --- closes the session, and the descriptor, for which nobody may wait any more
 function conn:hear_end() end

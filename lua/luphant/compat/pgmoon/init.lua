@@ -13,6 +13,7 @@
 
 local compat = require "luphant.compat"
 local literal = require "luphant.compat.pgmoon.literal"
+local notifications = require "luphant.compat.pgmoon.notifications"
 local pools = require "luphant.compat.pgmoon.pools"
 local types = require "luphant.compat.pgmoon.types"
 
@@ -90,6 +91,7 @@ function Postgres:disconnect()
   local conn = self.conn
   if not conn then return nil, CLOSED end
   self.conn = nil
+  notifications.finish(conn)
   conn:close()
   return 1
 end
@@ -98,11 +100,13 @@ end
 function Postgres:keepalive()
   local conn = self.conn
   if not conn then return nil, CLOSED end
-  self.conn = nil
-  if not conn:is_open() then
-    conn:close()
-    return nil, CLOSED
+  local is_open = conn:is_open()
+  if not is_open or conn.hears or pools.is_passing(conn) then
+    self:disconnect()
+    if not is_open then return nil, CLOSED end
+    return 1
   end
+  self.conn = nil
   conn:release()
   return 1
 end
@@ -139,7 +143,9 @@ end
 
 local function ready(self, sql)
   if not self.conn then return nil, CLOSED end
+  if self.busy then error("pgmoon: connection is busy", 0) end
   if sql:find("\0", 1, true) then return nil, "invalid null byte in query" end
+  notifications.look(self.conn, sql)
   return true
 end
 
@@ -152,10 +158,10 @@ function Postgres:simple_query(sql)
   local notices = take_notices(self)
   if not results then
     local _, text = failed(self, err)
-    return nil, text, nil, 0, nil, notices
+    return nil, text, nil, 0, notifications.take(self.conn), notices
   end
   local result, count = shape_all(self, results)
-  return result, count, nil, notices
+  return result, count, notifications.take(self.conn), notices
 end
 
 local function run(self, sql, given, as_pgmoon)
@@ -177,19 +183,32 @@ function Postgres:extended_query(sql, ...)
   local notices = take_notices(self)
   if not rows then
     local _, text = failed(self, err)
-    return nil, text, nil, 0, nil, notices
+    return nil, text, nil, 0, notifications.take(self.conn), notices
   end
   local columns, command, affected = rows.columns, rows.command, rows.affected
   setmetatable(rows, nil)
   local has_rows = #columns > 0 or rows[1] ~= nil
-  return shape(self, command, affected, has_rows and rows or nil, columns), 1, nil, notices
+  return shape(self, command, affected, has_rows and rows or nil, columns), 1, notifications.take(self.conn), notices
 end
 
---- Several statements without parameters, or one with them. Answers result, number of statements, nil, notices; or nil,
---- message, nil, 0, nil, notices.
+--- Several statements without parameters, or one with them. Answers result, number of statements, notifications,
+--- notices; or nil, message, nil, 0, notifications, notices.
 function Postgres:query(sql, ...)
   if select("#", ...) > 0 then return self:extended_query(sql, ...) end
   return self:simple_query(sql)
+end
+
+--- The next notification of what this connection listens to, { operation =, channel =, payload =, pid = }; nil and a
+--- message when none comes in time (settimeout), or the connection is lost.
+function Postgres:wait_for_notification()
+  local ok, why = ready(self, "")
+  if not ok then return nil, why end
+  self.busy = true
+  local fine, one, err = pcall(notifications.wait, self.conn, self.timeout)
+  self.busy = false
+  if not fine then error(one, 0) end
+  if not one then return failed(self, err) end
+  return one
 end
 
 ------------------------------------------------------------------------------------------------ values

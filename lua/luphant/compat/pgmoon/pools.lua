@@ -6,6 +6,7 @@
 
 local compat = require "luphant.compat"
 local luphant = require "luphant"
+local wait = require "luphant.wait"
 
 local pools = {}
 
@@ -13,10 +14,49 @@ local open = {} -- what was asked for, as text -> pool
 
 local KEPT = 30 -- connections that nginx keeps of one cosocket pool, when nothing else is said
 
-local function sslmode(config)
-  if not config.ssl then return "disable" end
-  if config.ssl_verify then return "verify-full" end
-  return config.ssl_required and "require" or "prefer"
+local SOCKETS = { nginx = "openresty", luasocket = "poll", luaposix = "poll", cqueues = "cqueues" }
+local PROTOCOLS = { tlsv1_2 = "TLSv1.2", tlsv1_3 = "TLSv1.3" }
+
+-- LuaSec's options, where the others say nothing.
+local function with_luasec(config)
+  local given = config.luasec_opts
+  if not given then return config end
+  local out = compat.copy(config)
+  for name, ours in pairs { cafile = "cafile", certificate = "cert", key = "key", protocol = "ssl_version" } do
+    if out[ours] == nil then out[ours] = given[name] end
+  end
+  local verify = type(given.verify) == "table" and table.concat(given.verify, " ") or given.verify
+  if out.ssl_verify == nil and verify then out.ssl_verify = verify:find("peer", 1, true) ~= nil end
+  return out
+end
+
+-- A wish for safety that is not understood must not be passed over.
+local function tls_of(config)
+  if not config.ssl then return { sslmode = "disable" } end
+  if config.cqueues_openssl_context then
+    error("cqueues_openssl_context means nothing to libpq: say what it says with ssl_verify, cafile, cert and key", 5)
+  end
+  config = with_luasec(config)
+  local version = config.ssl_version and PROTOCOLS[config.ssl_version:lower():gsub("%.", "_")]
+  if config.ssl_version and not version and config.ssl_version:lower() ~= "any" then
+    error("ssl_version is tlsv1_2, tlsv1_3 or any, got " .. tostring(config.ssl_version), 5)
+  end
+  return {
+    sslmode = config.ssl_verify and "verify-full" or config.ssl_required and "require" or "prefer",
+    sslrootcert = config.cafile, sslcert = config.cert, sslkey = config.key,
+    ssl_min_protocol_version = version, ssl_max_protocol_version = version,
+  }
+end
+
+-- pgmoon takes LuaSocket where nginx cannot suspend code yet.
+local function waiter_of(config)
+  local ngx = config.socket_type == nil and wait.running() == "openresty" and package.loaded.ngx
+  if ngx then return ngx.get_phase() == "init" and "poll" or nil end
+  local waiter = SOCKETS[config.socket_type]
+  if config.socket_type and not waiter then
+    error("got unknown or unset socket type: " .. tostring(config.socket_type), 5)
+  end
+  return waiter
 end
 
 local function place(config)
@@ -29,11 +69,14 @@ end
 
 local function options_of(config)
   local host, port = place(config)
-  local out = {
+  local out = tls_of(config)
+  for name, value in pairs {
     host = host, port = tostring(port), dbname = config.database, user = config.user, password = config.password,
-    application_name = config.application_name, sslmode = sslmode(config), sslrootcert = config.cafile,
-    sslcert = config.cert, sslkey = config.key, max_connections = config.pool_size or KEPT,
-  }
+    application_name = config.application_name, waiter = waiter_of(config),
+    max_connections = config.pool_size or KEPT,
+  } do
+    out[name] = value
+  end
   for name, value in pairs(config.luphant or {}) do out[name] = value end
   out.result_format = "raw"
   return out
@@ -59,6 +102,13 @@ function pools.get(config)
   local pool, err = luphant.open(options)
   open[key] = pool
   return pool, err
+end
+
+--- Is it of no use to anybody else? What the master process of nginx has opened must not live on in its workers.
+---@param conn luphant.connection
+---@return boolean
+function pools.is_passing(conn)
+  return conn.waiter.name == "poll" and wait.running() == "openresty"
 end
 
 --- Closes all of them.
