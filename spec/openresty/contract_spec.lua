@@ -22,6 +22,8 @@ local RUNS = {
   { title = "the verbs of a connection do", suite = "verbs_suite", least = 25 },
   { title = "the pool does", suite = "pool_suite", least = 40 },
   { title = "batches do", suite = "batch_suite", least = 14 },
+  { title = "streams do", suite = "stream_suite", least = 10 },
+  { title = "listeners do", suite = "listen_suite", least = 10 },
   {
     title = "the waiter keeps its contract where descriptors have to be polled", suite = "waiter_suite", least = 20,
     environment = { LUPHANT_OPENRESTY = "polling" }, without = "CPU",

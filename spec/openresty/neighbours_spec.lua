@@ -1,8 +1,8 @@
 -- Event loops of others inside of nginx: luphant does not touch their libraries there, and does not mind them.
 --
--- What this guards against: ngx_lua's coroutine.resume gives way to nginx. Called below a function of C - while `require`
--- loads a file, in table.sort - it cannot, and ngx_lua 0.10.23 is left in a state in which the request fails or the worker
--- crashes. copas does so while it is loaded (through coxpcall). cqueues and luv can be loaded.
+-- What this guards against: ngx_lua's coroutine.resume gives way to nginx. Called below a function of C - while
+-- `require` loads a file, in table.sort - it cannot, and ngx_lua 0.10.23 is left in a state in which the request fails
+-- or the worker crashes. copas does so while it is loaded (through coxpcall). cqueues and luv can be loaded.
 --
 -- To see it fail: let load_waiter in lua/luphant/wait/init.lua begin with its pcall.
 --

@@ -126,9 +126,9 @@ end
 ---@return string
 wait.running = running_loop
 
--- The waiter of that name, or nil and why not: its library may be missing. A loop's library is not even loaded inside of
--- nginx: the loop could only run by stopping the worker, and copas resumes a coroutine while it is loaded, which ngx_lua
--- (0.10.23 at least) does not survive.
+-- The waiter of that name, or nil and why not: its library may be missing. A loop's library is not even loaded inside
+-- of nginx: the loop could only run by stopping the worker, and copas resumes a coroutine while it is loaded, which
+-- ngx_lua (0.10.23 at least) does not survive.
 local function load_waiter(name)
   if name ~= "openresty" and name ~= "poll" and running_loop() == "openresty" then
     return nil, ('the waiter %q cannot be had here: nginx runs this code; leave waiter away, or choose "openresty"')

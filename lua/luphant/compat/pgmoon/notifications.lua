@@ -1,7 +1,7 @@
 -- compat/pgmoon/notifications.lua - LISTEN on a connection of pgmoon's kind, which runs statements as well.
 --
 -- Connections drop notifications, but one that is about to run LISTEN keeps them from then on. Nobody else can have
--- such a session: it ends where another one would go back to the pool. Whoever does nothing but listen is better off with
+-- such a session: it ends where another would go back to the pool. Whoever does nothing but listen is better off with
 -- db:listen, which comes back when its connection is lost.
 --
 -- SPDX-License-Identifier: MIT
