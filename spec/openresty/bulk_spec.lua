@@ -117,7 +117,8 @@ local SERVER = [[
     content_by_lua_block {
       local db = require("bulk").db
       ngx.say(assert(db:transaction(function(tx)
-        local cursor = assert(tx:cursor("select n from generate_series(1, 50) n where n > $1", { 10 }, { scroll = true }))
+        local cursor = assert(tx:cursor("select n from generate_series(1, 50) n where n > $1", { 10 },
+          { scroll = true }))
         local first, last = cursor:next().n, cursor:last().n
         assert(cursor:close())
         return first .. " " .. last

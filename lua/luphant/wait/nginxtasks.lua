@@ -1,7 +1,8 @@
 -- wait/nginxtasks.lua - tasks of our own in an nginx worker, and what is held for requests that end under it.
 --
 -- `spawn`: each running timer takes one of the worker's connections and counts for lua_max_running_timers, beyond
--- which nginx drops timers it has accepted. So one timer starts all tasks that have come together, as light threads.
+-- which nginx drops timers it has accepted. So one timer starts all tasks that have come together, as light threads;
+-- and while one is overdue whoever waits asks for it again.
 --
 -- `guard`: a request that is ended - its client has gone, an error, ngx.exit - stops in the middle of whatever it
 -- does. The core counts what is held for each request, and wakes the *janitor* when one has ended holding something.
@@ -32,6 +33,13 @@ local function add_spawn(waiter, tools)
     local called, ok, why = pcall(ngx.timer.at, 0, run)
     if not (called and ok) then return nil, tostring(called and why or ok) end
     due = now() + OVERDUE
+    return true
+  end
+
+  -- Is a timer under way? One that nginx has dropped is asked for anew.
+  function tools.prod()
+    if not due then return false end
+    if now() >= due and not call_timer() then due = now() + OVERDUE end
     return true
   end
 

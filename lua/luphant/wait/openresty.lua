@@ -32,6 +32,7 @@ local function place_of(phase)
 end
 
 local LONGEST = 60       -- seconds of one wait in a semaphore
+local BRIEF = 1          -- the same while tasks are to be started, which nginx may drop
 local POLL_PAUSE = 0.001
 local TRIAL = 1          -- seconds for the first event to arrive
 local RETRY = 10         -- seconds until what failed for want of something is tried again
@@ -107,13 +108,16 @@ function module.new(core)
     return entry
   end
 
+  local tools = {} -- for nginxtasks.lua
+
   -- Sleeps until is_over(entry) or the deadline. What is posted by accident is slept over.
   local function sleep_in(entry, deadline, is_over)
     local result = is_over(entry)
     while not result do
-      local left = deadline and deadline - now() or LONGEST
+      local longest = tools.prod() and BRIEF or LONGEST
+      local left = deadline and deadline - now() or longest
       if left <= 0 then return nil end
-      local ok, why = entry.sem:wait(in_milliseconds(left < LONGEST and left or LONGEST))
+      local ok, why = entry.sem:wait(in_milliseconds(left < longest and left or longest))
       result = is_over(entry)
       if not result and not ok and why ~= "timeout" then
         release(entry)
@@ -230,13 +234,13 @@ function module.new(core)
     return true
   end
 
-  tasks.add(waiter, {
-    ngx = ngx, nginx = nginx, now = now, new_semaphore = function() return semaphore.new(0) end, address = address,
-    request = function()
-      local request = base.get_request()
-      return request ~= nil and address(request) or nil
-    end,
-  })
+  tools.ngx, tools.nginx, tools.now, tools.address = ngx, nginx, now, address
+  function tools.new_semaphore() return semaphore.new(0) end
+  function tools.request()
+    local request = base.get_request()
+    return request ~= nil and address(request) or nil
+  end
+  tasks.add(waiter, tools)
   return waiter
 end
 
