@@ -36,7 +36,8 @@ end
 local function worst(log)
   for line in log:gmatch "[^\n]+" do
     if line:find "will hurt performance in" then -- luacheck: ignore 542
-    elseif line:find "%[alert%]" or line:find "%[crit%]" or line:find "%[emerg%]" or line:find "exited on signal" then
+    elseif line:find "%[alert%]" or line:find "%[crit%]" or line:find "%[emerg%]" or line:find "exited on signal"
+      or line:find("could not be put in order", 1, true) then
       return line
     end
   end

@@ -201,6 +201,20 @@ scenario {
 }
 
 scenario {
+  name = "notifications beside statements",
+  setup = connected(),
+  run = function(things)
+    local box = things.conn.box
+    local ok, err = box:hear_begin(true)
+    if not ok then return nil, err end
+    ok, err = things.conn:script "listen sweep; notify sweep, 'heard'"
+    if not ok then return nil, err end
+    return (select(2, box:next_notification()))
+  end,
+  expect = function(payload) equal("heard", payload) end,
+}
+
+scenario {
   name = "server error",
   setup = connected(),
   before = discard,

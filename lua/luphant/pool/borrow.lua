@@ -97,6 +97,13 @@ local function leave(pool, ticket, token)
   return pool.core:leave(ticket)
 end
 
+-- The request of the one who waited has ended. What this needs is in the token: the stack of a coroutine that nginx has
+-- ended is used for others, and with it what functions made in there had for upvalues (ngx_lua 0.10.23).
+local function abandoned(token)
+  local slot = leave(token.pool, token.ticket, token)
+  if slot then token.pool:give_back(slot) end
+end
+
 local queue_up
 
 function queue_up(pool, limit)
@@ -108,10 +115,7 @@ function queue_up(pool, limit)
   local token = { parked = false, since = pool.waiter.now() }
   pool.tokens[ticket], pool.waiting_tasks[ticket] = token, pool.current_task()
   if pool.waiter.guard then
-    function token.abandoned()
-      local slot = leave(pool, ticket, token)
-      if slot then pool:give_back(slot) end
-    end
+    token.pool, token.ticket, token.abandoned = pool, ticket, abandoned
     pool.waiter.guard(token)
   end
   if pool.has_tasks and not pool.keeper then keep.start(pool) end -- it finds borrowers that end meanwhile

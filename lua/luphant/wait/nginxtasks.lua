@@ -98,9 +98,23 @@ local function add_end(waiter, tools)
   return is_passing
 end
 
+local HELLO = "ssl_client_hello_by_lua waits for the database: nginx can resume a handshake there only with a patch of"
+  .. " OpenResty's, and without it closes the connection"
+
+-- Once in a worker. (Of what its nginx was made only its configuration tells.)
+local function new_phase_look(waiter, ngx)
+  local told = false
+  return function()
+    if told or ngx.get_phase() ~= "ssl_client_hello" then return end
+    told = true
+    if not ngx.config.nginx_configure():find("../ngx_lua-", 1, true) then waiter.warn(HELLO) end
+  end
+end
+
 local function add_guard(waiter, tools, is_passing)
   local nginx, now, request = tools.nginx, tools.now, tools.request
   local held, called_at = {}, nil -- thing -> the request's record
+  local look_at_phase, latest = new_phase_look(waiter, tools.ngx), nil
   local sem = assert(tools.new_semaphore())
   nginx:janitor(tools.address(sem.sem))
 
@@ -141,6 +155,10 @@ local function add_guard(waiter, tools, is_passing)
     local serial = r and nginx:guard(r)
     if not serial then return false end
     held[thing], thing.guarded_by = serial, r
+    if serial ~= latest then
+      latest = serial
+      look_at_phase()
+    end
     if not called_at or now() - called_at > OVERDUE then
       called_at = now()
       waiter.spawn(clean)
