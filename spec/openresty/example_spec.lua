@@ -6,6 +6,7 @@ local cjson = require "cjson"
 local env = require "spec.support.env"
 local luphant = require "luphant"
 local migrate = require "luphant.migrate"
+local probe = require "spec.support.probe"
 local shell = require "luphant.testing.shell"
 local web = require "spec.openresty.web"
 
@@ -15,13 +16,13 @@ local missing = web.missing()
 
 describe("the JSON service in nginx", function()
   if missing then return pending(missing) end
-  local base, conn, server
+  local base, conn, server, url
 
   lazy_setup(function()
     base = assert(luphant.connect(env.url()))
     assert(base:execute("drop database if exists " .. DATABASE .. " with (force)"))
     assert(base:execute("create database " .. DATABASE))
-    local url = env.url():gsub("(//[^/]*/)[^?]*", "%1" .. DATABASE)
+    url = env.url():gsub("(//[^/]*/)[^?]*", "%1" .. DATABASE)
     conn = assert(luphant.connect(url))
     assert(migrate.up(conn, "migrations"))
     assert(conn:execute [[
@@ -122,6 +123,53 @@ describe("the JSON service in nginx", function()
     local status, answer = call "/health"
     assert.same({ 200, true }, { status, answer.ok })
     assert.matches('luphant_pool_connections{state="total",worker="%d+"} %d', (server:get "/metrics"))
+  end)
+
+  -- As its head says to start it, with nothing but the places changed where it would meet others.
+  it("runs by its own nginx.conf", function()
+    local root, dir = shell.run "pwd", server.dir
+    local text = assert(shell.read_file "examples/openresty/nginx.conf")
+    local port = probe.closed_port()
+    local changed
+    for from, to in pairs {
+      ["listen 127%.0%.0%.1:8080;"] = ("listen 127.0.0.1:%d;"):format(port),
+      ["pid [^;]*;"] = ("pid %s/own.pid;"):format(dir),
+      ["error_log stderr info;"] = ("error_log %s/own.log info; %s"):format(dir,
+        shell.run "id -u" == "0" and "user root;" or ""),
+      ["include locations.conf;"] = ("include %s/examples/openresty/locations.conf;"):format(root),
+      -- What a rock would have installed.
+      ['"$prefix/%?%.lua;;";'] = ('"$prefix/?.lua;%s;;"; lua_package_cpath "%s;;"; client_body_temp_path %s/own;')
+        :format(package.path, package.cpath, dir),
+    } do
+      text, changed = text:gsub(from, function() return to end)
+      assert.equal(1, changed, from)
+    end
+    shell.write_file(dir .. "/own.conf", text)
+    local command = ("cd %s && DATABASE_URL=%s %s -p examples/openresty -c %s/own.conf -e %s/own.log"):format(
+      shell.quote(root), shell.quote(url), shell.run "command -v nginx" or "/usr/sbin/nginx", dir, dir)
+    assert(os.execute(command .. " >" .. dir .. "/own.out 2>&1 &"))
+    local own = setmetatable({ port = port }, { __index = server })
+    local ok, err = pcall(function()
+      assert.is_true(probe.eventually(function() return (select(2, own:get "/health")) == 200 end, 10))
+      local body, status = own:get("/users", { body = '{"name": "Ada", "email": "own@example.org"}' })
+      assert.equal(201, status)
+      assert.is_number(cjson.decode(body).id)
+      assert.equal(409, (select(2, own:get("/users", { body = '{"name": "Ada", "email": "own@example.org"}' }))))
+    end)
+    local pid = shell.read_file(dir .. "/own.pid")
+    if pid then shell.run("kill -s QUIT " .. pid:match "%d+") end
+    local log = (shell.read_file(dir .. "/own.log") or "") .. (shell.read_file(dir .. "/own.out") or "")
+    if not ok then error(tostring(err) .. "\n" .. log, 0) end
+    assert.is_nil(log:find "%[alert%]" or log:find "%[crit%]" or log:find "%[emerg%]", log)
+    assert.is_true(probe.eventually(function() return not shell.run("kill -s 0 " .. pid:match "%d+") end, 10))
+  end)
+
+  it("is shown by its run.lua, call by call", function()
+    local out = assert(shell.run(shell.quote(env.lua()) .. " examples/openresty/run.lua </dev/null"))
+    local statuses = {}
+    for status in out:gmatch "\nHTTP/1.1 (%d+)" do statuses[#statuses + 1] = status end
+    assert.same({ "201", "409", "422", "201", "200", "200", "201", "422", "500", "200", "200" }, statuses, out)
+    assert.is_truthy(out:find('"users_email_key"', 1, true), out)
   end)
 
   it("answers every request under load, beside others that write", function()
