@@ -203,11 +203,14 @@ scenario {
 scenario {
   name = "notifications beside statements",
   setup = connected(),
+  before = discard,
   run = function(things)
     local box = things.conn.box
     local ok, err = box:hear_begin(true)
     if not ok then return nil, err end
-    ok, err = things.conn:script "listen sweep; notify sweep, 'heard'"
+    ok, err = things.conn:query "listen sweep"
+    if not ok then return nil, err end
+    ok, err = things.conn:query("select pg_notify($1, $2)", "sweep", "heard")
     if not ok then return nil, err end
     return (select(2, box:next_notification()))
   end,
