@@ -143,8 +143,9 @@ lph_want lph_conn_lost(lph_conn *c, lph_sent sent) {
 
 bool lph_conn_is_warm(const lph_conn *c, double now) { return now - c->last_use < IDLE_MOMENT; }
 
-lph_err lph_conn_look(lph_conn *c) {
-  double now = lph_now();
+lph_err lph_conn_look(lph_conn *c) { return lph_conn_look_at(c, lph_now()); }
+
+lph_err lph_conn_look_at(lph_conn *c, double now) {
   bool warm = lph_conn_is_warm(c, now);
   c->last_use = now;
   return LPH_LIKELY(warm) ? LPH_OK : lph_conn_look_hard(c);

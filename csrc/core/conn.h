@@ -101,6 +101,7 @@ lph_err lph_conn_check_idle(lph_conn *c);
  * of a new statement leaves. Fails like lph_conn_lost, with sent "no". Cheap, and nothing at all for a connection
  * that was used a moment ago. */
 lph_err lph_conn_look(lph_conn *c);
+lph_err lph_conn_look_at(lph_conn *c, double now); /* for those who have read the clock already */
 /* The same even for one that was used a moment ago. */
 lph_err lph_conn_look_hard(lph_conn *c);
 /* Was it used so shortly ago (seen from `now`) that it need not be looked at? */

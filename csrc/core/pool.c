@@ -159,9 +159,18 @@ static void lend(lph_pool *p, lph_slot *s, double now) {
   p->count.borrowed++;
 }
 
+static lph_list *next_idle(const lph_pool *p) {
+  return p->options.fifo ? lph_list_first(&p->idle) : lph_list_last(&p->idle);
+}
+
+int lph_pool_next(const lph_pool *p) {
+  lph_list *node = next_idle(p);
+  return node == NULL ? LPH_POOL_NONE : lph_list_entry(node, lph_slot, link)->number;
+}
+
 int lph_pool_take(lph_pool *p, double now, lph_pool_due *due) {
   *due = LPH_DUE_NOTHING; /* and nobody is overtaken: nothing is idle while somebody waits */
-  lph_list *node = p->options.fifo ? lph_list_first(&p->idle) : lph_list_last(&p->idle);
+  lph_list *node = next_idle(p);
   if (node == NULL) return LPH_POOL_NONE;
   lph_slot *s = lph_list_entry(node, lph_slot, link);
   if (LPH_UNLIKELY(is_over(p, s, now))) {

@@ -100,6 +100,8 @@ lph_slot *lph_pool_slot(const lph_pool *p, int number);
 
 /* ---- borrowing ---- */
 
+/* The slot that lph_pool_take would answer. */
+int lph_pool_next(const lph_pool *p);
 /* An idle slot, now USED; LPH_POOL_NONE when there is none. `due`: a CHECK is to be pinged before it is
  * used; a RETIRE is not lent but TENDED, to be closed and dropped. */
 int lph_pool_take(lph_pool *p, double now, lph_pool_due *due);

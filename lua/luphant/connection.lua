@@ -450,11 +450,10 @@ end
 --- The metatable of handles that lend `session` out: they have its fields, its verbs and its looks, and are closed
 --- by giving it back.
 ---@param session luphant.connection
----@param give_back fun(handle: luphant.connection)
 ---@return table
-function connection.lent_metatable(session, give_back)
+function connection.lent_metatable(session)
   return {
-    __name = metatable.__name, __index = session, __close = give_back, __tostring = metatable.__tostring,
+    __name = metatable.__name, __index = session, __close = session.release, __tostring = metatable.__tostring,
     is_connection = true,
   }
 end

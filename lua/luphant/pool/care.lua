@@ -21,7 +21,7 @@ local SHARED_LOOK = 0.02 -- while draining: how often shared connections are ask
 
 local FETCH_SECONDS = 0.1 -- how long a slot waits for a waiter who may be on his way
 
-local MAIN = {} -- LuaJIT's main program is no coroutine; it never ends before the pool does
+local MAIN = handle.MAIN
 
 --- Who is running now, as something that can be compared and dies with it.
 function care.current_task()
@@ -93,6 +93,14 @@ function methods:settle_in()
   if self.shared then self.shared:close() end
   self.shared = self.new_sharing(self)
   if self.line then self.line:settle() end
+  self:set_lane()
+end
+
+-- Whether the core may lend and take back without a word of ours. `swift`: the same for the verbs of the pool.
+function methods:set_lane()
+  local unwatched = self.direct and not self.closed and not self.waiter.guard
+  self.core:lane(unwatched and (not self.has_tasks or self.keeper ~= nil), self.auto)
+  self.swift = self.direct and not self.closed and not self.shared
 end
 
 -- Lets the one who parked with this ticket go on. false: there is nobody any more. "perhaps": nobody is parked, either
@@ -123,7 +131,6 @@ end
 function methods:forget_borrower(slot)
   self.owners[slot], self.handles[slot] = nil, nil
   self:unwatch(slot)
-  if self.told[slot] then self.told[slot] = nil end
 end
 
 -- A slot was given to the waiter with this ticket. One who is gone leaves it to the next.
@@ -192,7 +199,7 @@ local function discard(self, slot, session)
   if session and self.sessions[slot] ~= session then return end
   local lent = self.handles[slot]
   session = self.sessions[slot]
-  self.sessions[slot] = nil
+  self.sessions[slot], self.metatables[slot] = nil, nil
   self:withdraw(slot)
   self:forget_borrower(slot)
   if lent then handle.reclaim(lent) end
@@ -224,14 +231,15 @@ end
 function methods:restart()
   for slot, session in pairs(self.sessions) do
     session.box:close()
-    self.sessions[slot] = nil
+    self.sessions[slot], self.metatables[slot] = nil, nil
   end
   for slot, lent in pairs(self.handles) do
     handle.reclaim(lent)
     self.handles[slot] = nil
   end
-  self.tokens, self.told, self.keeper = {}, {}, nil
+  self.tokens, self.keeper = {}, nil
   self.core:restart()
+  self:set_lane()
 end
 
 function methods:close_idle()
@@ -260,6 +268,7 @@ end
 function care.close(self, timeout)
   if self.closed then return true end
   self.closed = true
+  self:set_lane()
   self.core:close()
   grow.tell_waiters(self, report.closed())
   if self.line then self.line:close(report.closed()) end

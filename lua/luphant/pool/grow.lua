@@ -95,6 +95,7 @@ local function connect(pool, slot, limit)
   pool.refusal, pool.last_error = nil, nil
   pool.sessions[slot] = session
   pool.core:attach(slot, session.box)
+  handle.offer(session)
   local took = pool.waiter.now() - now
   if pool.has_tasks and not pool.keeper then pool:rouse() end
   local what = pool.core:born(slot)

@@ -3,6 +3,11 @@
 -- Each borrowing has a handle of its own around the same session. Once it is given back the handle runs nothing
 -- more, even if somebody kept it while the session is lent to the next one.
 --
+-- A handle is a table without fields: its metatable leads to the session, which has everything. A session has one
+-- metatable for the handle that is lent, and one for each way in which a handle ends; so nothing but another metatable
+-- ends it, and the usual borrowing is done by the core (llend.c). A field of its own - who borrows, unless it is the main
+-- program; a wait, a transaction - it gets when there is something to say.
+--
 -- SPDX-License-Identifier: MIT
 
 local args = require "luphant.args"
@@ -25,32 +30,65 @@ local RELEASED = dead_box "this connection was given back to its pool with conn:
 local RECLAIMED = dead_box("this connection was taken back by its pool, because the task that had borrowed it ended"
   .. " without giving it back")
 local CLOSED = dead_box "this connection has been closed with conn:close(), and its pool will open another"
-local GONE = { [RELEASED] = true, [RECLAIMED] = true, [CLOSED] = true }
 
-local function take_box(self, instead)
-  local box = self.box
-  if GONE[box] then return false end
-  self.box = instead
-  return true
+--- Stands for the main program, which is no coroutine on LuaJIT; it never ends before a pool does.
+handle.MAIN = {}
+
+-- The metatable of handles that have ended: what is not their box they still know, for messages.
+local function dead_metatable(session, box)
+  local dead = connection.lent_metatable(session)
+  dead.__index = setmetatable({ box = box }, { __index = session })
+  return dead
 end
 
---- Gives the connection back to its pool. Once more does nothing.
-local function release(self)
-  if not take_box(self, RELEASED) then return end
+-- Ends a handle that is lent. false: it has ended already.
+local function end_lending(self, session, box)
+  if getmetatable(self) ~= session.lent then return false end
+  local dead = session.dead[box]
+  if not dead then
+    dead = dead_metatable(session, box)
+    session.dead[box] = dead
+  end
+  setmetatable(self, dead)
+  -- One that was collected and came back with its owner's finalizer: the slot may be another's.
+  return session.pool.sessions[session.slot] == session
+end
+
+-- Gives back what is not in order, or what somebody waits for.
+local function release_slowly(self)
   local session = self.session
+  if not end_lending(self, session, RELEASED) then return end
   -- Under another task that waits for an answer here nothing can be put in order: the session ends.
   if self.waiting then return session.pool:discard(session.slot) end
   session.pool:give_back(session.slot)
 end
 
---- Ends the session instead of giving it back: the pool opens another when it needs one.
-local function close(self)
-  if not take_box(self, CLOSED) then return end
-  local session = self.session
-  session.pool:discard(session.slot)
+-- conn:release(): gives the connection back to its pool. Once more does nothing.
+local function releaser(session, give_back)
+  return function(self)
+    local done = give_back(self)
+    if done == true then return end
+    if not done then return release_slowly(self) end
+    session.pool:settle(session.slot, done)
+  end
 end
 
-local function is_lent(self) return not GONE[self.box] end
+--- Ends the session instead of giving it back: the pool opens another when it needs one.
+local function close(self)
+  local session = self.session
+  if end_lending(self, session, CLOSED) then session.pool:discard(session.slot) end
+end
+
+local function is_lent(self) return getmetatable(self) == self.session.lent end
+
+-- A metatable for handles that will be lent.
+local function renew(session)
+  local pool, slot, lent = session.pool, session.slot, connection.lent_metatable(session)
+  local released = dead_metatable(session, RELEASED)
+  session.lent, session.dead = lent, { [RELEASED] = released }
+  session.release = releaser(session, pool.core:giver(slot, pool.handles, lent, released, session.box))
+  lent.__close, released.__close = session.release, session.release
+end
 
 --- Prepares a session of a pool for being lent: its handles find everything of it through their metatable.
 ---@param session luphant.connection
@@ -58,8 +96,20 @@ local function is_lent(self) return not GONE[self.box] end
 ---@param slot integer
 function handle.prepare(session, pool, slot)
   session.session, session.pool, session.slot = session, pool, slot
-  session.release, session.close, session.is_lent = release, close, is_lent
-  session.lent = connection.lent_metatable(session, release)
+  session.close, session.is_lent, session.owner = close, is_lent, handle.MAIN
+  renew(session)
+end
+
+--- From now on the session can be borrowed.
+---@param session luphant.connection
+function handle.offer(session) session.pool.metatables[session.slot] = session.lent end
+
+--- The handle that was lent has been collected. One that comes back nevertheless, with a finalizer, is of no use.
+---@param session luphant.connection
+function handle.retire(session)
+  session.lent.__index = dead_metatable(session, RECLAIMED).__index
+  renew(session)
+  handle.offer(session)
 end
 
 --- A handle for the next borrower.
@@ -67,7 +117,7 @@ end
 ---@param owner any  the task that borrows
 ---@return luphant.connection
 function handle.new(session, owner)
-  return setmetatable({ box = session.box, waiting = false, owner = owner }, session.lent)
+  return setmetatable(owner ~= handle.MAIN and { owner = owner } or {}, session.lent)
 end
 
 --- Lets a hook of the user's have the session, its statements bounded by `at` (core.now()'s clock). Answers whether it
@@ -86,7 +136,7 @@ function handle.ask(session, hook, at)
   session.box:set_ceiling(at)
   local ok, answer, reason = pcall(hook, lent)
   if pool.handles[slot] == lent then pool.handles[slot] = nil end
-  take_box(lent, RECLAIMED)
+  end_lending(lent, session, RECLAIMED)
   session.box:set_ceiling(nil)
   if not ok then return false, answer, true end
   if answer == false or (answer == nil and reason ~= nil) then return false, reason end
@@ -95,6 +145,6 @@ end
 
 --- The pool takes the connection back from whoever had it.
 ---@param lent luphant.connection
-function handle.reclaim(lent) take_box(lent, RECLAIMED) end
+function handle.reclaim(lent) end_lending(lent, lent.session, RECLAIMED) end
 
 return handle

@@ -152,6 +152,11 @@ local function watch(pool, token)
   end
 end
 
+local function set_keeper(pool, token)
+  pool.keeper = token
+  pool:set_lane()
+end
+
 --- Starts the task that keeps the pool's connections in order, unless it runs or cannot run here.
 ---@param pool luphant.pool
 function keep.start(pool)
@@ -163,9 +168,10 @@ function keep.start(pool)
   end
   local function leave()
     keepers[waiter][token] = nil
-    if pool.keeper == token then pool.keeper = nil end
+    if pool.keeper == token then set_keeper(pool, nil) end
   end
-  pool.keeper, keepers[waiter][token] = token, true
+  keepers[waiter][token] = true
+  set_keeper(pool, token)
   local started = pool:spawn(function()
     local ok, err = pcall(watch, pool, token)
     leave()
@@ -180,7 +186,8 @@ function keep.rouse(pool)
   local keeper = pool.keeper
   if keeper and not pool.waiter.wake(keeper) and keeper.parked then
     -- It has gone with the loop it was parked in.
-    keepers[pool.waiter][keeper], pool.keeper = nil, nil
+    keepers[pool.waiter][keeper] = nil
+    set_keeper(pool, nil)
   end
   keep.start(pool)
 end

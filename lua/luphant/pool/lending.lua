@@ -36,9 +36,14 @@ local function lend(self, slot)
   return lent
 end
 
-local function acquire(self, limit)
-  local slot, due
-  if not self.closed then slot, due = self.core:take() end
+-- What self.lend could not do. `slot, due`: what it had taken already.
+local function acquire_slowly(self, limit, slot, due)
+  if slot == nil then
+    local lent
+    lent, slot, due = self.lend(true) -- the waiter has been chosen by now
+    if lent then return lent end
+  end
+  if slot == nil and not self.closed then slot, due = self.core:take() end
   if slot == nil or due ~= nil or not self.direct then
     local err
     slot, err = borrow.slot(self, limit, slot, due)
@@ -47,14 +52,25 @@ local function acquire(self, limit)
   return lend(self, slot)
 end
 
+-- A connection within so many seconds: false = as long as it takes, nil = as usual; not later than `limit`.
+local function acquire(self, timeout, limit)
+  local lent, slot, due = self.lend()
+  if lent then return lent end
+  return acquire_slowly(self, deadline.sooner(limit, limit_of(self, timeout)), slot, due)
+end
+
 --- Borrows a connection: give it back with conn:release() (or let `<close>` do it).
 ---@param options? { timeout?: number|false }  seconds to wait for one; default acquire_timeout
 ---@return luphant.connection|nil conn
 ---@return luphant.error|nil err  kinds: pool_timeout, pool_exhausted, pool_self_deadlock, pool_overflow, pool_closed,
 ---and those of connecting when that cannot succeed
 function methods:acquire(options)
-  local timeout = timeout_of(options, 2)
-  local lent, err = acquire(self, limit_of(self, timeout)) -- no tail call: the caller's place is remembered
+  local lent, slot, due, err
+  if options == nil then
+    lent, slot, due = self.lend()
+    if lent then return lent end
+  end
+  lent, err = acquire_slowly(self, limit_of(self, timeout_of(options, 2)), slot, due)
   return lent, err
 end
 
@@ -71,7 +87,7 @@ end
 function methods:with(fn, options)
   if type(fn) ~= "function" then error("with expects a function, got " .. args.show(fn), 2) end
   local timeout = timeout_of(options, 2)
-  local lent, err = acquire(self, limit_of(self, timeout))
+  local lent, err = acquire(self, timeout)
   if not lent then return nil, err end
   return give_back(lent, pcall(fn, lent))
 end
@@ -89,7 +105,7 @@ local function release(lent) lent:release() end
 local function lease_of(self)
   if not self.lease then
     self.lease = {
-      acquire = function(limit) return acquire(self, deadline.sooner(limit, limit_of(self))) end,
+      acquire = function(limit) return acquire(self, nil, limit) end,
       release = release,
       now = function() return self.waiter.now() end,
     }
@@ -124,5 +140,5 @@ function lending.add(class)
   for name, method in pairs(methods) do class[name] = method end
 end
 
-lending.limit_of, lending.acquire = limit_of, acquire
+lending.limit_of, lending.acquire, lending.acquire_within = limit_of, acquire, acquire_slowly
 return lending

@@ -42,6 +42,7 @@ end
 local function fit(pool)
   pool.direct = observing.is_direct(pool)
   pool.shared = observing.view(pool, pool.shared)
+  pool:set_lane()
   for _, session in pairs(pool.sessions) do connection.observe(session) end
 end
 

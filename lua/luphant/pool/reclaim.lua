@@ -54,7 +54,7 @@ local function take_back(self, slot, fate)
     slot, self:site(slot), fate))
   if lent and lent.waiting then return self:discard(slot) end -- somebody else may be waiting for its answer
   local told = self.settings.observers and observing.releasing(self, slot, "taken back")
-  if lent then handle.reclaim(lent) end
+  if lent then handle.reclaim(lent) else handle.retire(self.sessions[slot]) end
   self:forget_borrower(slot)
   self.core:tend(slot)
   self:clean(slot)
@@ -122,8 +122,7 @@ function methods:look_for_leaks()
   if not limit then return end
   for slot = 1, self.core:size() do
     local state, seconds = self.core:slot(slot)
-    if state == "used" and seconds >= limit and self:is_borrowed(slot) and not self.told[slot] then
-      self.told[slot] = true
+    if state == "used" and seconds >= limit and self:is_borrowed(slot) and not self.core:told(slot, true) then
       self.leaks = self.leaks + 1
       self.emit("leak", ("connection %d has been lent for %.3g s (leak_timeout %g s) by %s\n%s"):format(
         slot, seconds, limit, self:site(slot), self:whereabouts(slot)))
@@ -136,7 +135,7 @@ function methods:next_leak_look()
   if not limit then return nil end
   for slot = 1, self.core:size() do
     local state, seconds = self.core:slot(slot)
-    if state == "used" and self:is_borrowed(slot) and not self.told[slot] then
+    if state == "used" and self:is_borrowed(slot) and not self.core:told(slot) then
       soonest = math.min(soonest or limit, limit - seconds)
     end
   end
@@ -171,11 +170,8 @@ function methods:site(slot)
   local lent, task = self.handles[slot], self.owners[slot]
   if lent and lent.owner == self.riders then return "statements of many tasks (share)" end
   if task ~= nil and not lent then return site_of_verb(task) end
-  local frames, words, i = self.core:site(slot) or {}, {}, 1
-  while frames[i + 1] do
-    if not is_ours(frames[i]) then words[#words + 1] = ("%s:%d"):format(frames[i], frames[i + 1]) end
-    i = i + 2
-  end
+  local frames, words = self.core:site(slot), {}
+  for i = 1, #frames, 2 do words[#words + 1] = ("%s:%d"):format(frames[i], frames[i + 1]) end
   return #words > 0 and table.concat(words, " < ") or site_of_verb(nil)
 end
 

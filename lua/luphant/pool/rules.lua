@@ -45,5 +45,6 @@ return settings.extend {
 
   -- What is told.
   leak_timeout = limit(60),
+  leak_frames = { type = "number", integer = true, min = 1, max = 20, default = 1 },
   on_warning = hook,
 }

@@ -17,7 +17,7 @@ local lending = require "luphant.pool.lending"
 local stream = require "luphant.stream"
 local types = require "luphant.types"
 
-local RAISED, DUE = core.RAISED, core.DUE
+local RAISED, DUE, CHOSEN = core.RAISED, core.DUE, core.CHOSEN
 
 local verbs, methods = {}, {}
 
@@ -72,15 +72,25 @@ local function go_on(self, code, slot, result, err, more, sql, ...)
   return result, err
 end
 
+-- Everything but the shortest way: for coroutines of a program whose event loop may have begun to run, shared
+-- pipelines, hooks.
+local function run(self, code, sql, ...)
+  if self.auto then self:choose_waiter() end
+  -- Beside statements of other tasks; whoever rides has an answer of one value, too.
+  if self.shared and not self.closed then return self.shared:run(code, sql, ...) end
+  if not self.direct or self.closed then return go_on(self, code, false, nil, nil, nil, sql, ...) end
+  local slot, result, err, more = self.core:run(code + CHOSEN, sql, ...)
+  if slot == true then return result end
+  return go_on(self, code, slot, result, err, more, sql, ...)
+end
+
 local function define(name, verb)
   methods[name] = function(self, sql, ...)
     local code = verb + self.style
-    if self.auto then self:choose_waiter() end
-    -- Beside statements of other tasks; whoever rides has an answer of one value, too.
-    if self.shared and not self.closed then return self.shared:run(code, sql, ...) end
-    if not self.direct or self.closed then return go_on(self, code, false, nil, nil, nil, sql, ...) end
+    if not self.swift then return run(self, code, sql, ...) end
     local slot, result, err, more = self.core:run(code, sql, ...)
     if slot == true then return result end
+    if slot == nil then return run(self, code, sql, ...) end
     return go_on(self, code, slot, result, err, more, sql, ...)
   end
 end
@@ -101,7 +111,7 @@ end
 function methods:stream(sql, ...)
   local lent, opened, err, control, closing
   for _ = 1, MOST_ATTEMPTS do
-    lent, err = lending.acquire(self, lending.limit_of(self)) -- no tail call: the caller's place is remembered
+    lent, err = lending.acquire(self) -- no tail call: the caller's place is remembered
     if not lent then error(err, 0) end
     opened, err, control, closing = lending.keep_or_release(lent, pcall(stream.open, lent, true, sql, ...))
     if opened or not was_lost_unsent(err) then break end
@@ -119,7 +129,7 @@ function methods:cursor(sql, params, options)
   local opened, err = nil, nil
   for _ = 1, MOST_ATTEMPTS do
     local lent
-    lent, err = lending.acquire(self, lending.limit_of(self))
+    lent, err = lending.acquire(self)
     if not lent then return nil, err end
     opened, err = lending.keep_or_release(lent, pcall(cursor.open, lent, true, sql, params, options))
     if opened or not was_lost_unsent(err) then break end
@@ -168,7 +178,7 @@ end
 -- On a connection of its own, which the writer or reader gives back when it has ended.
 local function open_copy(self, name, ...)
   for _ = 1, MOST_ATTEMPTS do
-    local lent, err = lending.acquire(self, lending.limit_of(self))
+    local lent, err = lending.acquire(self)
     if not lent then return nil, err end
     local ok, opened
     ok, opened, err = pcall(connection.methods[name], lent, ...)

@@ -1,0 +1,65 @@
+/* lpool.h - the box around a pool's state machine, as the files that share it see it.
+ *
+ * The box's store (uservalue table) holds the boxes of connections under the numbers of their slots.
+ *
+ * SPDX-License-Identifier: MIT */
+#ifndef LPH_LPOOL_H
+#define LPH_LPOOL_H
+
+#include "bind/lbox.h"
+#include "bind/lconn.h"
+#include "core/pool.h"
+
+/* A line of the program that borrowed. */
+typedef struct lpool_frame {
+  char source[LUA_IDSIZE];
+  int line;
+} lpool_frame;
+
+/* Beside the state machine's slot. */
+typedef struct lpool_slot {
+  lconn *conn; /* borrowed: the box is anchored in the store */
+  int noted;   /* frames: where it was borrowed */
+  bool told;   /* as a leak */
+} lpool_slot;
+
+typedef struct lpool {
+  lph_pool p;
+  bool open;
+  bool keep_state;   /* what borrowers leave in their sessions stays */
+  bool lane;         /* borrowing and giving back need nothing of Lua's when all is in order */
+  bool is_undecided; /* an event loop may have begun to run since the waiter was chosen */
+  pid_t owner;
+  double glance,
+    glance_at;         /* seconds between two looks at what is due, the next one; 0: somebody else looks */
+  int room;            /* of the two that follow, which go by slot number */
+  lpool_slot *slots;   /* [room] */
+  lpool_frame *frames; /* [room * depth] */
+  int depth;           /* frames noted of each borrowing */
+  char *home;          /* files whose source begins so are our own */
+  size_t home_length;
+} lpool;
+
+extern const lbox_class lpool_class;
+
+/* For methods that change something: not after the state's end has finalized the box. */
+lpool *lpool_check_open(lua_State *L);
+int lpool_check_slot(lua_State *L, lpool *b); /* argument 2 */
+
+/* NULL when nothing is connected there. */
+static inline lconn *lpool_conn(const lpool *b, int slot) {
+  return slot < b->room ? b->slots[slot].conn : NULL;
+}
+
+static inline int lpool_push_slot(lua_State *L, int slot) {
+  if (slot <= 0) return 0;
+  lua_pushinteger(L, slot);
+  return 1;
+}
+
+/* llend.c, lpoolfacts.c: their methods; those of the first into the class on top of the stack and its methods above
+ * it. */
+void llend_open(lua_State *L);
+extern const luaL_Reg lpoolfacts_methods[];
+
+#endif
