@@ -14,7 +14,8 @@
 
 #if LUA_VERSION_NUM >= 503
 
-#define LCOMPAT_HAS_INTEGERS 1 /* numbers are integers or floats, and the difference shows */
+#define LCOMPAT_HAS_INTEGERS 1      /* numbers are integers or floats, and the difference shows */
+#define LCOMPAT_HAS_CONTINUATIONS 1 /* lua_callk: what C calls may be suspended */
 
 /* A userdata with room for one associated value. */
 #define lcompat_newbox(L, size) lua_newuserdatauv(L, size, 1)
@@ -25,6 +26,7 @@
 #else
 
 #define LCOMPAT_HAS_INTEGERS 0 /* every number is a double */
+#define LCOMPAT_HAS_CONTINUATIONS 0
 
 #define lua_rawlen(L, index) lua_objlen(L, index)
 #define lua_isinteger(L, index) 0

@@ -11,6 +11,7 @@
  *   lend() and give_back(handle), made once for a pool and once for a connection, do what luphant.pool.lending does in
  *   Lua. While they can, the pool's *lane* is open: nobody wants to see borrowings, nothing watches over them from
  *   outside, the keeper runs. They change nothing when something is unusual: Lua goes on as if they had not been called.
+ *   Where C can wait for Lua they are db:acquire() and conn:release() themselves.
  *
  * A handle is an empty table: its metatable says what it is. Each connection has one metatable for the handle that is
  * lent, and others for handles that were given back, so a handle dies by getting another metatable.
@@ -232,7 +233,7 @@ static int lpool_told(lua_State *L) {
 
 /* ---- handles -------------------------------------------------------------------------------------------------- */
 
-/* pool:lane(on, ended); may lend and give_back do without Lua; may a loop have begun to run the caller's coroutine? */
+/* pool:lane(on, undecided); may lend and give_back do without Lua; may a loop have begun to run the caller's coroutine? */
 static int lpool_lane(lua_State *L) {
   lpool *b = lpool_check_open(L);
   b->lane = lua_toboolean(L, 2);
@@ -240,104 +241,179 @@ static int lpool_lane(lua_State *L) {
   return 0;
 }
 
-/* Pushes a handle for the slot that is lent next. All that may raise happens here: nothing is lent yet. */
+/* Upvalues of lend and acquire, and of give_back and release. */
+enum { UP_POOL = 1, UP_HANDLES, UP_METATABLES, UP_OWNER, UP_SELF, UP_ACQUIRE_SLOWLY };
+enum { UP_LENT = 3, UP_RETURNED, UP_CONN, UP_SLOT, UP_RELEASE_SLOWLY };
+
+/* Pushes a handle for the slot that is lent next. All that may raise happens here: nothing is lent yet. A handle whose
+ * borrower is the main program does not say so: its connection does. */
 static int push_handle(lua_State *L, lpool *b, int thread) {
-  bool is_main = thread == 0;
-  lua_createtable(L, 0, is_main ? 0 : 2); /* a collection here may change anything */
-  if (!is_main) {
-    lua_pushvalue(L, lua_upvalueindex(4)); /* "owner" */
+  lua_createtable(L, 0, thread == 0 ? 0 : 2); /* a collection here may change anything */
+  if (thread != 0) {
+    lua_pushvalue(L, lua_upvalueindex(UP_OWNER)); /* "owner" */
     lua_pushvalue(L, thread);
     lua_rawset(L, -3);
   }
   int slot = lph_pool_next(&b->p);
   if (slot == LPH_POOL_NONE) return slot;
   lua_pushvalue(L, -1);
-  lua_rawseti(L, lua_upvalueindex(2), slot);
+  lua_rawseti(L, lua_upvalueindex(UP_HANDLES), slot);
   return slot;
 }
 
-/* Upvalues: the pool's box, handles by slot (weak), metatables by slot, "owner". A handle whose borrower is the main
- * program does not say so: its connection does.
- * lend([chosen]) -> handle | nil | nil, slot, due; as take in the last case, without a handle */
-static int lend(lua_State *L) {
-  lpool *b = lua_touserdata(L, lua_upvalueindex(1));
-  if (LPH_UNLIKELY(!b->lane || b->owner != lph_process_id() || lph_list_is_empty(&b->p.idle))) return 0;
-  bool chosen = lua_toboolean(L, 1);
-  lua_settop(L, 0);
+/* Leaves the handle on the stack, or answers false: nothing was done (*slot is 0), or a slot was taken that is not to be
+ * lent as it is. The caller's line is `level` functions away. */
+static bool borrow(lua_State *L, lpool *b, bool chosen, int level, int *slot, const char **why) {
+  *slot = 0;
+  if (LPH_UNLIKELY(!b->lane || b->owner != lph_process_id() || lph_list_is_empty(&b->p.idle))) return false;
   bool is_main = lua_pushthread(L);
-  if (LPH_UNLIKELY(!is_main && b->is_undecided && !chosen)) return 0;
-  int slot = push_handle(L, b, is_main ? 0 : 1);
-  if (LPH_UNLIKELY(slot == LPH_POOL_NONE)) return 0;
+  if (LPH_UNLIKELY(!is_main && b->is_undecided && !chosen)) return false;
+  *slot = push_handle(L, b, is_main ? 0 : lua_gettop(L));
+  if (LPH_UNLIKELY(*slot == LPH_POOL_NONE)) return false;
   lph_pool_due due;
   double now = lph_now();
   lph_pool_take(&b->p, now, &due);
-  const char *why = obstacle(lpool_conn(b, slot), due, now);
-  if (LPH_UNLIKELY(why != NULL)) {
+  *why = obstacle(lpool_conn(b, *slot), due, now);
+  if (LPH_UNLIKELY(*why != NULL)) {
     lua_pushnil(L);
-    lua_rawseti(L, lua_upvalueindex(2), slot);
-    lua_pushnil(L);
-    lua_pushinteger(L, slot);
-    lua_pushstring(L, why);
-    return 3;
+    lua_rawseti(L, lua_upvalueindex(UP_HANDLES), *slot);
+    return false;
   }
-  lua_rawgeti(L, lua_upvalueindex(3), slot);
+  lua_rawgeti(L, lua_upvalueindex(UP_METATABLES), *slot);
   lua_setmetatable(L, -2);
-  note_borrower(L, b, slot, 2);
+  note_borrower(L, b, *slot, level);
+  return true;
+}
+
+/* lend([chosen]) -> handle | nil | nil, slot, due; the last: as take, without a handle */
+static int lend(lua_State *L) {
+  lpool *b = lua_touserdata(L, lua_upvalueindex(UP_POOL));
+  int slot;
+  const char *why;
+  if (LPH_LIKELY(borrow(L, b, lua_toboolean(L, 1), 2, &slot, &why))) return 1;
+  if (slot == 0) return 0;
+  lua_pushnil(L);
+  lua_pushinteger(L, slot);
+  lua_pushstring(L, why);
+  return 3;
+}
+
+/* Gives a handle back. Answers NULL (done), "retire" (done, and the slot is to be closed) or "slowly": nothing was. */
+static const char *return_handle(lua_State *L) {
+  lpool *b = lua_touserdata(L, lua_upvalueindex(UP_POOL));
+  if (LPH_UNLIKELY(!b->lane || !lua_getmetatable(L, 1))) return "slowly";
+  bool is_lent = lua_rawequal(L, -1, lua_upvalueindex(UP_LENT));
+  const lconn *conn = lua_touserdata(L, lua_upvalueindex(UP_CONN));
+  int slot = (int)lua_tointeger(L, lua_upvalueindex(UP_SLOT));
+  double now = lph_now();
+  if (LPH_UNLIKELY(!is_lent || lpool_conn(b, slot) != conn || conn->finalized || !is_in_order(b, conn) ||
+                   lph_pool_slot(&b->p, slot)->state != LPH_SLOT_USED || b->p.waiting > 0 ||
+                   is_glance_due(b, now)))
+    return "slowly";
+  lua_pushvalue(L, lua_upvalueindex(UP_RETURNED));
+  lua_setmetatable(L, 1);
+  lua_pushnil(L);
+  lua_rawseti(L, lua_upvalueindex(UP_HANDLES), slot);
+  return LPH_LIKELY(lph_pool_give(&b->p, slot, now) == LPH_POOL_NONE) ? NULL : "retire";
+}
+
+/* give_back(handle) -> nil | "retire" | "slowly" */
+static int give_back(lua_State *L) {
+  const char *what = return_handle(L);
+  if (LPH_LIKELY(what == NULL)) return 0;
+  lua_pushstring(L, what);
   return 1;
 }
 
-/* pool:lender(handles, metatables) -> function; lend, see there */
+#if LCOMPAT_HAS_CONTINUATIONS
+
+/* The same two as methods of their own: without a function of Lua's around them that goes on where they stop. */
+
+static int finish(lua_State *L, int status, lua_KContext below) {
+  (void)status;
+  return lua_gettop(L) - (int)below;
+}
+
+static int go_on(lua_State *L, int args) {
+  int below = lua_gettop(L) - args - 1;
+  lua_callk(L, args, LUA_MULTRET, below, finish);
+  return finish(L, LUA_OK, below);
+}
+
+static int acquire(lua_State *L) {
+  lpool *b = lua_touserdata(L, lua_upvalueindex(UP_POOL));
+  int slot = 0;
+  const char *why = NULL;
+  lua_settop(L, 2);
+  bool is_plain = lua_isnil(L, 2) && lua_rawequal(L, 1, lua_upvalueindex(UP_SELF));
+  if (LPH_LIKELY(is_plain && borrow(L, b, false, 1, &slot, &why))) return 1;
+  lua_pushvalue(L, lua_upvalueindex(UP_ACQUIRE_SLOWLY));
+  lua_pushvalue(L, 1);
+  lua_pushvalue(L, 2);
+  if (slot == 0) return go_on(L, 2);
+  lua_pushinteger(L, slot);
+  lua_pushstring(L, why);
+  return go_on(L, 4);
+}
+
+static int release(lua_State *L) {
+  const char *what = return_handle(L);
+  if (LPH_LIKELY(what == NULL)) return 0;
+  lua_pushvalue(L, lua_upvalueindex(UP_RELEASE_SLOWLY));
+  lua_pushvalue(L, 1);
+  lua_pushstring(L, what);
+  return go_on(L, 2);
+}
+
+#endif
+
+/* Pushes `fn` over the values from slot `first` on. */
+static void push_closure(lua_State *L, lua_CFunction fn, int first, int count) {
+  for (int i = first; i < first + count; i++) lua_pushvalue(L, i);
+  lua_pushcclosure(L, fn, count);
+}
+
+/* pool:lender(handles, metatables, db, slowly) -> lend, acquire; see above. acquire where C can wait for Lua:
+ * slowly(self, options [, slot, due]) is what it cannot do */
 static int lpool_lender(lua_State *L) {
   lpool_check_open(L);
-  lua_settop(L, 3);
+  lua_settop(L, 5);
   lua_pushliteral(L, "owner");
-  lua_pushcclosure(L, lend, 4);
+  lua_insert(L, 4);
+  push_closure(L, lend, 1, UP_OWNER);
+#if LCOMPAT_HAS_CONTINUATIONS
+  push_closure(L, acquire, 1, UP_ACQUIRE_SLOWLY);
+  return 2;
+#else
   return 1;
+#endif
 }
 
-static bool can_return(const lpool *b, int slot, const lconn *conn, double now) {
-  return lpool_conn(b, slot) == conn && lph_pool_slot(&b->p, slot)->state == LPH_SLOT_USED && !conn->finalized &&
-         is_in_order(b, conn) && b->p.waiting == 0 && !is_glance_due(b, now);
-}
-
-/* Upvalues: the pool's box, handles by slot, the metatable of the handle that is lent, that of one that was given back,
- * the connection's box, its slot.
- * give_back(handle) -> true | false | "retire"; done | nothing was | done, and the slot is to be closed */
-static int give_back(lua_State *L) {
-  lpool *b = lua_touserdata(L, lua_upvalueindex(1));
-  lua_settop(L, 1);
-  if (LPH_LIKELY(b->lane && lua_getmetatable(L, 1) && lua_rawequal(L, -1, lua_upvalueindex(3)))) {
-    int slot = (int)lua_tointeger(L, lua_upvalueindex(6));
-    double now = lph_now();
-    if (LPH_LIKELY(can_return(b, slot, lua_touserdata(L, lua_upvalueindex(5)), now))) {
-      lua_pushvalue(L, lua_upvalueindex(4));
-      lua_setmetatable(L, 1);
-      lua_pushnil(L);
-      lua_rawseti(L, lua_upvalueindex(2), slot);
-      if (LPH_LIKELY(lph_pool_give(&b->p, slot, now) == LPH_POOL_NONE)) return lua_pushboolean(L, 1), 1;
-      return lua_pushliteral(L, "retire"), 1;
-    }
-  }
-  return lua_pushboolean(L, 0), 1;
-}
-
-/* pool:giver(slot, handles, metatable, metatable, connection) -> function; give_back, see there */
+/* pool:giver(slot, handles, metatable, dead, connection, slowly) -> give, release; the metatables of a handle
+ * that is lent and of one that was given back. release where C can wait for Lua: slowly(handle, what) is what it cannot
+ * do */
 static int lpool_giver(lua_State *L) {
   int slot = lpool_check_slot(L, lpool_check_open(L));
-  lua_settop(L, 6);
+  lua_settop(L, 7);
   if (lbox_test(L, 6, &lconn_class) == NULL) return luaL_error(L, "connection expected");
   lua_remove(L, 2);
-  lua_pushinteger(L, slot); /* pool handles lent returned box slot */
-  lua_pushcclosure(L, give_back, 6);
+  lua_pushinteger(L, slot);
+  lua_insert(L, UP_SLOT);
+  push_closure(L, give_back, 1, UP_SLOT);
+#if LCOMPAT_HAS_CONTINUATIONS
+  push_closure(L, release, 1, UP_RELEASE_SLOWLY);
+  return 2;
+#else
   return 1;
+#endif
 }
 
 /* ---- the class -------------------------------------------------------------------------------------------------- */
 
 static const luaL_Reg lend_methods[] = {
-  {"take", lpool_take},     {"give", lpool_give}, {"remember", lpool_remember}, {"forget", lpool_forget},
-  {"site", lpool_site},     {"told", lpool_told}, {"lane", lpool_lane},         {"lender", lpool_lender},
-  {"giver", lpool_giver},   {NULL, NULL}};
+  {"take", lpool_take},   {"give", lpool_give}, {"remember", lpool_remember}, {"forget", lpool_forget},
+  {"site", lpool_site},   {"told", lpool_told}, {"lane", lpool_lane},         {"lender", lpool_lender},
+  {"giver", lpool_giver}, {NULL, NULL}};
 /* With a body of a connection's as second upvalue. */
 static const luaL_Reg run_methods[] = {{"run", lpool_run}, {NULL, NULL}};
 

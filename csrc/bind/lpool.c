@@ -212,10 +212,14 @@ static int lpool_leave(lua_State *L) {
 }
 
 /* pool:dismiss() -> ticket | nil; the first waiter leaves the queue unserved */
-static int lpool_dismiss(lua_State *L) { return lpool_push_slot(L, lph_pool_dismiss(&lpool_check_open(L)->p)); }
+static int lpool_dismiss(lua_State *L) {
+  return lpool_push_slot(L, lph_pool_dismiss(&lpool_check_open(L)->p));
+}
 
 /* pool:grow() -> slot | nil; to be connected now */
-static int lpool_grow(lua_State *L) { return lpool_push_slot(L, lph_pool_grow(&lpool_check_open(L)->p, lph_now())); }
+static int lpool_grow(lua_State *L) {
+  return lpool_push_slot(L, lph_pool_grow(&lpool_check_open(L)->p, lph_now()));
+}
 
 static int push_time(lua_State *L, double at) {
   if (at <= 0) return 0;
@@ -292,8 +296,7 @@ static int lpool_size(lua_State *L) { return lua_pushinteger(L, lpool_check_open
 /* pool:waiting() -> integer */
 static int lpool_waiting(lua_State *L) { return lua_pushinteger(L, lpool_check_open(L)->p.waiting), 1; }
 
-static const luaL_Reg pool_methods[] = {
-                                        {"attach", lpool_attach},
+static const luaL_Reg pool_methods[] = {{"attach", lpool_attach},
                                         {"tend", lpool_tend},
                                         {"drop", lpool_drop},
                                         {"touch", lpool_touch},

@@ -26,7 +26,11 @@ local NAMES = {
   mode = "integer", n = "integer", name = "string", number = "number", offset = "integer", oid = "integer",
   on = "boolean", options = "table", parameters = "string[]", path = "string", PENDING = "lightuserdata",
   result = "any", seconds = "number", sql = "string", stale = '"stale"?', string = "string", text = "string",
-  slot = "integer", ticket = "integer", seed = "number", pool = "luphant.core.pool", stream = "luphant.core.stream",
+  slot = "integer", ticket = "integer", handles = "table", metatables = "table", dead = "table",
+  db = "luphant.pool", slowly = "function",
+  lend = "fun(chosen: boolean?): table?, integer?, string?", give = "fun(handle: table): string?",
+  acquire = "function?", release = "function?", undecided = "boolean",
+  seed = "number", pool = "luphant.core.pool", stream = "luphant.core.stream",
   state = '"connecting"|"idle"|"used"|"tended"', due = '"check"|"retire"|"lost"', chore = '"close"|"ping"|"connect"',
   more = '"stale"|"hit"|"notices"?', news = "integer", occupied = "integer", stuck = "boolean?", under_way = "integer",
   batch = "luphant.core.batch", index = "integer", isolated = "boolean", style = "integer", again = "boolean",
@@ -97,7 +101,9 @@ local function functions_of(text)
   for name, body in text:gmatch "%f[%a]const [%a_]+ ([%a_]+)%[%] = (%b{});" do
     tables[name] = names_in(body, macros)
   end
-  local object_of = { entered_methods = "conn", run_methods = "pool" }
+  local object_of = {
+    entered_methods = "conn", run_methods = "pool", lend_methods = "pool", lpoolfacts_methods = "pool",
+  }
   for class, methods in text:gmatch 'lbox_class [%a_]+ = {"([%w_.]+)", ([%a_]+),' do
     for _, object in ipairs(OBJECTS) do
       if object.class == class then object_of[methods] = object.name end
@@ -244,7 +250,7 @@ local function outputs()
     out[#out + 1] = ("---@class %s%s\n"):format(object.class, is_module and "" or ": userdata")
     if is_module then
       out[#out + 1] = "---@field NULL lightuserdata\n---@field PENDING lightuserdata\n---@field RAISED lightuserdata\n"
-        .. "---@field DUE lightuserdata\n---@field MARKS table<string, integer>\n"
+        .. "---@field DUE lightuserdata\n---@field CHOSEN integer\n---@field MARKS table<string, integer>\n"
       out[#out + 1] = "---@field wrappers { typed: table, json: table }\n"
     end
     out[#out + 1] = ("local %s = {}\n\n"):format(object.name)

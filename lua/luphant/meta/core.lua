@@ -11,6 +11,7 @@
 ---@field PENDING lightuserdata
 ---@field RAISED lightuserdata
 ---@field DUE lightuserdata
+---@field CHOSEN integer
 ---@field MARKS table<string, integer>
 ---@field wrappers { typed: table, json: table }
 local core = {}
@@ -624,7 +625,7 @@ function pool:drop(slot) end
 ---@return nil|"full"
 function pool:enqueue() end
 
---- whoever borrowed it is of no interest any more, and shall be collected
+--- whoever borrowed it is of no interest any more
 ---@param slot integer
 function pool:forget(slot) end
 
@@ -632,6 +633,17 @@ function pool:forget(slot) end
 ---@param slot integer
 ---@return nil|integer|"retire"|"closed"|"clean"|"glance"
 function pool:give(slot) end
+
+--- the metatables of a handle
+---@param slot integer
+---@param handles table
+---@param metatable table
+---@param dead table
+---@param connection luphant.core.conn
+---@param slowly function
+---@return fun(handle: table): string?
+---@return function?
+function pool:giver(slot, handles, metatable, dead, connection, slowly) end
 
 --- from now on give says "glance" so often, nil = never: there is nobody else who looks at chores
 ---@param seconds? number
@@ -648,10 +660,24 @@ function pool:grow_at() end
 ---@return table
 function pool:histograms() end
 
+--- may lend and give_back do without Lua; may a loop have begun to run the caller's coroutine?
+---@param on boolean
+---@param undecided boolean
+function pool:lane(on, undecided) end
+
 --- the ticket is void, the slot it was given is the caller's
 ---@param ticket integer
 ---@return integer|nil
 function pool:leave(ticket) end
+
+--- see above. acquire where C can wait for Lua:
+---@param handles table
+---@param metatables table
+---@param db luphant.pool
+---@param slowly function
+---@return fun(chosen: boolean?): table?, integer?, string?
+---@return function?
+function pool:lender(handles, metatables, db, slowly) end
 
 --- of the one it was given to and who has yet to leave with it
 ---@param slot integer
@@ -661,6 +687,7 @@ function pool:promised(slot) end
 --- all connections of now are over
 function pool:refresh() end
 
+--- who borrows it is found by the lines that led here
 ---@param slot integer
 function pool:remember(slot) end
 
@@ -670,11 +697,11 @@ function pool:resize(options) end
 --- after a fork: the slots are empty, the tickets void, this process is the owner
 function pool:restart() end
 
---- see the head of lpool.c
+--- see the head of llend.c
 ---@param code integer
 ---@param sql string
 ---@param ... any
----@return true|integer|false
+---@return true|integer|false|nil
 ---@return any|nil
 ---@return nil|luphant.error
 ---@return nil|"stale"?
@@ -684,8 +711,9 @@ function pool:run(code, sql, ...) end
 ---@return integer|nil
 function pool:served(ticket) end
 
+--- { source, line, ... }
 ---@param slot integer
----@return table|nil
+---@return table[]
 function pool:site(slot) end
 
 --- the highest number of a slot
@@ -712,6 +740,12 @@ function pool:take() end
 --- it is in our own hands now
 ---@param slot integer
 function pool:tend(slot) end
+
+--- has this borrowing been reported as a leak? With true: now it has
+---@param slot integer
+---@param on? boolean
+---@return boolean
+function pool:told(slot, on) end
 
 --- its connection has just answered
 ---@param slot integer

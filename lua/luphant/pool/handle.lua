@@ -5,8 +5,8 @@
 --
 -- A handle is a table without fields: its metatable leads to the session, which has everything. A session has one
 -- metatable for the handle that is lent, and one for each way in which a handle ends; so nothing but another metatable
--- ends it, and the usual borrowing is done by the core (llend.c). A field of its own - who borrows, unless it is the main
--- program; a wait, a transaction - it gets when there is something to say.
+-- ends it, and the usual borrowing is done by the core (llend.c). A field of its own - who borrows, unless that is the
+-- main program; a wait, a transaction - it gets when there is something to say.
 --
 -- SPDX-License-Identifier: MIT
 
@@ -54,9 +54,10 @@ local function end_lending(self, session, box)
   return session.pool.sessions[session.slot] == session
 end
 
--- Gives back what is not in order, or what somebody waits for.
-local function release_slowly(self)
+-- Gives back what is not in order, or what somebody waits for. `what`: see give_back in llend.c.
+local function release_slowly(self, what)
   local session = self.session
+  if what == "retire" then return session.pool:settle(session.slot, what) end
   if not end_lending(self, session, RELEASED) then return end
   -- Under another task that waits for an answer here nothing can be put in order: the session ends.
   if self.waiting then return session.pool:discard(session.slot) end
@@ -64,12 +65,10 @@ local function release_slowly(self)
 end
 
 -- conn:release(): gives the connection back to its pool. Once more does nothing.
-local function releaser(session, give_back)
-  return function(self)
-    local done = give_back(self)
-    if done == true then return end
-    if not done then return release_slowly(self) end
-    session.pool:settle(session.slot, done)
+local function releaser(give_back, release)
+  return release or function(self)
+    local what = give_back(self)
+    if what ~= nil then release_slowly(self, what) end
   end
 end
 
@@ -86,7 +85,7 @@ local function renew(session)
   local pool, slot, lent = session.pool, session.slot, connection.lent_metatable(session)
   local released = dead_metatable(session, RELEASED)
   session.lent, session.dead = lent, { [RELEASED] = released }
-  session.release = releaser(session, pool.core:giver(slot, pool.handles, lent, released, session.box))
+  session.release = releaser(pool.core:giver(slot, pool.handles, lent, released, session.box, release_slowly))
   lent.__close, released.__close = session.release, session.release
 end
 

@@ -92,7 +92,7 @@ local function new(plan)
   self.tidies = settings.after_release ~= nil or settings.reset == "always"
   -- The shortest way is open while no hook wants to see each borrowing.
   self.direct = observing.is_direct(self)
-  self.lend = self.core:lender(self.handles, self.metatables)
+  self.lend, self.acquire = self.core:lender(self.handles, self.metatables, self, lending.acquire_from_core)
   self:settle_in()
   return self
 end

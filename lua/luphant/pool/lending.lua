@@ -74,6 +74,12 @@ function methods:acquire(options)
   return lent, err
 end
 
+--- The same where the core's function is the method: what that could not do.
+function lending.acquire_from_core(self, options, slot, due)
+  local lent, err = acquire_slowly(self, limit_of(self, timeout_of(options, 3)), slot, due)
+  return lent, err
+end
+
 local function give_back(lent, ok, ...)
   lent:release()
   if not ok then error((...), 0) end
