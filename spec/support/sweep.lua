@@ -731,6 +731,45 @@ scenario {
   end,
 }
 
+-- What the pool lends without a look from Lua, to the main program and to a coroutine, and takes back.
+scenario {
+  name = "borrowing",
+  setup = function()
+    load_carefully()
+    local db = assert(require("luphant").open(url, {
+      application_name = "luphant_sweep", waiter = "poll", max_connections = 1, leak_frames = 3,
+      on_warning = function() end,
+    }))
+    assert(db:ready())
+    return { db = db }
+  end,
+  before = function(things)
+    assert(things.db:script "deallocate all") -- so that the core has something to allocate
+  end,
+  run = function(things)
+    local function borrow()
+      local conn, err = things.db:acquire()
+      if not conn then return nil, err end
+      local n
+      n, err = conn:query_value("select $1::int", 42)
+      conn:release()
+      return n, err
+    end
+    local n, err = borrow()
+    if n == nil then return nil, err end
+    local ok
+    ok, n, err = coroutine.resume(coroutine.create(borrow))
+    if not ok then error(n, 0) end
+    return n, err
+  end,
+  expect = function(n) equal(42, n) end,
+  after = function(things)
+    equal(42, things.db:query_value("select $1::int", 42)) -- a handle that was lost has been found
+    equal(0, things.db:stats().used)
+  end,
+  close = function(things) things.db:close(0) end,
+}
+
 ------------------------------------------------------------------------------------------- the promise
 
 -- Lua 5.4 has no memory for its stack and calls that a stack overflow.
