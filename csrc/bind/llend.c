@@ -8,10 +8,11 @@
  *     false                     nothing is idle
  *     nil                       the waiter is to be chosen first, then the same with CHOSEN added to the code
  *
- *   lend() and give_back(handle), made once for a pool and once for a connection, do what luphant.pool.lending does in
- *   Lua. While they can, the pool's *lane* is open: nobody wants to see borrowings, nothing watches over them from
- *   outside, the keeper runs. They change nothing when something is unusual: Lua goes on as if they had not been called.
- *   Where C can wait for Lua they are db:acquire() and conn:release() themselves.
+ *   pool:lend() and core.give_back(handle) do what luphant.pool.lending does in Lua. While they can, the pool's *lane* is
+ *   open: nobody wants to see borrowings, nothing watches over them from outside, the keeper runs. When something is
+ *   unusual they change nothing: Lua goes on as if they had not been called. Where C can wait for Lua the same code is
+ *   db:acquire() and conn:release() themselves. (On LuaJIT a function of each pool would be kept by the traces that call
+ *   it, and the pool with it.)
  *
  * A handle is an empty table: its metatable says what it is. Each connection has one metatable for the handle that is
  * lent, and others for handles that were given back, so a handle dies by getting another metatable.
@@ -20,8 +21,6 @@
  * nothing left in the session. Everything else is "clean": tended now, and for Lua to put in order or to close.
  *
  * SPDX-License-Identifier: MIT */
-#include <string.h>
-
 #include "base/clock.h"
 #include "base/process.h"
 #include "bind/bind.h"
@@ -168,166 +167,172 @@ static int lpool_run(lua_State *L) {
   return end_run(L, b, conn, slot, lenter_call(L, conn, lua_gettop(L) - 1));
 }
 
-/* ---- where a connection was borrowed ------------------------------------------------------------------------ */
-
-#define MOST_LEVELS 40 /* looked at for lines that are not our own */
-
-/* Notes who borrows: files and lines. Never the functions themselves: one that refers to the task that borrows would
- * keep it from being collected. Raises nothing, allocates nothing. */
-static void note_borrower(lua_State *L, lpool *b, int slot, int level) {
-  lpool_slot *s = &b->slots[slot];
-  lpool_frame *to = b->frames + (size_t)slot * (size_t)b->depth;
-  lua_Debug frame;
-  s->told = false;
-  s->noted = 0;
-  for (int end = level + MOST_LEVELS; level < end && lua_getstack(L, level, &frame); level++) {
-    lua_getinfo(L, "Sl", &frame);
-    if (frame.currentline <= 0) continue; /* C */
-    if (b->home != NULL && strncmp(frame.source, b->home, b->home_length) == 0) continue;
-    to->line = frame.currentline;
-    memcpy(to->source, frame.short_src, strlen(frame.short_src) + 1);
-    to++;
-    if (++s->noted == b->depth) break;
-  }
-}
-
-/* pool:remember(slot); who borrows it is found by the lines that led here */
-static int lpool_remember(lua_State *L) {
-  lpool *b = lpool_check_open(L);
-  note_borrower(L, b, lpool_check_slot(L, b), 1);
-  return 0;
-}
-
-/* pool:forget(slot); whoever borrowed it is of no interest any more */
-static int lpool_forget(lua_State *L) {
-  lpool *b = lpool_check_open(L);
-  lpool_slot *s = &b->slots[lpool_check_slot(L, b)];
-  s->noted = 0;
-  s->told = false;
-  return 0;
-}
-
-/* pool:site(slot) -> list; { source, line, ... } */
-static int lpool_site(lua_State *L) {
-  lpool *b = lpool_check_open(L);
-  int slot = lpool_check_slot(L, b), noted = b->slots[slot].noted;
-  const lpool_frame *from = b->frames + (size_t)slot * (size_t)b->depth;
-  lua_createtable(L, 2 * noted, 0);
-  for (int i = 0; i < noted; i++) {
-    lua_pushstring(L, from[i].source);
-    lua_rawseti(L, -2, 2 * i + 1);
-    lua_pushinteger(L, from[i].line);
-    lua_rawseti(L, -2, 2 * i + 2);
-  }
-  return 1;
-}
-
-/* pool:told(slot [, on]) -> boolean; has this borrowing been reported as a leak? With true: now it has */
-static int lpool_told(lua_State *L) {
-  lpool *b = lpool_check_open(L);
-  lpool_slot *s = &b->slots[lpool_check_slot(L, b)];
-  lua_pushboolean(L, s->told);
-  if (lua_toboolean(L, 3)) s->told = true;
-  return 1;
-}
-
 /* ---- handles -------------------------------------------------------------------------------------------------- */
+
+/* In the store beside the boxes: the tables by slot, of handles (weak) and of metatables for handles that are lent. */
+enum { STORE_HANDLES = 0, STORE_METATABLES = -1 };
 
 /* pool:lane(on, undecided); may lend and give_back do without Lua; may a loop have begun to run the caller's coroutine? */
 static int lpool_lane(lua_State *L) {
   lpool *b = lpool_check_open(L);
+  lcompat_getstore(L, 1);
+  lua_rawgeti(L, -1, STORE_HANDLES);
+  if (!lua_istable(L, -1)) return luaL_error(L, "the pool has no table for handles yet");
   b->lane = lua_toboolean(L, 2);
   b->is_undecided = lua_toboolean(L, 3);
   return 0;
 }
 
-/* Upvalues of lend and acquire, and of give_back and release. */
-enum { UP_POOL = 1, UP_HANDLES, UP_METATABLES, UP_OWNER, UP_SELF, UP_ACQUIRE_SLOWLY };
-enum { UP_LENT = 3, UP_RETURNED, UP_CONN, UP_SLOT, UP_RELEASE_SLOWLY };
+/* What stands in a metatable for handles that are lent, beside the fields of a metatable. */
+enum { LENT_POOL = 1, LENT_RETURNED, LENT_SLOT, LENT_HANDLES };
+
+/* Upvalues of acquire and release, behind the class. */
+enum { UP_HANDLES = 2, UP_METATABLES, UP_POOL, UP_SELF, UP_ACQUIRE_SLOWLY };
+enum { UP_RELEASE_SLOWLY = 2 };
+
+/* A handle, and where all handles and metatables stand on the stack. */
+typedef struct loan {
+  int handles, metatables;
+  int level; /* the caller's line is so many functions away */
+  bool chosen;
+  int slot; /* answers; 0: nothing was done */
+  const char *why;
+} loan;
 
 /* Pushes a handle for the slot that is lent next. All that may raise happens here: nothing is lent yet. A handle whose
  * borrower is the main program does not say so: its connection does. */
-static int push_handle(lua_State *L, lpool *b, int thread) {
+static int push_handle(lua_State *L, lpool *b, int handles, int thread) {
   lua_createtable(L, 0, thread == 0 ? 0 : 2); /* a collection here may change anything */
   if (thread != 0) {
-    lua_pushvalue(L, lua_upvalueindex(UP_OWNER)); /* "owner" */
+    lua_pushliteral(L, "owner");
     lua_pushvalue(L, thread);
     lua_rawset(L, -3);
   }
   int slot = lph_pool_next(&b->p);
   if (slot == LPH_POOL_NONE) return slot;
   lua_pushvalue(L, -1);
-  lua_rawseti(L, lua_upvalueindex(UP_HANDLES), slot);
+  lua_rawseti(L, handles, slot);
   return slot;
 }
 
-/* Leaves the handle on the stack, or answers false: nothing was done (*slot is 0), or a slot was taken that is not to be
- * lent as it is. The caller's line is `level` functions away. */
-static bool borrow(lua_State *L, lpool *b, bool chosen, int level, int *slot, const char **why) {
-  *slot = 0;
+/* Leaves the handle on the stack, or answers false: nothing was done, or a slot was taken that is not to be lent as it
+ * is. */
+static bool borrow(lua_State *L, lpool *b, loan *l) {
+  l->slot = 0;
   if (LPH_UNLIKELY(!b->lane || b->owner != lph_process_id() || lph_list_is_empty(&b->p.idle))) return false;
   bool is_main = lua_pushthread(L);
-  if (LPH_UNLIKELY(!is_main && b->is_undecided && !chosen)) return false;
-  *slot = push_handle(L, b, is_main ? 0 : lua_gettop(L));
-  if (LPH_UNLIKELY(*slot == LPH_POOL_NONE)) return false;
+  if (LPH_UNLIKELY(!is_main && b->is_undecided && !l->chosen)) return false;
+  l->slot = push_handle(L, b, l->handles, is_main ? 0 : lua_gettop(L));
+  if (LPH_UNLIKELY(l->slot == LPH_POOL_NONE)) return false;
   lph_pool_due due;
   double now = lph_now();
   lph_pool_take(&b->p, now, &due);
-  *why = obstacle(lpool_conn(b, *slot), due, now);
-  if (LPH_UNLIKELY(*why != NULL)) {
+  l->why = obstacle(lpool_conn(b, l->slot), due, now);
+  if (LPH_UNLIKELY(l->why != NULL)) {
     lua_pushnil(L);
-    lua_rawseti(L, lua_upvalueindex(UP_HANDLES), *slot);
+    lua_rawseti(L, l->handles, l->slot);
     return false;
   }
-  lua_rawgeti(L, lua_upvalueindex(UP_METATABLES), *slot);
+  lua_rawgeti(L, l->metatables, l->slot);
   lua_setmetatable(L, -2);
-  note_borrower(L, b, *slot, level);
+  lpool_note_borrower(L, b, l->slot, l->level);
   return true;
 }
 
-/* lend([chosen]) -> handle | nil | nil, slot, due; the last: as take, without a handle */
-static int lend(lua_State *L) {
-  lpool *b = lua_touserdata(L, lua_upvalueindex(UP_POOL));
-  int slot;
-  const char *why;
-  if (LPH_LIKELY(borrow(L, b, lua_toboolean(L, 1), 2, &slot, &why))) return 1;
-  if (slot == 0) return 0;
+/* pool:lend([chosen]) -> handle | nil | nil, slot, due; the last: as take, without a handle */
+static int lpool_lend(lua_State *L) {
+  lpool *b = lpool_check_open(L);
+  lua_settop(L, 2);
+  loan l = {.handles = 4, .metatables = 5, .level = 2, .chosen = lua_toboolean(L, 2)};
+  lcompat_getstore(L, 1);
+  lua_rawgeti(L, 3, STORE_HANDLES);
+  lua_rawgeti(L, 3, STORE_METATABLES);
+  if (LPH_LIKELY(borrow(L, b, &l))) return 1;
+  if (l.slot == 0) return 0;
   lua_pushnil(L);
-  lua_pushinteger(L, slot);
-  lua_pushstring(L, why);
+  lua_pushinteger(L, l.slot);
+  lua_pushstring(L, l.why);
   return 3;
 }
 
-/* Gives a handle back. Answers NULL (done), "retire" (done, and the slot is to be closed) or "slowly": nothing was. */
+/* Gives the handle in slot 1 back. Answers NULL (done), "retire" (done, and the slot is to be closed) or "slowly":
+ * nothing was. */
 static const char *return_handle(lua_State *L) {
-  lpool *b = lua_touserdata(L, lua_upvalueindex(UP_POOL));
-  if (LPH_UNLIKELY(!b->lane || !lua_getmetatable(L, 1))) return "slowly";
-  bool is_lent = lua_rawequal(L, -1, lua_upvalueindex(UP_LENT));
-  const lconn *conn = lua_touserdata(L, lua_upvalueindex(UP_CONN));
-  int slot = (int)lua_tointeger(L, lua_upvalueindex(UP_SLOT));
-  double now = lph_now();
-  if (LPH_UNLIKELY(!is_lent || lpool_conn(b, slot) != conn || conn->finalized || !is_in_order(b, conn) ||
-                   lph_pool_slot(&b->p, slot)->state != LPH_SLOT_USED || b->p.waiting > 0 ||
-                   is_glance_due(b, now)))
+  lua_settop(L, 1);
+  if (LPH_UNLIKELY(!lua_getmetatable(L, 1) || !lua_istable(L, 1))) return "slowly";
+  lua_rawgeti(L, 2, LENT_POOL);
+  lpool *b = lua_touserdata(L, 3);
+  if (LPH_UNLIKELY(b == NULL || !lua_getmetatable(L, 3) || !lua_rawequal(L, 4, lua_upvalueindex(1)) ||
+                   !b->lane))
     return "slowly";
-  lua_pushvalue(L, lua_upvalueindex(UP_RETURNED));
+  lua_rawgeti(L, 2, LENT_SLOT);
+  int slot = (int)lua_tointeger(L, 5);
+  const lconn *conn = lpool_conn(b, slot);
+  if (LPH_UNLIKELY(conn == NULL || conn->finalized || b->slots[slot].lent != lua_topointer(L, 2)))
+    return "slowly";
+  double now = lph_now();
+  if (LPH_UNLIKELY(lph_pool_slot(&b->p, slot)->state != LPH_SLOT_USED || !is_in_order(b, conn) ||
+                   b->p.waiting > 0 || is_glance_due(b, now)))
+    return "slowly";
+  lua_rawgeti(L, 2, LENT_RETURNED);
   lua_setmetatable(L, 1);
+  lua_rawgeti(L, 2, LENT_HANDLES);
   lua_pushnil(L);
-  lua_rawseti(L, lua_upvalueindex(UP_HANDLES), slot);
+  lua_rawseti(L, -2, slot);
   return LPH_LIKELY(lph_pool_give(&b->p, slot, now) == LPH_POOL_NONE) ? NULL : "retire";
 }
 
-/* give_back(handle) -> nil | "retire" | "slowly" */
-static int give_back(lua_State *L) {
+/* core.give_back(handle) -> nil | "retire" | "slowly"; done | done, and the slot is to be closed | nothing was */
+static int lcore_give_back(lua_State *L) {
   const char *what = return_handle(L);
   if (LPH_LIKELY(what == NULL)) return 0;
   lua_pushstring(L, what);
   return 1;
 }
 
-#if LCOMPAT_HAS_CONTINUATIONS
+/* pool:handles(handles, metatables); the tables by slot: of handles, weak, and of metatables for handles that are lent */
+static int lpool_handles(lua_State *L) {
+  lpool_check_open(L);
+  lua_settop(L, 3);
+  lcompat_getstore(L, 1);
+  lua_insert(L, 2);
+  lua_rawseti(L, 2, STORE_METATABLES);
+  lua_rawseti(L, 2, STORE_HANDLES);
+  return 0;
+}
 
-/* The same two as methods of their own: without a function of Lua's around them that goes on where they stop. */
+static void offer(lua_State *L, lpool *b, int slot, int metatable) {
+  lcompat_getstore(L, 1);
+  lua_rawgeti(L, -1, STORE_METATABLES);
+  b->slots[slot].lent = NULL;
+  if (lua_istable(L, -1)) {
+    lua_pushvalue(L, metatable);
+    lua_rawseti(L, -2, slot);
+    b->slots[slot].lent = lua_topointer(L, metatable);
+  }
+  lua_pop(L, 2);
+}
+
+void llend_withdraw(lua_State *L, lpool *b, int slot) {
+  lua_pushnil(L);
+  offer(L, b, slot, lua_gettop(L));
+  lua_pop(L, 1);
+}
+
+/* The connection that is attached can be borrowed. In the metatable of its handles: [1] = the pool's box, [2] = the
+ * metatable of handles that were given back, [3] = slot, [4] = handles.
+ * pool:offer(slot, metatable) */
+static int lpool_offer(lua_State *L) {
+  lpool *b = lpool_check_open(L);
+  int slot = lpool_check_slot(L, b);
+  luaL_checktype(L, 3, LUA_TTABLE);
+  offer(L, b, slot, 3);
+  return 0;
+}
+
+/* ---- the same as methods: without a function of Lua's around them that goes on where they stop ------------------ */
+
+#if LCOMPAT_HAS_CONTINUATIONS
 
 static int finish(lua_State *L, int status, lua_KContext below) {
   (void)status;
@@ -342,17 +347,17 @@ static int go_on(lua_State *L, int args) {
 
 static int acquire(lua_State *L) {
   lpool *b = lua_touserdata(L, lua_upvalueindex(UP_POOL));
-  int slot = 0;
-  const char *why = NULL;
+  loan l = {
+    .handles = lua_upvalueindex(UP_HANDLES), .metatables = lua_upvalueindex(UP_METATABLES), .level = 1};
   lua_settop(L, 2);
   bool is_plain = lua_isnil(L, 2) && lua_rawequal(L, 1, lua_upvalueindex(UP_SELF));
-  if (LPH_LIKELY(is_plain && borrow(L, b, false, 1, &slot, &why))) return 1;
+  if (LPH_LIKELY(is_plain && borrow(L, b, &l))) return 1;
   lua_pushvalue(L, lua_upvalueindex(UP_ACQUIRE_SLOWLY));
   lua_pushvalue(L, 1);
   lua_pushvalue(L, 2);
-  if (slot == 0) return go_on(L, 2);
-  lua_pushinteger(L, slot);
-  lua_pushstring(L, why);
+  if (l.slot == 0) return go_on(L, 2);
+  lua_pushinteger(L, l.slot);
+  lua_pushstring(L, l.why);
   return go_on(L, 4);
 }
 
@@ -367,73 +372,69 @@ static int release(lua_State *L) {
 
 #endif
 
-/* Pushes `fn` over the values from slot `first` on. */
-static void push_closure(lua_State *L, lua_CFunction fn, int first, int count) {
-  for (int i = first; i < first + count; i++) lua_pushvalue(L, i);
-  lua_pushcclosure(L, fn, count);
-}
-
-/* pool:lender(handles, metatables, db, slowly) -> lend, acquire; see above. acquire where C can wait for Lua:
- * slowly(self, options [, slot, due]) is what it cannot do */
-static int lpool_lender(lua_State *L) {
+/* pool:acquirer(db, slowly) -> any; where C can wait for Lua db.acquire, else nil; slowly(self, options [, slot, due]) is
+ * what it cannot do */
+static int lpool_acquirer(lua_State *L) {
   lpool_check_open(L);
-  lua_settop(L, 5);
-  lua_pushliteral(L, "owner");
-  lua_insert(L, 4);
-  push_closure(L, lend, 1, UP_OWNER);
 #if LCOMPAT_HAS_CONTINUATIONS
-  push_closure(L, acquire, 1, UP_ACQUIRE_SLOWLY);
-  return 2;
-#else
+  lua_settop(L, 3);
+  lcompat_getstore(L, 1); /* pool db slowly store */
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_rawgeti(L, 4, STORE_HANDLES);
+  lua_rawgeti(L, 4, STORE_METATABLES);
+  for (int i = 1; i <= 3; i++) lua_pushvalue(L, i);
+  lua_pushcclosure(L, acquire, UP_ACQUIRE_SLOWLY);
   return 1;
+#else
+  return 0;
 #endif
 }
 
-/* pool:giver(slot, handles, metatable, dead, connection, slowly) -> give, release; the metatables of a handle
- * that is lent and of one that was given back. release where C can wait for Lua: slowly(handle, what) is what it cannot
- * do */
-static int lpool_giver(lua_State *L) {
-  int slot = lpool_check_slot(L, lpool_check_open(L));
-  lua_settop(L, 7);
-  if (lbox_test(L, 6, &lconn_class) == NULL) return luaL_error(L, "connection expected");
-  lua_remove(L, 2);
-  lua_pushinteger(L, slot);
-  lua_insert(L, UP_SLOT);
-  push_closure(L, give_back, 1, UP_SLOT);
+/* core.releaser(slowly) -> any; where C can wait for Lua conn.release, else nil; slowly(handle, what) is what it cannot
+ * do, with what give_back said */
+static int lcore_releaser(lua_State *L) {
 #if LCOMPAT_HAS_CONTINUATIONS
-  push_closure(L, release, 1, UP_RELEASE_SLOWLY);
-  return 2;
-#else
+  lua_settop(L, 1);
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_insert(L, 1);
+  lua_pushcclosure(L, release, UP_RELEASE_SLOWLY);
   return 1;
+#else
+  (void)L;
+  return 0;
 #endif
 }
 
 /* ---- the class -------------------------------------------------------------------------------------------------- */
 
 static const luaL_Reg lend_methods[] = {
-  {"take", lpool_take},   {"give", lpool_give}, {"remember", lpool_remember}, {"forget", lpool_forget},
-  {"site", lpool_site},   {"told", lpool_told}, {"lane", lpool_lane},         {"lender", lpool_lender},
-  {"giver", lpool_giver}, {NULL, NULL}};
+  {"take", lpool_take},       {"give", lpool_give},   {"lane", lpool_lane},         {"lend", lpool_lend},
+  {"handles", lpool_handles}, {"offer", lpool_offer}, {"acquirer", lpool_acquirer}, {NULL, NULL}};
 /* With a body of a connection's as second upvalue. */
 static const luaL_Reg run_methods[] = {{"run", lpool_run}, {NULL, NULL}};
+static const luaL_Reg lend_functions[] = {
+  {"give_back", lcore_give_back}, {"releaser", lcore_releaser}, {NULL, NULL}};
 
-static void add(lua_State *L, const luaL_Reg *list, lua_CFunction body) {
+/* All of them have the class as first upvalue. */
+static void add(lua_State *L, int class, const luaL_Reg *list, lua_CFunction body, int into) {
   for (; list->name != NULL; list++) {
-    lua_pushvalue(L, -2);
+    lua_pushvalue(L, class);
     if (body != NULL) lua_pushcfunction(L, body);
     lua_pushcclosure(L, list->func, body != NULL ? 2 : 1);
-    lua_setfield(L, -2, list->name);
+    lua_setfield(L, into, list->name);
   }
 }
 
 void llend_open(lua_State *L) { /* module mt methods */
-  add(L, lend_methods, NULL);
-  add(L, lpoolfacts_methods, NULL);
-  add(L, run_methods, lconn_run);
+  int methods = lua_gettop(L), class = methods - 1, module = methods - 2;
+  add(L, class, lend_methods, NULL, methods);
+  add(L, class, lpoolfacts_methods, NULL, methods);
+  add(L, class, run_methods, lconn_run, methods);
+  add(L, class, lend_functions, NULL, module);
   lua_pushlightuserdata(L, (void *)&raised_mark);
-  lua_setfield(L, -4, "RAISED");
+  lua_setfield(L, module, "RAISED");
   lua_pushlightuserdata(L, (void *)&due_mark);
-  lua_setfield(L, -4, "DUE");
+  lua_setfield(L, module, "DUE");
   lua_pushinteger(L, CHOSEN);
-  lua_setfield(L, -4, "CHOSEN");
+  lua_setfield(L, module, "CHOSEN");
 }

@@ -169,6 +169,7 @@ static int lpool_drop(lua_State *L) {
   int slot = lpool_check_slot(L, b);
   lph_pool_drop(&b->p, slot);
   b->slots[slot].conn = NULL;
+  llend_withdraw(L, b, slot);
   lcompat_getstore(L, 1);
   lua_pushnil(L);
   lua_rawseti(L, -2, slot);
@@ -283,11 +284,15 @@ static int lpool_restart(lua_State *L) {
   for (int slot = 1; slot <= b->p.slot_room; slot++) {
     lph_pool_drop(&b->p, slot);
     b->slots[slot].conn = NULL;
+    llend_withdraw(L, b, slot);
   }
   for (int ticket = 1; ticket <= b->p.ticket_room; ticket++) lph_pool_leave(&b->p, ticket, 0);
   b->owner = lph_process_id();
-  lua_newtable(L);
-  lcompat_setstore(L, 1);
+  lcompat_getstore(L, 1);
+  for (int slot = 1; slot <= b->p.slot_room; slot++) {
+    lua_pushnil(L);
+    lua_rawseti(L, -2, slot);
+  }
   return 0;
 }
 

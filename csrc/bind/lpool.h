@@ -1,6 +1,7 @@
 /* lpool.h - the box around a pool's state machine, as the files that share it see it.
  *
- * The box's store (uservalue table) holds the boxes of connections under the numbers of their slots.
+ * The box's store (uservalue table) holds the boxes of connections under the numbers of their slots, and what llend.c
+ * keeps there.
  *
  * SPDX-License-Identifier: MIT */
 #ifndef LPH_LPOOL_H
@@ -18,9 +19,10 @@ typedef struct lpool_frame {
 
 /* Beside the state machine's slot. */
 typedef struct lpool_slot {
-  lconn *conn; /* borrowed: the box is anchored in the store */
-  int noted;   /* frames: where it was borrowed */
-  bool told;   /* as a leak */
+  lconn *conn;      /* borrowed: the box is anchored in the store */
+  int noted;        /* frames: where it was borrowed */
+  bool told;        /* as a leak */
+  const void *lent; /* the metatable of its handle, as offered (llend.c) */
 } lpool_slot;
 
 typedef struct lpool {
@@ -57,9 +59,15 @@ static inline int lpool_push_slot(lua_State *L, int slot) {
   return 1;
 }
 
-/* llend.c, lpoolfacts.c: their methods; those of the first into the class on top of the stack and its methods above
- * it. */
+/* llend.c: adds its functions, and those of lpoolfacts.c, to the module, the class and its methods, which are on top of
+ * the stack. */
 void llend_open(lua_State *L);
+/* The connection of the slot cannot be borrowed any more. */
+void llend_withdraw(lua_State *L, lpool *b, int slot);
+
+/* lpoolfacts.c */
 extern const luaL_Reg lpoolfacts_methods[];
+/* Notes who borrows, from the line on that is `level` functions away. Raises nothing, allocates nothing. */
+void lpool_note_borrower(lua_State *L, lpool *b, int slot, int level);
 
 #endif

@@ -1,6 +1,8 @@
-/* lpoolfacts.c - what a pool's state machine has counted, and what its slots are doing.
+/* lpoolfacts.c - what a pool's state machine has counted, what its slots are doing, and who borrowed them.
  *
  * SPDX-License-Identifier: MIT */
+#include <string.h>
+
 #include "base/clock.h"
 #include "bind/lpool.h"
 
@@ -80,5 +82,74 @@ static int lpool_slot_facts(lua_State *L) {
   return 5;
 }
 
-const luaL_Reg lpoolfacts_methods[] = {
-  {"counts", lpool_counts}, {"slot", lpool_slot_facts}, {"histograms", lpool_histograms}, {NULL, NULL}};
+/* ---- where a connection was borrowed ------------------------------------------------------------------------ */
+
+#define MOST_LEVELS 40 /* looked at for lines that are not our own */
+
+/* Notes who borrows: files and lines. Never the functions themselves: one that refers to the task that borrows would
+ * keep it from being collected. */
+void lpool_note_borrower(lua_State *L, lpool *b, int slot, int level) {
+  lpool_slot *s = &b->slots[slot];
+  lpool_frame *to = b->frames + (size_t)slot * (size_t)b->depth;
+  lua_Debug frame;
+  s->told = false;
+  s->noted = 0;
+  for (int end = level + MOST_LEVELS; level < end && lua_getstack(L, level, &frame); level++) {
+    lua_getinfo(L, "Sl", &frame);
+    if (frame.currentline <= 0) continue; /* C */
+    if (b->home != NULL && strncmp(frame.source, b->home, b->home_length) == 0) continue;
+    to->line = frame.currentline;
+    memcpy(to->source, frame.short_src, strlen(frame.short_src) + 1);
+    to++;
+    if (++s->noted == b->depth) break;
+  }
+}
+
+/* pool:remember(slot); who borrows it is found by the lines that led here */
+static int lpool_remember(lua_State *L) {
+  lpool *b = lpool_check_open(L);
+  lpool_note_borrower(L, b, lpool_check_slot(L, b), 1);
+  return 0;
+}
+
+/* pool:forget(slot); whoever borrowed it is of no interest any more */
+static int lpool_forget(lua_State *L) {
+  lpool *b = lpool_check_open(L);
+  lpool_slot *s = &b->slots[lpool_check_slot(L, b)];
+  s->noted = 0;
+  s->told = false;
+  return 0;
+}
+
+/* pool:site(slot) -> list; { source, line, ... } */
+static int lpool_site(lua_State *L) {
+  lpool *b = lpool_check_open(L);
+  int slot = lpool_check_slot(L, b), noted = b->slots[slot].noted;
+  const lpool_frame *from = b->frames + (size_t)slot * (size_t)b->depth;
+  lua_createtable(L, 2 * noted, 0);
+  for (int i = 0; i < noted; i++) {
+    lua_pushstring(L, from[i].source);
+    lua_rawseti(L, -2, 2 * i + 1);
+    lua_pushinteger(L, from[i].line);
+    lua_rawseti(L, -2, 2 * i + 2);
+  }
+  return 1;
+}
+
+/* pool:told(slot [, on]) -> boolean; has this borrowing been reported as a leak? With true: now it has */
+static int lpool_told(lua_State *L) {
+  lpool *b = lpool_check_open(L);
+  lpool_slot *s = &b->slots[lpool_check_slot(L, b)];
+  lua_pushboolean(L, s->told);
+  if (lua_toboolean(L, 3)) s->told = true;
+  return 1;
+}
+
+const luaL_Reg lpoolfacts_methods[] = {{"counts", lpool_counts},
+                                       {"slot", lpool_slot_facts},
+                                       {"histograms", lpool_histograms},
+                                       {"remember", lpool_remember},
+                                       {"forget", lpool_forget},
+                                       {"site", lpool_site},
+                                       {"told", lpool_told},
+                                       {NULL, NULL}};

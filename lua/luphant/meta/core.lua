@@ -52,6 +52,11 @@ function core.features() end
 ---@return nil|string
 function core.file_mode(path) end
 
+--- done | done, and the slot is to be closed | nothing was
+---@param handle table
+---@return nil|"retire"|"slowly"
+function core.give_back(handle) end
+
 ---@param fd integer
 ---@return boolean
 function core.is_terminal(fd) end
@@ -116,6 +121,11 @@ function core.pool(options, seed) end
 
 --- as it was before
 function core.release_signals() end
+
+--- where C can wait for Lua conn.release, else nil; slowly(handle, what) is what it cannot
+---@param slowly function
+---@return any
+function core.releaser(slowly) end
 
 ---@param metatable table
 function core.set_error_metatable(metatable) end
@@ -590,6 +600,12 @@ function map:name(oid) end
 ---@class luphant.core.pool: userdata
 local pool = {}
 
+--- where C can wait for Lua db.acquire, else nil; slowly(self, options [, slot, due]) is
+---@param db luphant.pool
+---@param slowly function
+---@return any
+function pool:acquirer(db, slowly) end
+
 --- the box behind a slot, nil takes it away
 ---@param slot integer
 ---@param connection? luphant.core.conn
@@ -634,17 +650,6 @@ function pool:forget(slot) end
 ---@return nil|integer|"retire"|"closed"|"clean"|"glance"
 function pool:give(slot) end
 
---- the metatables of a handle
----@param slot integer
----@param handles table
----@param metatable table
----@param dead table
----@param connection luphant.core.conn
----@param slowly function
----@return fun(handle: table): string?
----@return function?
-function pool:giver(slot, handles, metatable, dead, connection, slowly) end
-
 --- from now on give says "glance" so often, nil = never: there is nobody else who looks at chores
 ---@param seconds? number
 function pool:glance(seconds) end
@@ -656,6 +661,11 @@ function pool:grow() end
 --- when grow is worth another call
 ---@return number|nil
 function pool:grow_at() end
+
+--- the tables by slot: of handles, weak, and of metatables for handles that are lent
+---@param handles table
+---@param metatables table
+function pool:handles(handles, metatables) end
 
 ---@return table
 function pool:histograms() end
@@ -670,14 +680,16 @@ function pool:lane(on, undecided) end
 ---@return integer|nil
 function pool:leave(ticket) end
 
---- see above. acquire where C can wait for Lua:
----@param handles table
----@param metatables table
----@param db luphant.pool
----@param slowly function
----@return fun(chosen: boolean?): table?, integer?, string?
----@return function?
-function pool:lender(handles, metatables, db, slowly) end
+--- the last: as take, without a handle
+---@param chosen? boolean
+---@return table|nil
+---@return nil|integer
+---@return nil|"check"|"retire"|"lost"
+function pool:lend(chosen) end
+
+---@param slot integer
+---@param metatable table
+function pool:offer(slot, metatable) end
 
 --- of the one it was given to and who has yet to leave with it
 ---@param slot integer

@@ -199,7 +199,7 @@ local function discard(self, slot, session)
   if session and self.sessions[slot] ~= session then return end
   local lent = self.handles[slot]
   session = self.sessions[slot]
-  self.sessions[slot], self.metatables[slot] = nil, nil
+  self.sessions[slot] = nil
   self:withdraw(slot)
   self:forget_borrower(slot)
   if lent then handle.reclaim(lent) end
@@ -231,7 +231,7 @@ end
 function methods:restart()
   for slot, session in pairs(self.sessions) do
     session.box:close()
-    self.sessions[slot], self.metatables[slot] = nil, nil
+    self.sessions[slot] = nil
   end
   for slot, lent in pairs(self.handles) do
     handle.reclaim(lent)

@@ -12,6 +12,9 @@
 
 local args = require "luphant.args"
 local connection = require "luphant.connection"
+local core = require "luphant.core"
+
+local give_back = core.give_back
 
 local handle = {}
 
@@ -65,11 +68,9 @@ local function release_slowly(self, what)
 end
 
 -- conn:release(): gives the connection back to its pool. Once more does nothing.
-local function releaser(give_back, release)
-  return release or function(self)
-    local what = give_back(self)
-    if what ~= nil then release_slowly(self, what) end
-  end
+local release = core.releaser(release_slowly) or function(self)
+  local what = give_back(self)
+  if what ~= nil then release_slowly(self, what) end
 end
 
 --- Ends the session instead of giving it back: the pool opens another when it needs one.
@@ -80,13 +81,12 @@ end
 
 local function is_lent(self) return getmetatable(self) == self.session.lent end
 
--- A metatable for handles that will be lent.
+-- A metatable for handles that will be lent; its list is what the core has to know about them (llend.c).
 local function renew(session)
-  local pool, slot, lent = session.pool, session.slot, connection.lent_metatable(session)
-  local released = dead_metatable(session, RELEASED)
-  session.lent, session.dead = lent, { [RELEASED] = released }
-  session.release = releaser(pool.core:giver(slot, pool.handles, lent, released, session.box, release_slowly))
-  lent.__close, released.__close = session.release, session.release
+  local pool, released = session.pool, dead_metatable(session, RELEASED)
+  session.dead = { [RELEASED] = released }
+  session.lent = connection.lent_metatable(session)
+  session.lent[1], session.lent[2], session.lent[3], session.lent[4] = pool.core, released, session.slot, pool.handles
 end
 
 --- Prepares a session of a pool for being lent: its handles find everything of it through their metatable.
@@ -95,13 +95,13 @@ end
 ---@param slot integer
 function handle.prepare(session, pool, slot)
   session.session, session.pool, session.slot = session, pool, slot
-  session.close, session.is_lent, session.owner = close, is_lent, handle.MAIN
+  session.release, session.close, session.is_lent, session.owner = release, close, is_lent, handle.MAIN
   renew(session)
 end
 
 --- From now on the session can be borrowed.
 ---@param session luphant.connection
-function handle.offer(session) session.pool.metatables[session.slot] = session.lent end
+function handle.offer(session) session.pool.core:offer(session.slot, session.lent) end
 
 --- The handle that was lent has been collected. One that comes back nevertheless, with a finalizer, is of no use.
 ---@param session luphant.connection

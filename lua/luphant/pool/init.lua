@@ -83,7 +83,7 @@ local function new(plan)
     auto = settings.waiter == nil and plan.waiter.name ~= "openresty", -- nothing else runs inside of nginx
     style = connection.style(settings),
     sessions = {}, handles = weak_values(), owners = weak_values(), tokens = {}, waiting_tasks = weak_values(),
-    guards = {}, metatables = {}, timeouts = 0, leaks = 0, next_look = 0, reclaimed = 0, closed = false,
+    guards = {}, timeouts = 0, leaks = 0, next_look = 0, reclaimed = 0, closed = false,
   }, metatable)
   self.emit = care.emitter(self)
   self.current_task = care.current_task
@@ -92,7 +92,8 @@ local function new(plan)
   self.tidies = settings.after_release ~= nil or settings.reset == "always"
   -- The shortest way is open while no hook wants to see each borrowing.
   self.direct = observing.is_direct(self)
-  self.lend, self.acquire = self.core:lender(self.handles, self.metatables, self, lending.acquire_from_core)
+  self.core:handles(self.handles, {})
+  self.acquire = self.core:acquirer(self, lending.acquire_from_core) -- on LuaJIT the class's
   self:settle_in()
   return self
 end

@@ -40,7 +40,7 @@ end
 local function acquire_slowly(self, limit, slot, due)
   if slot == nil then
     local lent
-    lent, slot, due = self.lend(true) -- the waiter has been chosen by now
+    lent, slot, due = self.core:lend(true) -- the waiter has been chosen by now
     if lent then return lent end
   end
   if slot == nil and not self.closed then slot, due = self.core:take() end
@@ -54,7 +54,7 @@ end
 
 -- A connection within so many seconds: false = as long as it takes, nil = as usual; not later than `limit`.
 local function acquire(self, timeout, limit)
-  local lent, slot, due = self.lend()
+  local lent, slot, due = self.core:lend()
   if lent then return lent end
   return acquire_slowly(self, deadline.sooner(limit, limit_of(self, timeout)), slot, due)
 end
@@ -67,7 +67,7 @@ end
 function methods:acquire(options)
   local lent, slot, due, err
   if options == nil then
-    lent, slot, due = self.lend()
+    lent, slot, due = self.core:lend()
     if lent then return lent end
   end
   lent, err = acquire_slowly(self, limit_of(self, timeout_of(options, 2)), slot, due)
