@@ -126,6 +126,9 @@ return {
   { kind = "migration_moved", class = "usage", retryable = false,
     meaning = "What would run is not what was reviewed: files or history have changed since the plan was "
       .. "made." },
+  { kind = "migration_hazard", class = "usage", retryable = false,
+    meaning = "The linter calls something that would run an error, and nobody has allowed it; nothing "
+      .. "was run." },
   { kind = "schema_invalid", class = "usage", retryable = false,
     meaning = "The text is no snapshot of a schema, or one of a format this version does not read." },
   { kind = "schema_changed", class = "query", retryable = true,

@@ -10,6 +10,7 @@
 
 local args = require "luphant.args"
 local command_line = require "luphant.cli.args"
+local dotenv = require "luphant.cli.dotenv"
 
 local main = {}
 
@@ -22,6 +23,7 @@ local COMMANDS = { "completion", "doctor", "migrate", "schema" }
 ---@field err file*
 ---@field getenv fun(name: string): string|nil
 ---@field is_terminal fun(): boolean   is standard output a terminal?
+---@field target? table<string, string> keywords of a connection, from a file of variables
 ---@field ask? fun(question: string): string|nil   what a person answers; nil where there is none
 
 -- There is no isatty in Lua; the shell has one, and its standard output is ours.
@@ -133,6 +135,7 @@ local function guarded(fn, words, env)
 end
 
 local function dispatch(words, env)
+  local outside = env
   local first = words[1]
   if first == nil then
     env.err:write(overview())
@@ -151,6 +154,10 @@ local function dispatch(words, env)
   if wants_help(given) then return help(env, first, words[2]) end
   local options, message = command_line.parse(name, command, given)
   if not options then return misused(env, ("%s: %s\n%s"):format(name, message, command_line.usage(name, command))) end
+  if options.env_file and not options.no_dotenv then
+    env, message = dotenv.over(env, options.env_file)
+    if not env then return misused(outside, ("%s: --env-file: %s"):format(name, message)) end
+  end
   return command.run(options, env)
 end
 

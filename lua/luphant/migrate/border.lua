@@ -61,6 +61,7 @@ local RUN = {
 local UP = {
   count = WHOLE, to = TEXT, only = TEXTS, phase = { one_of = { "expand", "contract", "all" } }, plan_hash = TEXT,
   allow_out_of_order = FLAG, ignore_missing = FLAG, rerun = TEXTS,
+  hazards = { one_of = { "allow", "refuse" }, default = "allow" }, allow_hazards = TEXTS,
 }
 local DOWN = { count = WHOLE, to = TEXT, run = { type = { "string", "boolean" } }, partial = FLAG, plan_hash = TEXT }
 local RESUME = { from = WHOLE, assume_not_run = FLAG, plan_hash = TEXT }

@@ -248,7 +248,10 @@ end
 function M.load(dir, options)
   local mode, why = lfs.attributes(dir, "mode")
   if mode ~= "directory" then
-    return nil, { { file = dir, message = mode and "is not a directory" or "cannot be opened: " .. why } }
+    return nil, { {
+      file = dir, message = mode and "is not a directory" or "cannot be opened: " .. why,
+      hint = not mode and "`luphant migrate new` makes it with the first migration; --dir says where it is" or nil,
+    } }
   end
   local state = { problems = {}, halves = {}, downs = {}, ignore = {} }
   for i, glob in ipairs(options and options.ignore or {}) do state.ignore[i] = filename.pattern(glob) end

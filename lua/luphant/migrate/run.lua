@@ -193,6 +193,10 @@ local function under_lock(s, list, make)
   ok, err = check_hash(found, s.options)
   if not ok then return nil, err end
   if #found.steps == 0 then return {} end
+  if s.options.hazards == "refuse" then
+    ok, err = require("luphant.migrate.hazards").check(s, found, list) -- only here is the linter loaded
+    if not ok then return nil, err end
+  end
   emit_plan(s, found)
   ok, err = tables.ensure(s.conn, s.place)
   if ok then ok, err = back_up(s, found.steps) end

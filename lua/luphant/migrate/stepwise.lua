@@ -190,7 +190,7 @@ function M.run(session, step)
   local answer, err = all_parts(run)
   if session:is_open() then session:settle() end -- our own limits are nothing that the migration has left
   if answer then return answer end
-  if errors.is_error(err) then err.half_done = run.begun and (run.done > 0 or nil) end
+  if errors.is_error(err) then err.half_done = run.begun or nil end -- also the first statement may leave something
   stop(run, err)
   return nil, err
 end

@@ -6,6 +6,7 @@
 -- SPDX-License-Identifier: MIT
 
 local confirm = require "luphant.cli.migrate.confirm"
+local effects = require "luphant.cli.migrate.effects"
 local ending = require "luphant.cli.migrate.ending"
 local json = require "luphant.cli.migrate.json"
 local lines = require "luphant.cli.migrate.lines"
@@ -14,6 +15,7 @@ local migrate = require "luphant.migrate"
 local options = require "luphant.cli.migrate.options"
 local signals = require "luphant.cli.signals"
 local verbs = require "luphant.cli.migrate.verbs"
+local version = require "luphant.migrate.version"
 
 local M = { summary = "Apply numbered migrations, take them back, show and set right their state, lint them" }
 
@@ -121,22 +123,37 @@ local function status(db, args, env)
   return args.exit_code and status_code(entries) or OK
 end
 
+-- What each step of a plan does, and what the linter says of them; or nil, an error and an exit code.
+local function effects_in(db, args, env, found, direction)
+  local source, err, misuse = effects.source(db, args.stats_file)
+  if misuse then return nil, nil, ending.misuse(args, env, misuse) end
+  if not source then return nil, err end
+  local findings, out = direction == "up" and effects.findings(found, source) or {}, {}
+  for i, step in ipairs(found.steps) do out[i] = effects.of(step, source, findings) end
+  return out, findings
+end
+
 local function plan(db, args, env)
   local direction = (args.down or args.verb == "down") and "down" or "up"
   local opts = options.of(args, direction)
   opts.direction, opts.plan_hash = direction, nil
   local found, err = (args.trace and migrate.trace or migrate.plan)(db, args.dir, opts)
   if not found then return nil, err end
+  local effects_of, findings, code
+  if args.json or args.sql or args.dry_run or args.trace then
+    effects_of, findings, code = effects_in(db, args, env, found, direction)
+    if not effects_of then return code, findings end
+  end
   if args.json then
     json.write(env, {
       schema_version = json.VERSION, verb = "plan", direction = direction, plan_hash = found.hash,
-      steps = json.steps(found), findings = direction == "up" and json.findings(found) or nil,
+      steps = json.steps(found, effects_of), findings = direction == "up" and json.findings(findings) or nil,
       waiting = mapped(found.waiting, function(item)
         return { version = item.entry.version, name = item.entry.name, kind = item.entry.kind, reason = item.reason }
       end),
     })
   else
-    lines.plan(env, found, args.sql or args.dry_run or args.trace)
+    lines.plan(env, found, effects_of)
   end
   if found.failed then return nil, found.failed end
   return OK
@@ -159,14 +176,15 @@ local READ = { status = status, plan = plan, history = history }
 
 -- ---- the end ------------------------------------------------------------------------------------------------
 
-local function run(db, args, env)
+local function run(db, args, env, environment)
   local opts = options.of(args, args.verb)
+  if args.verb == "up" and environment.protected then opts.hazards = "refuse" end
   opts.on_event = args.json and function(event) json.write(env, event) end
-    or lines.listener(env, (args.jobs or 1) > 1)
+    or lines.listener(env, { together = (args.jobs or 1) > 1, quiet = args.quiet, verbose = args.verbose })
   opts.should_stop = signals.wants_stop
   local done, err = signals.during(RUN[args.verb], db, args, opts)
   if not done then return report(args, env, err) end
-  if not args.json and #done == 0 and not done.event then env.out:write "nothing to do\n" end
+  if not args.json and not args.quiet and #done == 0 and not done.event then env.out:write "nothing to do\n" end
   return OK
 end
 
@@ -174,22 +192,39 @@ end
 local GUARDED = { down = true, redo = true, resolve = true, skip = true, repair = true }
 
 local function allowed(conn, args, env)
-  local is_guarded = GUARDED[args.verb] or (args.verb == "up" and #args.only > 0)
-  -- What is rolled back takes its locks all the same.
-  if args.trace == nil and (not is_guarded or args.dry_run) then return true end
+  -- Who only reads needs no right to read this.
+  if not GUARDED[args.verb] and args.verb ~= "up" and args.trace == nil then return { protected = false } end
   local environment, err = migrate.environment(conn, { schema = args.schema })
   if not environment then return nil, report(args, env, err) end
-  if not environment.protected then return true end
-  return confirm.ask(args, env, "migrate " .. args.verb .. (args.trace and " with --trace" or ""), environment)
+  local is_guarded = GUARDED[args.verb] or (args.verb == "up" and #args.only > 0)
+  -- What is rolled back takes its locks all the same.
+  local is_free = args.trace == nil and (not is_guarded or args.dry_run)
+  if is_free or not environment.protected then return environment end
+  local deed = "migrate " .. args.verb .. (args.trace and " with --trace" or "")
+  local ok, code = confirm.ask(args, env, deed, environment)
+  return ok and environment, code
 end
 
 local function act(conn, args, env)
   local read = READ[args.verb] or (args.dry_run and (args.verb == "up" or args.verb == "down") and plan)
-  local ok, refused = allowed(conn, args, env)
-  if not ok then return refused end
-  if not read then return run(conn, args, env) end
+  local environment, refused = allowed(conn, args, env)
+  if not environment then return refused end
+  if not read then return run(conn, args, env, environment) end
   local code, err = read(conn, args, env)
   return code or report(args, env, err)
+end
+
+-- `up 2` as what it stands for. Answers what speaks against that.
+local function counted(args)
+  if args.version and (args.verb == "up" or args.verb == "down") then
+    for _, migration in ipairs(migrate.load(args.dir, { ignore = args.ignore }) or {}) do
+      if migration.kind == "versioned" and version.key(migration.version) == version.key(args.version) then
+        return ("%s may be a number of migrations or a version: say --count %s or --to %s"):format(args.version,
+          args.version, args.version)
+      end
+    end
+    args.count, args.version = tonumber(args.version), nil
+  end
 end
 
 --- Runs the command.
@@ -197,7 +232,8 @@ end
 ---@param env luphant.cli.env
 ---@return integer exit_code
 function M.run(args, env)
-  local problem = options.problem(args)
+  if args.verb == "finish" then args.verb, args.phase = "up", args.phase or "contract" end
+  local problem = options.problem(args) or counted(args)
   if problem then
     env.err:write("luphant migrate: ", problem, "\n")
     return USAGE

@@ -2,6 +2,8 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local dotenv = require "luphant.cli.dotenv"
+
 local M = {}
 
 --- The folder.
@@ -10,9 +12,17 @@ function M.files(parser)
   parser:option("--ignore", "A glob of files that are nobody's business."):count "*"
 end
 
+--- Where the database is.
+function M.connection(parser)
+  parser:option("-d --database", "URL (default: LUPHANT_MIGRATION_URL, DATABASE_URL, then PG* variables).")
+  parser:option("--env-file", "Variables from this file, where the environment lacks them (default: .env, if there)."
+    ):default(dotenv.DEFAULT):show_default(false)
+  parser:flag("--no-dotenv", "Read no such file.")
+end
+
 --- The database and its history.
 function M.database(parser)
-  parser:option("-d --database", "URL (default: LUPHANT_MIGRATION_URL, DATABASE_URL, then PG* variables).")
+  M.connection(parser)
   parser:option("--schema", "Schema of the history tables.")
   parser:option("--tenant", "Which of several histories in one database.")
 end

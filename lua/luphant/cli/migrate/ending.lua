@@ -1,7 +1,7 @@
 -- cli/migrate/ending.lua - where the verbs of `luphant migrate` connect to, and how they end: one table of exit codes
 -- and one form of errors for all of them.
 --
---   0  done, or nothing to do          5  findings: of the linter, of `test`
+--   0  done, or nothing to do          5  findings: of the linter, of `test`; `up` was refused for them
 --   1  a migration or the database     6  another runner holds the lock
 --      failed, and nothing was applied 7  stopped half-way: some were applied, or one is half done
 --   2  wrong use or configuration      130  interrupted by Ctrl-C; 143 by SIGTERM, 129 by SIGHUP
@@ -21,6 +21,7 @@ M.OK, M.FAILED, M.USAGE, M.PENDING, M.INTEGRITY, M.FINDINGS, M.LOCKED, M.HALF_WA
 local OF_KIND = {
   migration_invalid = M.INTEGRITY, migration_moved = M.INTEGRITY, migration_locked = M.LOCKED,
   migration_pooler = M.USAGE, config = M.USAGE, migration_behind = M.PENDING, migration_protected = M.USAGE,
+  migration_hazard = M.FINDINGS,
 }
 
 --- The exit code that belongs to an error.
@@ -64,13 +65,15 @@ function M.misuse(args, env, message)
   return M.USAGE
 end
 
---- Where the database is: the option, LUPHANT_MIGRATION_URL, DATABASE_URL, or nil for libpq's PG* variables.
+--- Where the database is: the option, LUPHANT_MIGRATION_URL, DATABASE_URL, the PG* variables of a file, or nil for
+--- those of libpq.
 ---@param args table
 ---@param env luphant.cli.env
----@return string?
+---@return string|table|nil
 function M.url(args, env)
   local function filled(text) return text ~= "" and text or nil end
   return args.database or filled(env.getenv "LUPHANT_MIGRATION_URL") or filled(env.getenv "DATABASE_URL")
+    or env.target
 end
 
 --- `fn(conn)` with a connection to it, closed afterwards; answers what fn does, or reports why there is none.

@@ -4,10 +4,6 @@
 -- SPDX-License-Identifier: MIT
 
 local core = require "luphant.core"
-local ddl = require "luphant.migrate.ddl"
-local lint = require "luphant.migrate.lint"
-local locks = require "luphant.migrate.lint.locks"
-local parts = require "luphant.migrate.parts"
 
 local json = {}
 
@@ -16,8 +12,9 @@ json.VERSION = 1
 -- Lists by their names, so that an empty one is not taken for an empty object.
 local LISTS = {}
 for word in ([[
-  steps done not_run problems migrations events waiting blocked_by ahead behind pending statements changes differences
-  removed files locks rewritten scanned built relations kept tenants findings]]):gmatch "%S+" do LISTS[word] = true end
+  steps done not_run problems migrations events waiting blocked_by ahead behind pending statements changes
+  differences removed files locks rewritten scanned built relations kept tenants findings hazards failed
+  not_begun]]):gmatch "%S+" do LISTS[word] = true end
 
 local MAX_DEPTH = 8
 
@@ -51,7 +48,8 @@ function json.error(err)
     tenants = tenants,
     kind = err.kind, class = err.class, message = err.message, hint = err.hint, file = err.file, line = err.line,
     version = err.version, statement = err.statement, sqlstate = err.sqlstate, problems = err.problems,
-    done = err.done, not_run = err.not_run, blocked_by = err.blocked_by, holder = err.holder,
+    findings = err.findings, not_begun = err.not_begun, done = err.done, not_run = err.not_run,
+    blocked_by = err.blocked_by, holder = err.holder,
   }
 end
 
@@ -69,37 +67,24 @@ function json.entry(entry)
   }
 end
 
--- What the text says about locks; what was seen, where it was run.
-local function locks_of(statement)
+local function statements_of(step, effects, traced)
   local out = {}
-  for i, lock in ipairs(locks.of(ddl.read(statement.sql))) do
-    out[i] = { relation = lock.relation.text, mode = lock.mode, work = lock.work }
+  for i, effect in ipairs(effects) do
+    out[i] = {
+      part = effect.part, sql = effect.statement.sql, file = step.file, line = effect.statement.line,
+      transaction = step.transaction, locks = effect.locks, rows_estimate = effect.rows_estimate,
+      rewrite = effect.rewrite, scan = effect.scan, hazards = effect.hazards, trace = traced and traced.statements[i],
+    }
   end
   return out
 end
 
-local function statements_of(step, traced)
-  local out, seen = {}, 0
-  for _, part in ipairs(parts.of(step)) do
-    for _, statement in ipairs(part.section and part.section.statements or {}) do
-      seen = seen + 1
-      out[#out + 1] = {
-        part = part.name, sql = statement.sql, file = step.file, line = statement.line,
-        transaction = step.transaction, locks = locks_of(statement), trace = traced and traced.statements[seen],
-      }
-    end
-  end
-  return out
-end
-
---- What the linter says about the files that a plan would run.
----@param plan luphant.migrate.Plan
+--- Findings of the linter.
+---@param findings table[]
 ---@return table[]
-function json.findings(plan)
-  local list, only, out = {}, {}, {}
-  for _, entry in ipairs(plan.entries) do list[#list + 1] = entry.migration end
-  for _, step in ipairs(plan.steps) do only[#only + 1] = step.migration and step.file end
-  for i, finding in ipairs(lint.migrations(list, { only = only }).findings) do
+function json.findings(findings)
+  local out = {}
+  for i, finding in ipairs(findings) do
     out[i] = {
       rule = finding.rule, severity = finding.severity, file = finding.file, line = finding.line,
       message = finding.message,
@@ -110,14 +95,16 @@ end
 
 --- The steps of a plan.
 ---@param plan luphant.migrate.Plan
+---@param effects table<integer, luphant.cli.migrate.Effect[]> by the place of the step
 ---@return table[]
-function json.steps(plan)
+function json.steps(plan, effects)
   local out = {}
   for i, step in ipairs(plan.steps) do
     local traced = plan.traced and plan.traced[i]
     out[i] = {
       action = step.action, kind = step.kind, version = step.version, name = step.name, file = step.file,
-      transaction = step.transaction, out_of_order = step.out_of_order, statements = statements_of(step, traced),
+      transaction = step.transaction, out_of_order = step.out_of_order,
+      statements = statements_of(step, effects[i], traced),
       skipped = traced and traced.skipped,
     }
   end

@@ -6,7 +6,6 @@
 
 local locks = require "luphant.migrate.lint.locks"
 local order = require "luphant.migrate.order"
-local parts = require "luphant.migrate.parts"
 
 local lines = {}
 
@@ -133,16 +132,42 @@ local function keeper(env)
   end
 end
 
---- A listener that writes lines. With `together` those of a tenant stand together, and are written when it is done:
---- several of them run at once.
+-- What is told whatever was asked for, and what only who asked for more is told.
+local TROUBLE = { warning = true, recovered = true, tenant = true }
+local DETAIL = {
+  statement = function(_, err, event)
+    if not event.sql then return end
+    err:write(("statement %s %s %d of %d (line %d): %s\n"):format(name_of(event), event.part, event.statement,
+      event.total, event.line, event.sql:gsub("%s+", " "):sub(1, 100)))
+  end,
+  statement_done = function(_, err, event)
+    err:write(("          done%s  (%d ms)\n"):format(event.affected and (", %d rows"):format(event.affected) or "",
+      event.duration_ms))
+  end,
+  notice = function(_, err, event)
+    err:write(("%-8s  %s\n"):format((event.severity or "notice"):lower(), event.message))
+  end,
+  lock_acquired = function(_, err, event)
+    err:write(("locked    after %.1f s\n"):format(event.waited))
+  end,
+}
+
+---@class (exact) luphant.cli.migrate.Lines
+---@field together? boolean lines of a tenant stand together, and are written when it is done: several run at once
+---@field quiet? boolean
+---@field verbose? boolean
+
+--- A listener that writes lines.
 ---@param env luphant.cli.env
----@param together? boolean
+---@param how? luphant.cli.migrate.Lines
 ---@return fun(event: table)
-function lines.listener(env, together)
+function lines.listener(env, how)
+  how = how or {}
   local keepers = {}
   return function(event)
-    local write, tenant = WRITE[event.event], event.tenant
-    if not together or not tenant or AT_ONCE[event.event] then return write and write(env.out, env.err, event) end
+    local write, tenant = WRITE[event.event] or (how.verbose and DETAIL[event.event]), event.tenant
+    if how.quiet and not TROUBLE[event.event] then write = nil end
+    if not how.together or not tenant or AT_ONCE[event.event] then return write and write(env.out, env.err, event) end
     local kept = keepers[tenant] or { keeper(env) }
     keepers[tenant] = kept
     if write then write(kept[1], kept[2], event) end
@@ -188,28 +213,38 @@ local function observed(item)
   return "-- " .. table.concat(out, "; ") .. "\n"
 end
 
-local function statements(env, step, traced)
-  local seen = 0
-  if traced and traced.skipped then env.out:write("-- not run: ", traced.skipped, "\n") end
-  for _, part in ipairs(parts.of(step)) do
-    for _, statement in ipairs(part.section and part.section.statements or {}) do
-      seen = seen + 1
-      env.out:write("\n", statement.sql, ";\n")
-      local item = traced and traced.statements[seen]
-      if item then env.out:write(observed(item)) end
-    end
+local function rows(count) return ("about %d row%s"):format(count, count == 1 and "" or "s") end
+
+-- What its text says that it does.
+local function expected(effect)
+  local out = {}
+  for _, lock in ipairs(effect.locks) do
+    local work = lock.work and ", " .. lock.work .. (lock.rows_estimate and " of " .. rows(lock.rows_estimate) or "")
+    out[#out + 1] = ("%s on %s%s"):format(locks.sql_name(lock.mode), lock.relation, work or "")
   end
+  if #effect.hazards > 0 then out[#out + 1] = "hazards: " .. table.concat(effect.hazards, ", ") end
+  return #out > 0 and "-- " .. table.concat(out, "; ") .. "\n" or ""
+end
+
+local function statements(env, step, effects, traced)
+  if traced and traced.skipped then env.out:write("-- not run: ", traced.skipped, "\n") end
+  for i, effect in ipairs(effects) do
+    env.out:write("\n", effect.statement.sql, ";\n")
+    local item = traced and traced.statements[i]
+    env.out:write(item and observed(item) or expected(effect))
+  end
+  if step.migration and step.migration.script then env.out:write "-- in Lua: what it sends is known when it runs\n" end
   env.out:write "\n"
 end
 
 --- What would run.
 ---@param env luphant.cli.env
 ---@param plan luphant.migrate.Plan
----@param with_sql? boolean
-function lines.plan(env, plan, with_sql)
+---@param effects? table<integer, luphant.cli.migrate.Effect[]> with the statements, and what they do
+function lines.plan(env, plan, effects)
   for i, step in ipairs(plan.steps) do
     env.out:write(("%-8s  %s%s\n"):format(step.action, name_of(step), step.transaction and "" or "  no transaction"))
-    if with_sql then statements(env, step, plan.traced and plan.traced[i]) end
+    if effects then statements(env, step, effects[i], plan.traced and plan.traced[i]) end
   end
   for _, waiting in ipairs(plan.waiting) do
     env.out:write(("%-8s  %s  %s\n"):format("waits", name_of(waiting.entry), waiting.reason))

@@ -2,10 +2,14 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local common = require "luphant.cli.migrate.common"
+local words = require "luphant.args"
+
 local options = {}
 
 options.VERBS = {
-  "up", "down", "redo", "status", "history", "plan", "resume", "resolve", "skip", "repair", "baseline", "lint",
+  "up", "down", "redo", "finish", "status", "history", "plan", "resume", "resolve", "skip", "repair", "baseline",
+  "lint",
 }
 
 local function whole(name)
@@ -33,6 +37,8 @@ local function what_to_run(parser)
   parser:flag("--allow-out-of-order", "up: also what has a lower number than something applied.")
   parser:flag("--ignore-missing", "up: applied files may be gone.")
   parser:option("--rerun", "up: a repeatable one whose text is an older one again."):count "*"
+  parser:flag("--refuse-hazards", "up: not what the linter calls an error; always so in a protected environment.")
+  parser:option("--allow-hazards", "up: but what these rules say, RULE,RULE,... or all."):count "*"
   parser:option("--plan-hash", "up, down: only what was reviewed; see plan.")
   parser:flag("--dry-run", "up, down: as plan --sql. repair: only show what was edited.")
   parser:option("--run", "down: the migrations of this run, or `last`.")
@@ -52,7 +58,7 @@ end
 
 local function surroundings(parser)
   parser:option("--dir", "The folder of migrations."):default "migrations"
-  parser:option("-d --database", "URL (default: LUPHANT_MIGRATION_URL, DATABASE_URL, then PG* variables).")
+  common.connection(parser)
   parser:option("--schema", "Schema of the history tables.")
   parser:option("--tenant", "Which of several histories in one database.")
   parser:option("--tenants", "up, status: a schema for each of these, NAME,NAME,...")
@@ -79,29 +85,65 @@ end
 --- Adds the arguments to a parser (argparse); without that of the verb where the parser belongs to one.
 function options.configure(parser, verb)
   if not verb then parser:argument("verb", "What to do."):choices(options.VERBS) end
-  parser:argument("version", "resume, resolve, skip, baseline: which migration."):args "?"
+  parser:argument("version", "resume, resolve, skip, baseline, history: which migration. up, down: so many."):args "?"
   what_to_run(parser)
   surroundings(parser)
   parser:flag("--exit-code", "status: 3 when something is pending, 4 when something is wrong.")
   parser:flag("--down", "plan: of the way back.")
-  parser:flag("--sql", "plan: with the statements.")
+  parser:flag("--sql", "plan: with the statements, and what they are known to do.")
+  parser:option("--stats-file", 'plan, --dry-run: row counts of another database, {"schema.table": rows}.')
   parser:option("--limit", "history: so many events."):convert(whole "--limit")
+  parser:flag("--quiet", "Tell errors and warnings only.")
+  parser:flag("--verbose", "Tell each statement, too.")
   parser:flag("--json", "Write JSON: one object, or a line for each event.")
 end
 
 local NEEDS_VERSION = { resume = true, resolve = true, skip = true, baseline = true }
 local NEEDS_REASON = { resolve = true, skip = true, repair = true }
 
+local function filled(list) return #list > 0 and list or nil end
+
+local function split(list)
+  local out = {}
+  for _, text in ipairs(list) do
+    for name in text:gmatch "[^,%s]+" do out[#out + 1] = name end
+  end
+  return filled(out)
+end
+
+local function unknown_rule(args)
+  local names = split(args.allow_hazards)
+  if not names then return nil end
+  local known = {}
+  for i, rule in ipairs(require("luphant.migrate.lint").rules()) do known[i], known[rule.name] = rule.name, true end
+  for _, name in ipairs(names) do
+    if name ~= "all" and not known[name] then
+      return ("--allow-hazards: there is no rule %s%s"):format(name, words.did_you_mean(name, known))
+    end
+  end
+end
+
 local OF_TENANTS = { "jobs", "template", "shared", "create_tenants", "continue_on_error" }
+
+-- `down 7` takes seven back. What looks like a version is none of this, and is not guessed at.
+local COUNTS = { up = true, down = true }
+
+local function number_problem(args)
+  if NEEDS_VERSION[args.verb] or args.verb == "history" then return nil end
+  if not COUNTS[args.verb] then return ("%s takes no version; see --only and --to"):format(args.verb) end
+  if args.count then return "a number of migrations and --count say the same" end
+  if not args.version:find "^[1-9]%d?%d?$" then
+    return ("%s takes a number of migrations; up to a version goes --to %s"):format(args.verb, args.version)
+  end
+end
 
 --- What is wrong with the command line although each word of it is right; nil when nothing is.
 ---@param args table
 ---@return string?
 function options.problem(args)
   if NEEDS_VERSION[args.verb] and not args.version then return args.verb .. " needs a version" end
-  if args.version and not NEEDS_VERSION[args.verb] and args.verb ~= "history" then
-    return ("%s takes no version; see --only and --to"):format(args.verb)
-  end
+  local wrong = args.version and number_problem(args)
+  if wrong then return wrong end
   local is_look = args.verb == "repair" and args.dry_run
   if (NEEDS_REASON[args.verb] or #args.only > 0) and not is_look and (args.reason or "") == "" then
     return ("%s needs --reason"):format(NEEDS_REASON[args.verb] and args.verb or "--only")
@@ -124,14 +166,17 @@ function options.problem(args)
       return "--trace takes a URL with lint only; --database says where"
     end
   end
+  local unknown = unknown_rule(args)
+  if unknown then return unknown end
+  if args.quiet and (args.verbose or args.json) then
+    return ("--quiet and --%s exclude each other"):format(args.json and "json" or "verbose")
+  end
   if args.verify_backup and not args.backup then return "--verify-backup needs --backup" end
   if #args.backup_table > 0 and not args.backup then return "--backup-table needs --backup" end
   for _, text in ipairs(args.var) do
     if not text:find "^[%a_][%w_]*=" then return "--var must be name=value" end
   end
 end
-
-local function filled(list) return #list > 0 and list or nil end
 
 local function values_of(list)
   local values = {}
@@ -142,7 +187,7 @@ local function values_of(list)
   return values
 end
 
-local function common(args)
+local function of_all(args)
   return {
     schema = args.schema, tenant = args.tenant, ignore = filled(args.ignore), search_path = args.search_path,
     lock_wait = args.lock_wait, lock_timeout = args.lock_timeout, lock_retry_for = args.lock_retry_for,
@@ -168,7 +213,7 @@ local OF_DOWN = { "count", "to", "partial", "plan_hash" }
 ---@param verb string up, down, resume, or anything else
 ---@return table
 function options.of(args, verb)
-  local out = common(args)
+  local out = of_all(args)
   if args.backup then
     local only = filled(args.backup_table)
     if only and only[1] == "touched" then only = "touched" end
@@ -178,6 +223,7 @@ function options.of(args, verb)
     for _, name in ipairs(OF_UP) do out[name] = args[name] end
     out.only, out.rerun = filled(args.only), filled(args.rerun)
     out.tenants = tenants_of(args)
+    out.hazards, out.allow_hazards = args.refuse_hazards and "refuse" or "allow", split(args.allow_hazards)
     if out.tenants then
       out.shared, out.create, out.continue_on_error = args.shared, args.create_tenants, args.continue_on_error
       out.template, out.jobs = args.template, args.jobs
