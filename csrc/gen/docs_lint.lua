@@ -35,7 +35,8 @@ is not in order, else 0. From Lua it is [luphant.migrate.lint](../api/migrate-li
 - **By trace**, with `--trace`: every migration runs on a scratch database in a transaction that is rolled back, and
   `pg_locks`, the files of tables and the `table_rewrite` event trigger say what happened. Trace is the referee: each
   finding says whether it agrees, what did not happen (a function that turns out not to be volatile) is listed as taken
-  back, with the reason, and what no text shows (a `DO` block) is told. It then runs the migration for good, so that the next one finds what it needs. `--trace URL` uses that server
+  back, with the reason, and what no text shows (a `DO` block) is told. It then runs the migration for good, so that
+the next one finds what it needs. `--trace URL` uses that server
   instead of a private one; roles and settings of the server that a migration makes stay there.
 
 ## Allowing what is meant
@@ -47,7 +48,8 @@ alter table countries alter column name set not null;
 
 The comment stands before, inside or behind the statement; above the first marker it speaks for the whole file. Several
 rules are separated by commas. The reason is not optional, and a comment that allows what nothing here needs is a
-finding itself, unless this run cannot know: rules that need facts or a trace want those for it. A whole rule gets another severity with `--rule no-way-back=off` (`off`, `note`, `warning`, `error`).
+finding itself, unless this run cannot know: rules that need facts or a trace want those for it. A whole rule gets
+another severity with `--rule no-way-back=off` (`off`, `note`, `warning`, `error`).
 
 ## Two phases
 
