@@ -36,7 +36,7 @@ is not in order, else 0. From Lua it is [luphant.migrate.lint](../api/migrate-li
   `pg_locks`, the files of tables and the `table_rewrite` event trigger say what happened. Trace is the referee: each
   finding says whether it agrees, what did not happen (a function that turns out not to be volatile) is listed as taken
   back, with the reason, and what no text shows (a `DO` block) is told. It then runs the migration for good, so that
-the next one finds what it needs. `--trace URL` uses that server
+  the next one finds what it needs. `--trace URL` uses that server
   instead of a private one; roles and settings of the server that a migration makes stay there.
 
 ## Allowing what is meant
