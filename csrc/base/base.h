@@ -15,11 +15,15 @@
 #define LPH_EXPORT __attribute__((visibility("default")))
 #define LPH_LIKELY(x) __builtin_expect(!!(x), 1)
 #define LPH_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define LPH_INLINE inline __attribute__((always_inline))
+#define LPH_NOINLINE __attribute__((noinline))
 #else
 #define LPH_PRINTF(fmt_at, args_at)
 #define LPH_EXPORT
 #define LPH_LIKELY(x) (x)
 #define LPH_UNLIKELY(x) (x)
+#define LPH_INLINE inline
+#define LPH_NOINLINE
 #endif
 
 #define lph_countof(array) (sizeof(array) / sizeof((array)[0]))

@@ -23,8 +23,9 @@ typedef struct lcell {
   const lph_typemap *types;
   lph_buf *scratch; /* belongs to a box: Lua errors may pass */
   bool binary;
-  int depth; /* of nested values, while one is being read */
-  /* Stack slots, 0 where there is none: */
+  bool plain; /* neither raw nor codecs: what lcell_push_common needs */
+  int depth;  /* of nested values, while one is being read */
+  /* Stack slots or upvalues, 0 where there is none: */
   int codecs; /* table: OID -> { decode =, encode = } */
   int json;   /* function text -> value (json = "cjson") */
   int int64;  /* function (high, low) -> cdata (int8 = "cdata") */
@@ -41,5 +42,34 @@ void lcell_open(lua_State *L);
 /* Pushes the value of one non-NULL cell of type `type` (NULL: unknown, text only). False: pushed
  * nothing, x->why says in a half-sentence what is wrong. May raise (memory; a codec of the user). */
 bool lcell_push(lua_State *L, lcell *x, const lph_type *type, const char *data, size_t len);
+
+/* What most cells are, without a call of ours; `x->plain`. False: pushed nothing, lcell_push knows what to do. */
+static LPH_INLINE bool lcell_push_common(lua_State *L, const lcell *x, uint8_t kind, const char *p,
+                                         size_t n) {
+  double real;
+  uint64_t bits;
+  switch (kind) {
+    case LPH_TEXT: lua_pushlstring(L, p, n); return true;
+    case LPH_INT4:
+      if (!x->binary || n != 4) return false;
+      lua_pushinteger(L, (int32_t)lph_get_u32(p));
+      return true;
+    case LPH_INT8:
+      if (!LCOMPAT_HAS_INTEGERS || !x->binary || n != 8 || x->options.int8 != LINT8_AUTO) return false;
+      lua_pushinteger(L, (lua_Integer)lph_get_u64(p));
+      return true;
+    case LPH_FLOAT8:
+      if (!x->binary || n != 8) return false;
+      bits = lph_get_u64(p);
+      memcpy(&real, &bits, sizeof real);
+      lua_pushnumber(L, real);
+      return true;
+    case LPH_BOOL:
+      if (n != 1) return false;
+      lua_pushboolean(L, x->binary ? p[0] != 0 : p[0] == 't');
+      return true;
+    default: return false;
+  }
+}
 
 #endif

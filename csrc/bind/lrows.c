@@ -146,21 +146,30 @@ static bool fail_cell(build *w, int row, int column) {
   return false;
 }
 
-/* Pushes the cell's value; NULL, and what a function returns that returns nothing: nothing, and answers 0.
- * -1: failed. */
-static inline int push_cell(lua_State *L, build *w, int row, int column) {
-  int len = PQgetlength(w->res, row, column);
+/* An empty value, and whatever lcell_push_common does not know. */
+static LPH_NOINLINE int push_rare(lua_State *L, build *w, int row, int column, const char *data, int len) {
   const lph_type *type = w->stmt->columns[column].type;
   if (len == 0 && (PQgetisnull(w->res, row, column) || (type != NULL && type->kind == LPH_VOID))) return 0;
-  const char *data = PQgetvalue(w->res, row, column);
   if (LPH_LIKELY(lcell_push(L, &w->cell, type, data, (size_t)len))) return 1;
   fail_cell(w, row, column);
   return -1;
 }
 
+/* Pushes the cell's value; NULL, and what a function returns that returns nothing: nothing, and answers 0.
+ * -1: failed. In line, because a call of it for each cell would cost as much as what it does. */
+static LPH_INLINE int push_cell(lua_State *L, build *w, int row, int column) {
+  int len = PQgetlength(w->res, row, column);
+  const char *data = PQgetvalue(w->res, row, column);
+  const lph_type *type = w->stmt->columns[column].type;
+  if (LPH_LIKELY(len > 0 && w->cell.plain && type != NULL) &&
+      lcell_push_common(L, &w->cell, type->kind, data, (size_t)len))
+    return 1;
+  return push_rare(L, w, row, column, data, len);
+}
+
 static void push_name(lua_State *L, const build *w, int column) {
   if (LPH_LIKELY(w->first_name != 0)) {
-    lua_pushvalue(L, w->first_name + column);
+    lua_pushvalue(L, w->first_name + w->name_step * column);
   } else {
     lua_rawgeti(L, w->info, column + 1);
   }
@@ -169,6 +178,7 @@ static void push_name(lua_State *L, const build *w, int column) {
 static void push_names(lua_State *L, build *w) {
   if (w->columns > NAMES_ON_STACK || w->rows < 2) return;
   w->first_name = lua_gettop(L) + 1;
+  w->name_step = 1;
   for (int i = 0; i < w->columns; i++) lua_rawgeti(L, w->info, i + 1);
 }
 

@@ -26,6 +26,7 @@ typedef struct lrows_build {
   int rows, columns;
   int info;
   int first_name;  /* slot of the first name, or 0: they are in the info table */
+  int name_step;   /* from one name to the next: 1 on the stack, -1 in upvalues */
   int constructor; /* 0 = none */
   double before;   /* rows that came before this result: for messages */
 } lrows_build;

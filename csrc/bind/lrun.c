@@ -70,6 +70,7 @@ static void forget_evicted(lua_State *L, lconn *b, int box) {
 void lconn_cell(lua_State *L, lconn *b, int box, bool binary, lcell *x) {
   *x = (lcell){.options = b->options, .types = b->c.types, .scratch = &b->scratch, .binary = binary};
   lph_buf_clear(&b->scratch);
+  x->plain = !b->options.raw && !b->has_codecs;
   bool plain = !b->has_codecs && b->options.json != LJSON_CJSON && b->options.int8 != LINT8_CDATA;
   if (LPH_LIKELY(plain)) return;
   struct {

@@ -82,7 +82,7 @@ end
 
 -- Runs a command of the cursor; its rows or its count are the core's then.
 local function command(self, text)
-  local sent, err = portal.ask(self, text, false)
+  local sent, err = portal.ask(self, text)
   if sent then sent, err = portal.await(self) end
   if not sent then return failed(self, err, text) end
   return true

@@ -115,10 +115,10 @@ local function pass(self, first, ...)
   return advance(self, (...))
 end
 
-function next_row(self) return pass(self, self.step()) end
+function next_row(self) return pass(self, self.step(self)) end
 
 local function one_table(self)
-  local row, err = self.step()
+  local row, err = self.step(self)
   if row ~= nil then return row end
   return advance(self, err)
 end
@@ -135,12 +135,20 @@ end
 
 local tables, values = metatable(one_table), metatable(next_row)
 
+-- Where the core's step can go on by itself, the loop calls nothing else.
+local function metatable_of(self, goes_on)
+  if goes_on then return metatable(self.step) end
+  return self.plan.style >= 48 and values or tables
+end
+
 ----------------------------------------------------------------------------------------- opening
 
 local function settle_in(self, opened)
   local conn = self.conn
-  self.core, self.step = opened, opened:stepper()
-  setmetatable(self, self.plan.style >= 48 and values or tables)
+  local goes_on
+  self.core = opened
+  self.step, goes_on = opened:stepper(advance)
+  setmetatable(self, metatable_of(self, goes_on))
   settle.set_reader(conn, self)
   if conn.tx and not self.own then
     self.level = conn.tx

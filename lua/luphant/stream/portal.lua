@@ -14,7 +14,7 @@ local PENDING = core.PENDING
 local PORTAL = 9 -- verb of the core
 
 local FIRST_ROWS, MOST_ROWS, GROWTH = 16, 10000, 8
-local PORTION_BYTES = 128 * 1024 -- as libpq counts: about twice what is on the wire
+local PORTION_BYTES = 192 * 1024 -- as libpq counts: about twice what is on the wire
 
 local portal = {}
 
@@ -36,13 +36,14 @@ local function choose_size(self, rows, bytes)
   return math.max(1, math.min(size, self.asked * GROWTH, MOST_ROWS))
 end
 
---- Sends a command for the cursor of `self`, whatever else a stream has asked for in advance.
-function portal.ask(self, text, is_ahead)
+--- Sends a command for the cursor of `self`, whatever else a stream has asked for in advance. With `rows` it is a FETCH
+--- of so many, which nobody waits for yet.
+function portal.ask(self, text, rows)
   local conn, box = self.conn, self.box
-  local sent, err = box:stream_ask(self.core, text, is_ahead)
+  local sent, err = box:stream_ask(self.core, text, rows)
   if sent == PENDING then
     sent, err = settle.run(conn)
-    if sent then sent, err = box:stream_ask(self.core, text, is_ahead) end
+    if sent then sent, err = box:stream_ask(self.core, text, rows) end
   end
   return sent, err
 end
@@ -61,14 +62,16 @@ function portal.await(self)
   end
 end
 
--- A portion has come: asks for the next one. Answers whether there are rows in it.
+-- A portion has come: asks for the next one, unless the core has done that already with the size of before. Answers
+-- whether there are rows in it.
 local function look_ahead(self)
-  local rows, bytes = self.core:portion()
+  local rows, bytes, _, is_asked = self.core:portion()
   self.is_last = rows < self.asked
   if self.is_last then return rows > 0 end
+  if is_asked then return true end
   self.asked = choose_size(self, rows, bytes)
   settle.set_reader(self.conn, self)
-  local sent, err = portal.ask(self, fetch_text(self), true)
+  local sent, err = portal.ask(self, fetch_text(self), self.asked)
   if not sent then self.failure = err end -- the rows that have come go first
   return true
 end
@@ -78,7 +81,7 @@ function portal.more(self)
   if self.is_last then return false end
   local more, err = portal.await(self)
   if more == false then
-    more, err = portal.ask(self, fetch_text(self), false)
+    more, err = portal.ask(self, fetch_text(self))
     if more then more, err = portal.await(self) end
   end
   if not more then return nil, err end
@@ -110,7 +113,7 @@ end
 
 -- The cursor's memory on the server shall not wait for the end of a long transaction.
 local function close_cursor(self)
-  local sent, err = portal.ask(self, "close " .. self.name, false)
+  local sent, err = portal.ask(self, "close " .. self.name)
   if sent then sent, err = portal.await(self) end
   return not sent and err or nil
 end
