@@ -26,7 +26,7 @@ local mine = rawget(_G, "jit") and "luphant-jit" or "luphant-5.4"
 local QUESTIONS = {
   "acquire_release", "copy_in", "copy_out_columns", "copy_out_raw", "copy_out_rows", "in_coroutine", "inserts",
   "inserts_batched", "inserts_bulk", "int4_array", "one_row_prepared", "rows_array", "rows_columns", "rows_named",
-  "same_text", "small_row", "stream_200000", "stream_200000_portal", "tasks_16", "tasks_16_shared", "tasks_64",
+  "same_text", "small_row", "stream_200000", "stream_200000_rows", "tasks_16", "tasks_16_shared", "tasks_64",
   "tasks_64_shared", "transaction", "transaction_three_trips", "values_iterator",
 }
 

@@ -104,7 +104,11 @@ static int lfacts_features(lua_State *L) {
   set_flag(L, "sslrootcert_system", version >= 160000);
   set_flag(L, "encrypted_cancel", lph_cancel_is_encrypted());
   set_flag(L, "close_prepared", version >= 170000);
+#ifdef LIBPQ_HAS_CHUNK_MODE
   set_flag(L, "chunked_rows", version >= 170000);
+#else
+  set_flag(L, "chunked_rows", false);
+#endif
 #ifdef LPH_FAULT_ALLOC
   set_flag(L, "fault_alloc", true);
 #endif

@@ -187,8 +187,8 @@ static int lstream__gc(lua_State *L) {
   return 0;
 }
 
-/* The function that gives the rows of the portion at hand. true: with an argument, the stream's user, it goes on with
- * advance(user, err) where the portion ends or a row fails, and gives what that gives.
+/* Gives the rows of the portion at hand. With true it is called with the stream's user and goes on by itself, where the
+ * portion ends or a row fails, with what `advance` answers for user and error.
  * stream:stepper([advance]) -> value, boolean */
 static int lstream_stepper(lua_State *L) {
   self(L);

@@ -144,7 +144,7 @@ lph_err lph_batch_begin(lph_conn *c, bool isolated) {
   c->op.kind = LPH_OP_BATCH;
   c->op.piped = true;
   c->state = LPH_BUSY;
-  bool ok = PQenterPipelineMode(c->pg) && send_goodbyes(c) && lph_flight_before(c);
+  bool ok = lph_op_enter_pipeline(c) && send_goodbyes(c) && lph_flight_before(c);
   b->parts_ahead = c->op.parts.len;
   return ok ? LPH_OK : refuse(c);
 }

@@ -65,6 +65,7 @@ typedef struct lph_conn {
   size_t max_result_bytes; /* 0 = no limit */
   lph_sip sip;             /* how we read when there is one */
   double last_use;         /* when the last operation began */
+  bool row_by_row;         /* libpq may still be in single-row mode (lph_op_enter_pipeline) */
   bool let_go;             /* its last cancel request has been sent */
   unsigned marks;          /* what may have been left in the session (marks.h) */
   bool hears;              /* it is there to listen (notify.h); then `ear` is open */

@@ -63,9 +63,18 @@ bool lph_op_send_execute(lph_conn *c, const struct lph_stmt *stmt, const struct 
                            stmt->binary);
 }
 
+/* libpq (15 to 17) ends single-row mode when the next query begins, but not where that is the first of a pipeline: it
+ * would come row by row. A query without a text begins, and is refused then. Not before libpq forgets that by itself can
+ * this go. */
+bool lph_op_enter_pipeline(lph_conn *c) {
+  if (LPH_UNLIKELY(c->row_by_row)) PQsendQueryParams(c->pg, NULL, 0, NULL, NULL, NULL, NULL, 0);
+  c->row_by_row = false;
+  return PQenterPipelineMode(c->pg);
+}
+
 static bool begin_flight(lph_conn *c) {
   c->op.piped = true;
-  return PQenterPipelineMode(c->pg);
+  return lph_op_enter_pipeline(c);
 }
 
 /* All of a flight, or of one of its segments, has been handed over. */
@@ -214,6 +223,7 @@ int lph_op_stream(lph_conn *c, struct lph_stmt *stmt, const lph_params *p) {
   begin(c, LPH_OP_STREAM, stmt);
   c->marks |= stmt->marks;
   c->op.moves_names = stmt->moves_names;
+  c->row_by_row = true;
   return lph_op_send_execute(c, stmt, p) && ask_for_rows(c->pg) ? lph_op_flush(c) : (int)refuse(c);
 }
 

@@ -100,6 +100,8 @@ int lph_op_fetch(struct lph_conn *c, const char *text, bool binary);
 /* Of the transaction of this connection. LPH_DONE at once where nothing has to be sent. */
 int lph_op_control(struct lph_conn *c, lph_control what);
 
+/* PQenterPipelineMode for whoever may come behind a stream. */
+bool lph_op_enter_pipeline(struct lph_conn *c);
 /* Bind and Execute alone, without looking at anything. False: libpq refused. */
 bool lph_op_send_execute(struct lph_conn *c, const struct lph_stmt *stmt, const struct lph_params *params);
 

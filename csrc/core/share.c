@@ -39,7 +39,7 @@ lph_err lph_share_begin(lph_conn *c) {
   lph_share_free(c); /* of an earlier time */
   lph_share *s = c->share = new_share(PQsocket(c->pg));
   if (s == NULL) return lph_error_oom(&c->error);
-  if (s->fd < 0 || !PQenterPipelineMode(c->pg)) {
+  if (s->fd < 0 || !lph_op_enter_pipeline(c)) {
     if (s->fd < 0) {
       lph_error_set(&c->error, "usage", "no file descriptor is left for sharing this connection");
     } else {
@@ -149,7 +149,7 @@ static lph_err look(lph_conn *c) {
     return LPH_EFAIL;
   }
   if (lph_conn_look(c) != LPH_OK) return LPH_EFAIL;
-  PQenterPipelineMode(c->pg);
+  lph_op_enter_pipeline(c);
   return LPH_OK;
 }
 

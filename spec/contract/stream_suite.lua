@@ -78,6 +78,88 @@ local function reading(test)
     probe.usable(conn)
   end)
 
+  -- To see it fail: leave out `s->ahead != NULL` in peek (lstreamrow.c), or ask again inside of a transaction.
+  test("portions that came before they were needed are handed out in order, and a failure behind the last of them",
+    function(open, world)
+      local conn = open()
+      for _, via in ipairs { "by itself", "portal" } do
+        local FAILS = { "select n, 1 / (n - 2950) as x from generate_series(1, 100000) n", fetch_size = 100,
+          via = via == "portal" and via or nil }
+        local stream, seen, sum = conn:stream(FAILS), 0, 0
+        local ok, err = pcall(function()
+          for row in stream do
+            seen, sum = seen + 1, sum + row.n
+            if seen % 500 == 0 then world.pause(0.01) end -- the server is ahead then
+          end
+        end)
+        assert.same({ false, "division_by_zero" }, { ok, err.kind })
+        assert.same({ 2900, 2900 * 2901 / 2 }, { seen, sum })
+        assert.equal("idle", conn:transaction_status())
+        probe.usable(conn)
+      end
+      assert(conn:transaction(function(tx)
+        local count = 0
+        for row in tx:stream({ SERIES, fetch_size = 70 }, 700) do
+          count = count + 1
+          assert(row.n == count and tx:query_value("select $1::int", count) == count)
+        end
+        return assert(count == 700)
+      end))
+    end)
+
+  -- To see it fail: let lph_op_enter_pipeline (launch.c) only enter it.
+  test("what is asked behind a stream row by row comes in one piece", function(open)
+    local conn = open()
+    local THREE = "select generate_series(1, 3) as n"
+    assert(conn:query(THREE)) -- known, so it can be the first of a flight
+    for _, most in ipairs { 1, 2, 3, 4 } do
+      assert(conn:transaction(function(tx)
+        first(most, tx:stream { THREE, via = "rows" })
+        assert.same({ 1, 2, 3 }, tx:query_column(THREE))
+        first(most, tx:stream { THREE, via = "rows" })
+        return true
+      end))
+      first(most, conn:stream { THREE, via = "rows" })
+      local results = assert(conn:batch(function(b)
+        b:query(THREE)
+        b:query(THREE)
+      end))
+      assert.same({ 3, 3 }, { #results[1], #results[2] })
+      first(most, conn:stream { THREE, via = "rows" })
+      assert.equal(3, assert(conn:transaction(function(tx) return #assert(tx:query(THREE)) end)))
+    end
+    probe.usable(conn)
+  end)
+
+  -- To see it fail: leave out OWN (portal.lua).
+  test("a portal of its own has the plan of who reads all rows", function(open)
+    local conn = open()
+    local FRACTION = "select current_setting('cursor_tuple_fraction') as n"
+    assert.equal(1, (sum_of(conn:stream { FRACTION, via = "portal" })))
+    assert(conn:transaction(function(tx) return assert(sum_of(tx:stream(FRACTION)) == 0.1) end))
+    assert.equal("0.1", conn:query_value(FRACTION))
+  end)
+
+  test("the form is chosen by what is run and by libpq", function(open)
+    local conn = open()
+    local function form_of(on, ...)
+      local stream = on:stream(...)
+      local form = tostring(stream):match "%((%l+)"
+      stream:close()
+      return form
+    end
+    local outside = require("luphant.core").features().chunked_rows and "rows" or "portal"
+    assert.equal(outside, form_of(conn, SERIES, 1))
+    assert.equal(outside, form_of(conn, "with a as (select 1 as n) table a"))
+    assert.equal("rows", form_of(conn, "select 1 as n into temp made"))
+    assert.equal("rows", form_of(conn, "show work_mem"))
+    assert(conn:transaction(function(tx)
+      assert.equal("portal", form_of(tx, SERIES, 1))
+      return assert(form_of(tx, "explain select 1") == "rows")
+    end))
+    probe.usable(conn)
+  end)
+
   test("values are those of the other verbs, unknown types among them", function(open)
     local conn = open()
     assert(conn:script "create type pg_temp.mood as enum ('sad', 'fine')")

@@ -3,6 +3,7 @@
 -- SPDX-License-Identifier: MIT
 
 local args = require "luphant.args"
+local core = require "luphant.core"
 local request = require "luphant.request"
 local sqltext = require "luphant.sqltext"
 
@@ -24,10 +25,10 @@ local KEYS = {
 }
 
 local READS = { select = true, values = true, table = true, with = true }
-local WRITES = { insert = true, update = true, delete = true, merge = true }
+local WRITES = { insert = true, update = true, delete = true, merge = true, into = true }
 
 -- DECLARE takes queries only, and a failure of it would cost the transaction: in doubt the answer is no. (A WITH can
--- hold statements that write.)
+-- hold statements that write, a SELECT can make a table.)
 local function is_query(sql)
   local first
   for kind, from, to in sqltext.scan(sql) do
@@ -35,8 +36,8 @@ local function is_query(sql)
       local word = sql:sub(from, to):lower()
       if not first then
         first = word
-        if word ~= "with" then return READS[word] == true end
-      elseif WRITES[word] then
+        if not READS[word] then return false end
+      elseif WRITES[word] and (first == "with" or word == "into") then
         return false
       end
     end
@@ -44,10 +45,12 @@ local function is_query(sql)
   return first ~= nil
 end
 
--- Between BEGIN and COMMIT the connection is most likely needed for what is done with the rows; outside of a
--- transaction a cursor would need one of its own.
+local HAS_CHUNKS = core.features().chunked_rows
+
+-- Between BEGIN and COMMIT the connection is most likely needed for what is done with the rows. Outside of it a portal
+-- costs a transaction, and still less than the other form as long as libpq makes a result of each single row.
 local function choose(sql, is_inside)
-  if not is_inside then return "rows" end
+  if HAS_CHUNKS and not is_inside then return "rows" end
   return is_query(sql) and "portal" or "rows"
 end
 

@@ -16,6 +16,9 @@ local PORTAL = 9 -- verb of the core
 local FIRST_ROWS, MOST_ROWS, GROWTH = 16, 10000, 8
 local PORTION_BYTES = 192 * 1024 -- as libpq counts: about twice what is on the wire
 
+-- A cursor's plan is made to give its first rows soon; who goes through all of them wants the statement's own plan.
+local OWN = { set = { cursor_tuple_fraction = "1" } }
+
 local portal = {}
 
 local names = 0
@@ -94,7 +97,7 @@ function portal.begin(self, plan, run, ...)
   local conn, box = self.conn, self.box
   self.name, self.fetch_size, self.asked = portal.new_name(), plan.fetch_size, plan.fetch_size or FIRST_ROWS
   if not plan.is_inside then
-    local tx, err = transaction.begin(conn)
+    local tx, err = transaction.begin(conn, OWN)
     if not tx then return nil, err end
     self.own, tx.of_stream = tx, true
   end

@@ -1,4 +1,4 @@
--- The same through a portal, the next rows asked for before these are made into tables: is it cheaper?
+-- The same in the form `via = "rows"`, one result of libpq for each row (64 rows with libpq 17): what does that cost?
 -- SPDX-License-Identifier: MIT
 return {
   order = 8.6,
