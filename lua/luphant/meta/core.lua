@@ -397,10 +397,10 @@ function conn:step() end
 
 ---@param stream luphant.core.stream
 ---@param text string
----@param on boolean
+---@param rows? number
 ---@return true|lightuserdata|nil
 ---@return nil|"r"|"w"|"rw"|luphant.error
-function conn:stream_ask(stream, text, on) end
+function conn:stream_ask(stream, text, rows) end
 
 --- until the stream is closed nothing else runs on the connection
 ---@param stream luphant.core.stream
@@ -897,14 +897,15 @@ local stream = {}
 --- what is under way is for stream_settle, or whoever cleans the connection
 function stream:close() end
 
---- rows of the portion at hand, bytes they take, and the number in its
 ---@return integer
 ---@return integer
 ---@return integer
+---@return boolean
 function stream:portion() end
 
---- the function that gives the rows of the portion at hand
+---@param advance? function
 ---@return any
-function stream:stepper() end
+---@return boolean
+function stream:stepper(advance) end
 
 return core
