@@ -59,4 +59,15 @@ static inline uint64_t lph_get_u64(const char *p) {
   return ((uint64_t)lph_get_u32(p) << 32) | lph_get_u32(p + 4);
 }
 
+static inline void lph_put_u32(char *p, uint32_t v) {
+  p[0] = (char)(v >> 24);
+  p[1] = (char)(v >> 16);
+  p[2] = (char)(v >> 8);
+  p[3] = (char)v;
+}
+static inline void lph_put_u64(char *p, uint64_t v) {
+  lph_put_u32(p, (uint32_t)(v >> 32));
+  lph_put_u32(p + 4, (uint32_t)v);
+}
+
 #endif

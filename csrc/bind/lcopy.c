@@ -202,6 +202,7 @@ static int lcopy_has_ended(lua_State *L) {
 }
 
 static const luaL_Reg copy_methods[] = {{"put", lcopy_put},
+                                        {"putter", lcopy_putter},
                                         {"put_rows", lcopy_put_rows},
                                         {"put_columns", lcopy_put_columns},
                                         {"put_bytes", lcopy_put_bytes},

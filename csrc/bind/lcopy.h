@@ -33,8 +33,13 @@ static inline bool lcopy_is_live(const lcopy *w) {
 /* Runs `body` with the arguments of the method (the guard first) inside the connection's box. May raise. */
 int lcopy_enter(lua_State *L, lcopy *w, lua_CFunction body);
 
-/* lcopyin.c */
+/* lcopyrow.c */
 int lcopy_put(lua_State *L);
+int lcopy_putter(lua_State *L);
+/* What needs neither memory of Lua nor code of the user; anything but LPH_OK: the long way. */
+lph_err lcopy_put_quickly(lua_State *L, int at, uint8_t kind, lph_buf *out);
+/* lcopyin.c */
+int lcopy_put_inside(lua_State *L); /* put, inside the connection's box */
 int lcopy_put_rows(lua_State *L);
 int lcopy_put_columns(lua_State *L);
 int lcopy_put_bytes(lua_State *L);

@@ -1,6 +1,5 @@
-/* lcopyin.c - Lua values -> rows of COPY ... FROM STDIN.
+/* lcopyin.c - Lua values -> rows of COPY ... FROM STDIN. Single rows of plain values are lcopyrow.c's.
  *
- *   guard:put(...) -> boolean | nil, err, row
  *   guard:put_rows(list, from) -> index, is_full | nil, err, row
  *   guard:put_columns(lists, from, last) -> index, is_full | nil, err, row
  *   guard:put_bytes(text, from) -> index, is_full
@@ -10,12 +9,7 @@
  * `false`, or is_full: the piece is full and must be sent (conn:copy_push) before more is put. nil alone: no rows can
  * pass any more. A row that is refused leaves nothing behind, and the guard doomed.
  *
- * put is the hot one. Outside of the connection's box it takes rows of plain values only: then nothing is allocated in
- * Lua and nothing raised. Whatever else comes, or fails, is done again inside.
- *
  * SPDX-License-Identifier: MIT */
-#include <math.h>
-
 #include "bind/lcopy.h"
 #include "bind/lerror.h"
 #include "bind/ltable.h"
@@ -29,27 +23,6 @@ typedef struct row {
 } row;
 
 /* ---- one value ------------------------------------------------------------------------------------------------------ */
-
-static lph_err put_number(lua_State *L, int at, uint8_t kind, lph_buf *out) {
-  if (lua_isinteger(L, at)) return lph_wire_int(kind, (int64_t)lua_tointeger(L, at), out);
-  double v = lua_tonumber(L, at);
-  if (kind == LPH_FLOAT8 || kind == LPH_FLOAT4) return lph_wire_float(kind, v, out);
-  if (LCOMPAT_HAS_INTEGERS || !(fabs(v) <= (double)LCOMPAT_EXACT)) return LPH_ETYPE;
-  int64_t whole = (int64_t)v;
-  return (double)whole == v && (whole != 0 || !signbit(v)) ? lph_wire_int(kind, whole, out) : LPH_ETYPE;
-}
-
-/* What needs neither memory of Lua nor code of the user; anything but LPH_OK: the long way. */
-static lph_err put_quickly(lua_State *L, int at, uint8_t kind, lph_buf *out) {
-  lph_bytes s;
-  switch (lua_type(L, at)) {
-    case LUA_TNUMBER: return put_number(L, at, kind, out);
-    case LUA_TSTRING: s.data = lua_tolstring(L, at, &s.len); return lph_wire_string(kind, s, out);
-    case LUA_TNIL: return lph_wire_null(out);
-    case LUA_TBOOLEAN: return lph_wire_bool(kind, lua_toboolean(L, at), out);
-    default: return LPH_ETYPE;
-  }
-}
 
 static lph_err put_null(row *r) {
   return r->w->binary ? lph_wire_null(r->out) : lph_buf_add(r->out, "\\N", 2);
@@ -73,7 +46,7 @@ static lph_err put_slowly(lua_State *L, row *r, int at, const lph_type *type) {
 static lph_err put_value(lua_State *L, row *r, int column, int at) {
   const lph_type *type = r->w->types == NULL ? NULL : r->w->types[column];
   if (r->w->binary && LPH_LIKELY(r->x.codecs == 0)) {
-    lph_err rc = put_quickly(L, at, type->kind, r->out);
+    lph_err rc = lcopy_put_quickly(L, at, type->kind, r->out);
     if (LPH_LIKELY(rc == LPH_OK)) return LPH_OK;
   }
   return put_slowly(L, r, at, type);
@@ -194,7 +167,7 @@ static int count_is_wrong(lua_State *L, row *r, int given) {
   return fail(L, r);
 }
 
-static int put_inside(lua_State *L) {
+int lcopy_put_inside(lua_State *L) {
   row r;
   int given = lua_gettop(L) - 1;
   if (!begin(L, &r)) return 0;
@@ -204,38 +177,6 @@ static int put_inside(lua_State *L) {
   if (put_row(L, &r, 2) != LPH_OK) return fail(L, &r);
   lua_pushboolean(L, !lph_copy_is_full(&r.w->b->c.copy));
   return 1;
-}
-
-static bool are_plain(lua_State *L, int last) {
-  for (int i = 2; i <= last; i++) {
-    int type = lua_type(L, i);
-    if (type != LUA_TNUMBER && type != LUA_TSTRING && type != LUA_TNIL && type != LUA_TBOOLEAN) return false;
-  }
-  return true;
-}
-
-int lcopy_put(lua_State *L) {
-  lcopy *w = lbox_self(L, 1, &lcopy_class);
-  lconn *b = w->b;
-  int last = lua_gettop(L);
-  bool plain = w->binary && !b->has_codecs && !b->entered && last - 1 == w->columns && w->types != NULL;
-  if (LPH_LIKELY(plain && lcopy_is_live(w) && lph_copy_has_room(&b->c.copy) && are_plain(L, last))) {
-    row r = {.w = w, .out = lph_copy_room(&b->c.copy)};
-    if (LPH_LIKELY(r.out != NULL && begin_row(&r) == LPH_OK)) {
-      int column = 0;
-      while (column < w->columns &&
-             LPH_LIKELY(put_quickly(L, column + 2, w->types[column]->kind, r.out) == LPH_OK))
-        column++;
-      w->in_row = false;
-      if (LPH_LIKELY(column == w->columns && r.out->len - w->start <= LPH_COPY_PIECE)) {
-        w->rows++;
-        lua_pushboolean(L, !lph_copy_is_full(&b->c.copy));
-        return 1;
-      }
-      r.out->len = w->start;
-    }
-  }
-  return lcopy_enter(L, w, put_inside);
 }
 
 /* ---- rows as tables --------------------------------------------------------------------------------------------------------- */

@@ -891,6 +891,12 @@ function guard:put_end() end
 ---@return nil|integer
 function guard:put_rows(list, from) end
 
+---@param table table
+---@param advance function
+---@return any
+---@return boolean
+function guard:putter(table, advance) end
+
 ---@class luphant.core.stream: userdata
 local stream = {}
 
