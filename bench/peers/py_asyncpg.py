@@ -76,9 +76,42 @@ async def main():
                     rows = [meter.event(i) for i in range(first, min(first + 1000, count + 1))]
                     await statement.fetch(*[list(column) for column in zip(*rows)])
             return count
+    elif question.startswith("stream_"):
+        async def rows(use):  # a portal, the next 1000 rows asked for when these are used up
+            units = 0
+            async with conn.transaction():
+                async for row in conn.cursor(sql, prefetch=1000):
+                    units += 1
+                    if use:
+                        use(row)
+            return units
+
+        async def run(count):
+            return sum([await rows(None) for _ in range(count)])
+
+        async def check():
+            seen = []
+            await rows(seen.append)
+            return meter.items_check(seen)
+    elif question == "copy_in":
+        async def run(count):
+            records = (meter.event(i) for i in range(1, count + 1))
+            await conn.copy_records_to_table(
+                "event", schema_name="luphant_bench", columns=("id", "name", "amount"), records=records)
+            return count
+    elif question == "copy_out_raw":
+        async def run(count):
+            units = 0
+
+            async def take(piece):
+                nonlocal units
+                units += piece.count(b"\n")
+
+            await conn.copy_from_query(sql % count, output=take)
+            return units
     else:
         meter.leave("does not do this")
-    if not question.startswith("inserts"):
+    if not meter.writes(question):
         await run(n // 10 + 1)
     started = meter.start()
     units = await run(n)

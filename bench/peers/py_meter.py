@@ -38,11 +38,47 @@ def arguments(version):
     return sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
 
 
+def lines():
+    """The rows of event as COPY text, in pieces of some 64 kB."""
+    piece, size = [], 0
+
+    def put(i):
+        nonlocal size
+        line = "%d\t%s\t%r\n" % event(i)
+        piece.append(line)
+        size += len(line)
+        if size < 65536:
+            return None
+        size = 0
+        text = "".join(piece)
+        piece.clear()
+        return text
+
+    return put, lambda: "".join(piece)
+
+
+def peak_memory(reset=False):
+    """In kB; 0 where /proc does not tell."""
+    try:
+        if reset:
+            with open("/proc/self/clear_refs", "w") as file:
+                file.write("5")
+        with open("/proc/self/status") as file:
+            return next((int(line.split()[1]) for line in file if line.startswith("VmHWM")), 0)
+    except OSError:
+        return 0
+
+
 def start():
-    return time.perf_counter(), time.process_time()
+    memory = peak_memory(True)
+    return time.perf_counter(), time.process_time(), memory
 
 
 def report(started, units, check="-"):
     cpu = time.process_time() - started[1]
     wall = time.perf_counter() - started[0]
-    return "%.9f %.9f %d %s" % (cpu, wall, units, check)
+    return "%d %.9f %.9f %d %s" % (max(0, peak_memory() - started[2]), cpu, wall, units, check)
+
+
+def writes(question):
+    return question.startswith("inserts") or question == "copy_in"  # a rehearsal would leave rows

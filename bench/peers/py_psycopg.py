@@ -66,10 +66,35 @@ elif question == "inserts_bulk":
             cursor.execute(sql, [list(column) for column in zip(*rows)], prepare=True)
         conn.commit()
         return count
+elif question.startswith("stream_"):
+    def rows():  # in libpq's single-row mode
+        return conn.cursor(row_factory=dict_row).stream(sql)
+
+    def run(count):
+        return sum(1 for _ in range(count) for _ in rows())
+
+    def check():
+        return meter.items_check(list(row.values()) for row in rows())
+elif question == "copy_in":
+    def run(count):
+        with cursor.copy(sql + " (format binary)") as copy:
+            copy.set_types(("int4", "text", "float8"))
+            for i in range(1, count + 1):
+                copy.write_row(meter.event(i))
+        return count
+elif question == "copy_out_raw":
+    def run(count):
+        with cursor.copy("copy (%s) to stdout" % (sql % count)) as copy:
+            return sum(bytes(piece).count(b"\n") for piece in copy)
+elif question == "copy_out_rows":
+    def run(count):
+        with cursor.copy("copy (%s) to stdout (format binary)" % (sql % count)) as copy:
+            copy.set_types(("int4", "text", "float8"))
+            return sum(1 for _ in copy.rows())
 else:
     meter.leave("does not do this")
 
-if not question.startswith("inserts"):
+if not meter.writes(question):
     run(n // 10 + 1)
 started = meter.start()
 units = run(n)

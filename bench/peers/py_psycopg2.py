@@ -73,10 +73,50 @@ elif question == "inserts_bulk":
             (meter.event(i) for i in range(1, count + 1)), page_size=1000)
         conn.commit()
         return count
+elif question.startswith("stream_"):
+    def rows():  # a cursor on the server, fetched by 2000 rows
+        with conn.cursor("stream", cursor_factory=psycopg2.extras.RealDictCursor) as named:
+            named.execute(sql)
+            yield from named
+
+    def run(count):
+        return sum(1 for _ in range(count) for _ in rows())
+
+    def check():
+        return meter.items_check(list(row.values()) for row in rows())
+elif question == "copy_in":
+    class Source:  # psycopg2 reads as from a file
+        def __init__(self, count):
+            self.rows = iter(range(1, count + 1))
+            self.put, self.rest = meter.lines()
+
+        def read(self, size):
+            for i in self.rows:
+                text = self.put(i)
+                if text:
+                    return text
+            text, self.rest = self.rest(), str
+            return text
+
+    def run(count):
+        cursor.copy_expert(sql, Source(count), size=1 << 20)
+        conn.commit()
+        return count
+elif question == "copy_out_raw":
+    class Sink:
+        lines = 0
+
+        def write(self, text):
+            self.lines += text.count(b"\n")
+
+    def run(count):
+        sink = Sink()
+        cursor.copy_expert("copy (%s) to stdout" % (sql % count), sink)
+        return sink.lines
 else:
     meter.leave("does not do this")
 
-if not question.startswith("inserts"):
+if not meter.writes(question):
     run(n // 10 + 1)
 started = meter.start()
 units = run(n)
