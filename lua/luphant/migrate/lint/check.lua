@@ -71,11 +71,26 @@ local function applies(rule, ctx)
   return true
 end
 
+local of_what = {} -- a file may have a hundred thousand statements, most rules look at a few kinds
+
+-- The rules that look at statements of that kind.
+local function rules_of(what)
+  local list = of_what[what]
+  if list then return list end
+  list = {}
+  for _, rule in ipairs(rules.list) do
+    local on = rule.statements and (rule.statements[what] or rule.statements["*"])
+    if on or (rule.actions and what == "alter table") then list[#list + 1] = rule end
+  end
+  of_what[what] = list
+  return list
+end
+
 local function run_statement_rules(run, ctx)
   local item = ctx.item
   local target = ctx:target(item.ddl)
   local is_new = ctx:is_new(target)
-  for _, rule in ipairs(rules.list) do
+  for _, rule in ipairs(rules_of(item.ddl.what)) do
     if applies(rule, ctx) and not (rule.exempts_new and is_new) then
       local report = reporter(run, ctx, rule)
       local function here(fields, action, at) report(fields, item, action, at) end

@@ -7,8 +7,8 @@
 
 local args = require "luphant.args"
 local check = require "luphant.migrate.lint.check"
-local errors = require "luphant.errors"
 local facts = require "luphant.migrate.lint.facts"
+local failure = require "luphant.migrate.failure"
 local filename = require "luphant.migrate.filename"
 local load = require "luphant.migrate.load"
 local messages = require "luphant.migrate.lint.messages"
@@ -96,14 +96,6 @@ local function judge(list, options)
   return report
 end
 
-local function invalid(problems)
-  local lines = {}
-  for i, problem in ipairs(problems) do
-    lines[i] = ("%s%s: %s"):format(problem.file, problem.line and ":" .. problem.line or "", problem.message)
-  end
-  return errors.new("migration_invalid", table.concat(lines, "\n  "), { class = "usage", problems = problems })
-end
-
 --- Lints migrations that have been loaded (migrate.load), in the order to run.
 ---@param list luphant.migrate.Migration[]
 ---@param opts? luphant.migrate.lint.Options
@@ -122,7 +114,7 @@ function M.dir(dir, opts)
   args.argument(dir, "string", 1, "dir")
   local options = args.check(opts, OPTIONS)
   local list, problems = load.load(dir, { ignore = options.ignore })
-  if not list then return nil, invalid(problems) end
+  if not list then return nil, failure.invalid(problems) end
   return judge(list, options)
 end
 
@@ -169,7 +161,7 @@ function M.files(list, opts)
       problems[#problems + 1] = { file = path, message = "is no migration" }
     end
   end
-  if #problems > 0 then return nil, invalid(problems) end
+  if #problems > 0 then return nil, failure.invalid(problems) end
   options.only = only
   return judge(all, options)
 end

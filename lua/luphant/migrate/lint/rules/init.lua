@@ -65,6 +65,7 @@ local NAMES = {
   "lock-timeout",
   "statement-timeout",
   "transaction-control",
+  "odd-character",
   "setting-leaks",
   "not-rerunnable",
   "unqualified-name",
