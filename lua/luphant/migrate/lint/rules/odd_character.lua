@@ -8,7 +8,8 @@ local sqltext = require "luphant.sqltext"
 local ODD = {
   ["\194\160"] = "a no-break space", ["\226\128\139"] = "a zero-width space",
   ["\226\128\140"] = "an invisible character", ["\226\128\141"] = "an invisible character",
-  ["\226\128\142"] = "a mark of writing direction", ["\226\128\143"] = "a mark of writing direction", ["\226\129\160"] = "an invisible character",
+  ["\226\128\142"] = "a mark of writing direction", ["\226\128\143"] = "a mark of writing direction",
+  ["\226\129\160"] = "an invisible character",
   ["\239\187\191"] = "a byte order mark", ["\226\128\152"] = "a typographic quote",
   ["\226\128\153"] = "a typographic quote", ["\226\128\156"] = "a typographic quote",
   ["\226\128\157"] = "a typographic quote", ["\226\128\147"] = "a dash, which begins no comment",
