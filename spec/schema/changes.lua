@@ -1,6 +1,6 @@
 -- Changes to the database of everything.lua, each with what a diff must say about it: { sql, lines }; `since` and
 -- `last` where the statement, or how the server spells its expressions, belongs to some major versions;
--- `is_soft` where the difference is a warning.
+-- `is_soft` where the difference is a warning, `is_left` where no statement is drafted.
 --
 -- SPDX-License-Identifier: MIT
 
@@ -44,7 +44,7 @@ return {
       "~ view shop.paid: definition",
       "    -   WHERE (c.state = 'paid'::shop.state);",
       "    +   WHERE (c.state = 'settled'::shop.state);",
-    } },
+    }, is_left = true },
   { "comment on type shop.state is null",
     { "~ enum shop.state: comment: Where an order is. -> (none)" } },
   { "grant usage on type shop.state to public",
@@ -145,7 +145,7 @@ return {
   { "alter table shop.heir no inherit shop.base", last = 17,
     { "~ table shop.heir: inherits: [shop.base] -> (none)" } },
   { "alter table shop.of_type not of",
-    { "~ table shop.of_type: of_type: shop.address -> (none)" } },
+    { "~ table shop.of_type: of_type: shop.address -> (none)" }, is_left = true },
   { "alter table shop.events detach partition shop.events_2020", last = 17,
     {
       "~ table shop.events_2020: bound: FOR VALUES FROM ('2020-01-01') TO ('2021-01-01') -> (none)",
@@ -157,7 +157,7 @@ return {
   { "drop table shop.events_2021",
     { "- partitioned table shop.events_2021", "- table shop.events_2021_a" } },
   { "alter table shop.second set access method heap", since = 15,
-    { "~ table shop.second: access_method: second_heap -> (none)" } },
+    { "~ table shop.second: access_method: second_heap -> (none)" }, is_left = true },
   -- columns
   { "alter table shop.customers add column phone text not null default ''",
     { "+ column shop.customers.phone" } },
@@ -179,7 +179,7 @@ return {
       '~ column shop.customers.tags: collation: (none) -> pg_catalog."POSIX"',
       "~ column shop.customers.tags: compression: pglz -> (none)",
       "~ column shop.customers.tags: storage: external -> (none)",
-    } },
+    }, is_left = true },
   { "alter table shop.customers alter tags set storage main",
     { "~ column shop.customers.tags: storage: external -> main" } },
   { "alter table shop.customers alter email set statistics -1",
@@ -272,7 +272,7 @@ return {
   { "comment on index shop.orders_customer is 'x'",
     { "~ index shop.orders_customer: comment: For the list. -> x" } },
   { "update pg_index set indisvalid = false where indexrelid = 'shop.orders_hash'::regclass",
-    { "~ index shop.orders_hash: invalid: (none) -> true" } },
+    { "~ index shop.orders_hash: invalid: (none) -> true" }, is_left = true },
   { "drop index shop.events_what",
     { "- index shop.events_what" } },
   { "create index on shop.events (id)",

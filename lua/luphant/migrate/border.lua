@@ -72,6 +72,10 @@ local NEW = {
   style = { one_of = { "sql", "lua", "pair" } }, repeatable = FLAG, transaction = FLAG, version = TEXT,
   versions = { one_of = { "time", "number" } }, now = { type = "number" },
 }
+local DATABASE = { type = { "string", "table" } }
+local FROM_DIFF = {
+  from_diff = DATABASE, base = DATABASE, scratch = DATABASE, renames = { type = "table", check = values_problem },
+}
 local TABLE = { type = "table" }
 local DRIFT = { against = TABLE, scratch = { type = { "string", "table" } }, snapshot = TABLE }
 local DUMP = { owners = FLAG, grants = FLAG }
@@ -110,7 +114,8 @@ local RULES = {
   import = together(COMMON, RUN, {
     from = { one_of = { "sqlx", "dbmate", "goose", "golang-migrate", "flyway", "lapis" } }, table = TEXT,
   }),
-  new = NEW, place = COMMON, environment = together(COMMON, { protected = FLAG }),
+  new = NEW, new_from_diff = together(COMMON, RUN, NEW, FROM_DIFF), place = COMMON,
+  environment = together(COMMON, { protected = FLAG }),
 }
 
 local function nothing() end

@@ -134,6 +134,11 @@ end
 ---@field version? string instead of the next one
 ---@field versions? "time"|"number" what the next one is where the folder does not say, and where it does
 ---@field now? integer for tests
+---@field from_diff? any a database (pool, connection, URL) that is as the migration shall make it: it is drafted
+---@field base? any the database to compare with, instead of what the files make
+---@field renames? table<string, string> public.orders.note = remark: what became of names
+---@field scratch? any where the files are run, instead of the server of `from_diff`
+---@field draft? luphant.migrate.Draft
 
 --- Writes a new migration.
 ---@param dir string made when missing

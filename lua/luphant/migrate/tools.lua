@@ -7,6 +7,7 @@
 local args = require "luphant.args"
 local border = require "luphant.migrate.border"
 local check = require "luphant.migrate.check"
+local draft = require "luphant.migrate.draft"
 local drift = require "luphant.migrate.drift"
 local dump = require "luphant.migrate.dump"
 local environment = require "luphant.migrate.environment"
@@ -34,15 +35,29 @@ end
 
 -- ---- files --------------------------------------------------------------------------------------------------
 
---- Writes a new migration with the next version from a template. Needs no database.
+local function drafted(dir, name, opts)
+  local options = border.options("new_from_diff", opts, 3)
+  if options.style == "lua" or options.repeatable then error("a draft is in SQL, and has a version", 3) end
+  local err
+  options.draft, err = draft.draft(dir, options)
+  if not options.draft then return nil, err end
+  local made
+  made, err = new.new(dir, name, options)
+  if made then made.left = options.draft.left end
+  return made, err
+end
+
+--- Writes a new migration with the next version from a template. Needs no database, but for `from_diff`: then it is a
+--- draft of what makes the schema of the files like that database, and `left` tells what it lacks.
 ---@param dir string made when missing
 ---@param name string what it does, in words
 ---@param opts? luphant.migrate.NewOptions
----@return { version: string, name: string, kind: string, files: string[] }? made
+---@return { version: string, name: string, kind: string, files: string[], left?: string[] }? made
 ---@return luphant.error? err kind "migration_file"
 function M.new(dir, name, opts)
   args.argument(dir, "string", 1, "new")
   args.argument(name, "string", 2, "new")
+  if opts and opts.from_diff then return drafted(dir, name, opts) end
   return new.new(dir, name, border.options("new", opts, 2))
 end
 

@@ -12,6 +12,7 @@
 local args = require "luphant.args"
 local core = require "luphant.core"
 local diff = require "luphant.schema.diff"
+local draft = require "luphant.schema.draft"
 local errors = require "luphant.errors"
 local family = require "luphant.schema.family"
 local hash = require "luphant.schema.hash"
@@ -89,6 +90,18 @@ function M.diff(a, b)
   check_snapshot(a, 1, "diff")
   check_snapshot(b, 2, "diff")
   return diff(a, b)
+end
+
+--- Statements that make a database like `a` one like `b`: a draft for people to read. It knows no rows and no locks;
+--- what was renamed is dropped and added.
+---@param a luphant.schema.Snapshot
+---@param b luphant.schema.Snapshot
+---@return string[] statements in order, without semicolons
+---@return string[] left differences for which no statement was found, as lines
+function M.draft(a, b)
+  check_snapshot(a, 1, "draft")
+  check_snapshot(b, 2, "draft")
+  return draft(a, b)
 end
 
 --- Differences as lines for people.

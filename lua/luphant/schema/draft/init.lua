@@ -141,6 +141,18 @@ local function switch_clone(plan, at)
   plan:put("triggers", ("alter table %s %s trigger %s"):format(at.id, word, quote(at.name)))
 end
 
+-- A sequence goes with the column that owns it.
+local function goes_along(self, at)
+  local owner = at.family == "sequences" and at.was and at.was.owned_by
+  for id, relation in pairs(owner and self.a.tables or {}) do
+    for _, column in ipairs(owner:find(id .. ".", 1, true) == 1 and relation.columns or {}) do
+      local is_it = owner == id .. "." .. quote(column.name)
+      if is_it and not member_of(self.b.tables[id], "columns", column.name) then return true end
+    end
+  end
+  return false
+end
+
 local function add_or_remove(self, at, difference)
   local plan = self.plan
   if at.part and is_clone(self.a, at) and is_clone(self.b, at) then return switch_clone(plan, at) end
@@ -150,7 +162,7 @@ local function add_or_remove(self, at, difference)
     plan:leave(text.of_differences { difference })
   elseif difference.what == "added" then
     ADD[at.family](plan, at.id, at.object)
-  else
+  elseif not goes_along(self, at) then
     drop_object(plan, at)
   end
 end

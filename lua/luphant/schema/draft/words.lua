@@ -29,7 +29,7 @@ for word in ([[all analyse analyze and any array as asc asymmetric authorization
 --- A text as a literal.
 function words.literal(text)
   text = tostring(text):gsub("'", "''")
-  if text:find("\\", 1, true) then return " E'" .. text:gsub("\\", "\\\\") .. "'" end
+  if text:find("\\", 1, true) then return "E'" .. text:gsub("\\", "\\\\") .. "'" end
   return "'" .. text .. "'"
 end
 
