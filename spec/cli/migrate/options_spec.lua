@@ -71,7 +71,8 @@ describe("luphant migrate", function()
     assert.equal(0, (with(("PGHOST=%s\nPGPORT=%s\nPGDATABASE=%s\nPGUSER=%s\n"):format(target.host, target.port,
       g.dbname, target.user), {})))
     local code, _, err = with("DATABASE_URL=\"" .. g.url .. "\nsecret stuff\n", {})
-    assert.same({ 2, ("luphant: migrate: --env-file: %s:1: a quote is not closed\n"):format(file) }, { code, err })
+    assert.same({ 2, ("luphant: migrate status: --env-file: %s:1: a quote is not closed\n"):format(file) },
+      { code, err })
     code, _, err = cli.run({}, {}, "migrate", "status", "--env-file", "/nowhere/env")
     assert.equal(2, code)
     assert.truthy(err:find("/nowhere/env", 1, true), err)

@@ -20,11 +20,7 @@ Examples:
 Exit codes: 0 fine; 2 wrong use.]]
 end
 
--- The verbs that share one parser of a command are commands of their own to a shell.
 local function add_verbs(parser, command)
-  for _, verb in ipairs(command.shared_verbs or {}) do
-    command.configure(parser:command(verb), verb)
-  end
   for _, verb in ipairs(command.verbs or {}) do
     local own = command.verb(verb)
     own.configure(parser:command(verb, own.summary))

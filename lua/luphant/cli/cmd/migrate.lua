@@ -13,13 +13,14 @@ local lines = require "luphant.cli.migrate.lines"
 local lint = require "luphant.cli.migrate.lint"
 local migrate = require "luphant.migrate"
 local options = require "luphant.cli.migrate.options"
+local shared = require "luphant.cli.migrate.shared"
 local signals = require "luphant.cli.signals"
 local verbs = require "luphant.cli.migrate.verbs"
 local version = require "luphant.migrate.version"
 
 local M = { summary = "Apply numbered migrations, take them back, show and set right their state, lint them" }
 
-local OK, USAGE, PENDING, INTEGRITY = ending.OK, ending.USAGE, ending.PENDING, ending.INTEGRITY
+local OK, PENDING, INTEGRITY = ending.OK, ending.PENDING, ending.INTEGRITY
 local report = ending.report
 
 local EPILOG = [[
@@ -35,22 +36,30 @@ Examples:
 Exit codes: 0 done; 1 failed, nothing was applied; 2 wrong use; 3 pending; 4 files, history and database do not fit
 together; 5 findings; 6 locked by another runner; 7 stopped half-way; 130 interrupted, 143 by SIGTERM.]]
 
-M.shared_verbs = options.VERBS
+--- All verbs: each is a command of its own.
+M.verbs = {}
+for _, list in ipairs { shared.NAMES, verbs } do
+  for _, name in ipairs(list) do M.verbs[#M.verbs + 1] = name end
+end
 
---- Verbs that are commands of their own.
-M.verbs = verbs
+local function configure(parser, verb)
+  options.configure(parser, verb)
+  local only = shared.filter(parser, verb)
+  if not verb or verb == "lint" then return lint.configure(only) end
+  only:flag("--trace", "Run the plan on this database, roll it back, and tell what it did (up, down: with --dry-run).")
+end
 
 ---@param name string
 ---@return table command
-function M.verb(name) return require("luphant.cli.migrate.verb." .. name:gsub("%-", "_")) end
+function M.verb(name)
+  return shared.command(name, configure, M.run) or require("luphant.cli.migrate.verb." .. name:gsub("%-", "_"))
+end
 
---- Adds the arguments of this command to its parser (argparse); of one verb, to a parser of its own.
-function M.configure(parser, verb)
-  options.configure(parser, verb)
-  lint.configure(parser)
-  if verb then return end
-  local lines_of_help = { "Verbs with a help of their own (luphant migrate VERB --help):" }
-  for _, name in ipairs(verbs) do
+--- Adds the arguments of this command to its parser (argparse), for a verb that does not stand first.
+function M.configure(parser)
+  configure(parser)
+  local lines_of_help = { "Verbs (luphant migrate VERB --help tells the rest):" }
+  for _, name in ipairs(M.verbs) do
     lines_of_help[#lines_of_help + 1] = ("  %-12s %s"):format(name, M.verb(name).summary)
   end
   parser:epilog(table.concat(lines_of_help, "\n") .. EPILOG)
@@ -179,12 +188,21 @@ local READ = { status = status, plan = plan, history = history }
 local function run(db, args, env, environment)
   local opts = options.of(args, args.verb)
   if args.verb == "up" and environment.protected then opts.hazards = "refuse" end
-  opts.on_event = args.json and function(event) json.write(env, event) end
+  local told = 0
+  local listener = args.json and function(event) json.write(env, event) end
     or lines.listener(env, { together = (args.jobs or 1) > 1, quiet = args.quiet, verbose = args.verbose })
+  function opts.on_event(event)
+    told = told + 1
+    listener(event)
+  end
   opts.should_stop = signals.wants_stop
   local done, err = signals.during(RUN[args.verb], db, args, opts)
   if not done then return report(args, env, err) end
-  if not args.json and not args.quiet and #done == 0 and not done.event then env.out:write "nothing to do\n" end
+  if args.json then
+    if told == 0 then json.nothing(env) end
+  elseif not args.quiet and #done == 0 and not done.event then
+    env.out:write "nothing to do\n"
+  end
   return OK
 end
 
@@ -234,10 +252,7 @@ end
 function M.run(args, env)
   if args.verb == "finish" then args.verb, args.phase = "up", args.phase or "contract" end
   local problem = options.problem(args) or counted(args)
-  if problem then
-    env.err:write("luphant migrate: ", problem, "\n")
-    return USAGE
-  end
+  if problem then return ending.misuse(args, env, problem) end
   if args.verb == "lint" then return lint.run(args, env) end
   return ending.connected(args, env, function(conn) return act(conn, args, env) end)
 end

@@ -35,6 +35,10 @@ function json.write(env, document)
   env.out:write(assert(core.json_encode(plain(document, nil, 1))), "\n")
 end
 
+--- The end of a run that had nothing to do: whoever reads the lines waits for one.
+---@param env luphant.cli.env
+function json.nothing(env) json.write(env, { event = "summary", done = {}, not_run = {}, failed = false }) end
+
 --- What is told of an error.
 ---@param err luphant.error
 ---@return table

@@ -6,6 +6,8 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local ending = require "luphant.cli.migrate.ending"
+local errors = require "luphant.errors"
 local git = require "luphant.cli.git"
 local lint = require "luphant.migrate.lint"
 local luphant = require "luphant"
@@ -15,7 +17,7 @@ local style = require "luphant.cli.style"
 
 local M = {}
 
-local OK, FAILED, USAGE, INVALID, FINDINGS = 0, 1, 2, 4, 5
+local OK, FAILED, USAGE, FINDINGS = 0, 1, 2, 5
 
 local FORMATS = { "text", "json", "sarif", "github", "gitlab" }
 
@@ -45,8 +47,12 @@ local function severities(args)
   return out
 end
 
-local function fail(env, code, message)
-  env.err:write("luphant migrate: ", tostring(message), "\n")
+local function fail(args, env, code, message)
+  if errors.is_error(message) then
+    ending.report(args, env, message)
+  else
+    ending.misuse(args, env, tostring(message))
+  end
   return nil, code
 end
 
@@ -54,7 +60,7 @@ end
 local function add_base(options, args, env)
   if not args.base then return true end
   local changes, why = git.changes(args.dir, args.base)
-  if not changes then return fail(env, USAGE, "--base: " .. why) end
+  if not changes then return fail(args, env, USAGE, "--base: " .. why) end
   local only = {}
   for _, path in ipairs(changes.added) do only[#only + 1] = path end
   for _, path in ipairs(changes.edited) do only[#only + 1] = path end
@@ -65,10 +71,10 @@ end
 local function add_facts(options, args, env)
   if not args.database then return true end
   local conn, err = luphant.connect(args.database)
-  if not conn then return fail(env, FAILED, err) end
+  if not conn then return fail(args, env, FAILED, err) end
   options.facts, err = lint.facts(conn)
   conn:close()
-  if not options.facts then return fail(env, FAILED, err) end
+  if not options.facts then return fail(args, env, FAILED, err) end
   return true
 end
 
@@ -89,7 +95,7 @@ local function add_trace(options, list, args, env)
   local url = args.trace
   if type(url) == "table" then url = url[1] end
   local traced, err = scratch.run(url, function(conn) return lint.trace(conn, list, options.only) end)
-  if not traced then return fail(env, FAILED, err) end
+  if not traced then return fail(args, env, FAILED, err) end
   options.traced = traced
   return true
 end
@@ -118,18 +124,14 @@ end
 ---@return integer exit_code
 function M.run(args, env)
   local list, err = migrate.load(args.dir)
-  if not list then
-    env.err:write("luphant migrate: ", tostring(err), "\n")
-    return INVALID
-  end
+  if not list then return ending.report(args, env, err) end
   local options, code = prepare(list, args, env)
   if not options then return code end
   local fine, report = pcall(lint.migrations, list, options)
   if not fine and tostring(report):find "interrupted!$" then error(report, 0) end
   if not fine then
     -- A rule or severity that does not exist: the only options that come from the command line unchecked.
-    env.err:write("luphant migrate: --rule: ", (tostring(report):gsub("^.-:%d+: ", "")), "\n")
-    return USAGE
+    return ending.misuse(args, env, "--rule: " .. tostring(report):gsub("^.-:%d+: ", ""))
   end
   local name = args.format or (args.json and "json") or "text"
   local format = require("luphant.migrate.lint.format." .. name)

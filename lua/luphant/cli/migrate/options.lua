@@ -3,14 +3,10 @@
 -- SPDX-License-Identifier: MIT
 
 local common = require "luphant.cli.migrate.common"
+local shared = require "luphant.cli.migrate.shared"
 local words = require "luphant.args"
 
 local options = {}
-
-options.VERBS = {
-  "up", "down", "redo", "finish", "status", "history", "plan", "resume", "resolve", "skip", "repair", "baseline",
-  "lint",
-}
 
 local function whole(name)
   return function(text)
@@ -29,10 +25,11 @@ local function seconds(name)
 end
 
 local function what_to_run(parser)
-  parser:option("--count", "up, down: so many versioned migrations (down: 1 by default)."):convert(whole "--count")
+  parser:option("--count", "up, down: so many versioned migrations (default: all, and 1 for down).")
+    :convert(whole "--count")
   parser:option("--to", "up, down: up to this version, or down to it (0: all).")
   parser:option("--only", "up: this migration alone, whatever lies before it; needs --reason."):count "*"
-  parser:option("--phase", "up: expand (default), contract or all; lint: judge only those of one.")
+  parser:option("--phase", "up, plan, lint: expand (default), contract or all.")
     :choices { "expand", "contract", "all" }
   parser:flag("--allow-out-of-order", "up: also what has a lower number than something applied.")
   parser:flag("--ignore-missing", "up: applied files may be gone.")
@@ -40,14 +37,14 @@ local function what_to_run(parser)
   parser:flag("--refuse-hazards", "up: not what the linter calls an error; always so in a protected environment.")
   parser:option("--allow-hazards", "up: but what these rules say, RULE,RULE,... or all."):count "*"
   parser:option("--plan-hash", "up, down: only what was reviewed; see plan.")
-  parser:flag("--dry-run", "up, down: as plan --sql. repair: only show what was edited.")
+  parser:flag("--dry-run", "up, down, repair: only show what would be done; as plan --sql.")
   parser:option("--run", "down: the migrations of this run, or `last`.")
   parser:flag("--partial", "down: also what stopped half-way.")
   parser:option("--from", "resume: the statement to go on with."):convert(whole "--from")
   parser:flag("--assume-not-run", "resume: the statement in doubt has not run.")
   parser:flag("--applied", "resolve: it is there.")
   parser:flag("--rolled-back", "resolve: it is not there.")
-  parser:option("--backup", "up, down: pg_dump into this folder before anything runs.")
+  parser:option("--backup", "up, down: take a pg_dump into this folder before anything runs.")
   parser:option("--backup-table", "With --backup: only this one, or `touched`: what the run works on."):count "*"
   parser:flag("--preserve", "up, down, redo, resume: keep copies of the rows that a statement destroys.")
   parser:flag("--verify-backup", "With --backup: restore it into a database of its own, too.")
@@ -84,8 +81,10 @@ end
 
 --- Adds the arguments to a parser (argparse); without that of the verb where the parser belongs to one.
 function options.configure(parser, verb)
-  if not verb then parser:argument("verb", "What to do."):choices(options.VERBS) end
-  parser:argument("version", "resume, resolve, skip, baseline, history: which migration. up, down: so many."):args "?"
+  if not verb then parser:argument("verb", "What to do."):choices(shared.NAMES) end
+  parser = shared.filter(parser, verb)
+  parser:argument("version", "resume, resolve, skip, baseline, history: which migration; behind up and down: how many.")
+    :args "?"
   what_to_run(parser)
   surroundings(parser)
   parser:flag("--exit-code", "status: 3 when something is pending, 4 when something is wrong.")
@@ -162,7 +161,7 @@ function options.problem(args)
   if args.trace and args.verb ~= "lint" then
     if args.verb ~= "plan" and not (args.dry_run and (args.verb == "up" or args.verb == "down")) then
       return "--trace needs --dry-run; only then is what it runs rolled back"
-    elseif type(args.trace) == "string" or args.trace[1] then
+    elseif type(args.trace) == "string" or (type(args.trace) == "table" and args.trace[1]) then
       return "--trace takes a URL with lint only; --database says where"
     end
   end

@@ -78,10 +78,16 @@ local function reset(args, env)
   code = create(args, env)
   if code ~= ending.OK then return code end
   local opts = common.options(args)
-  opts.on_event = args.json and function(event) json.write(env, event) end or lines.listener(env)
+  local told = 0
+  local listener = args.json and function(event) json.write(env, event) end or lines.listener(env)
+  function opts.on_event(event)
+    told = told + 1
+    listener(event)
+  end
   opts.should_stop = signals.wants_stop
   local done, err = signals.during(migrate.up, ending.url(args, env) or {}, args.dir, opts)
   if not done then return ending.report(args, env, err) end
+  if args.json and told == 0 then json.nothing(env) end
   return ending.OK
 end
 

@@ -25,7 +25,7 @@ end
 ---@return string
 return function(report)
   return assert(core.json_encode {
-    schema_version = 1, files = report.files, counts = report.counts, findings = list(report.findings),
+    schema_version = 1, verb = "lint", files = report.files, counts = report.counts, findings = list(report.findings),
     allowed = list(report.allowed), overruled = list(report.overruled),
   }) .. "\n"
 end
