@@ -49,8 +49,8 @@ describe("luphant migrate", function()
     code, out, err = run("up", "--quiet")
     assert.same({ 1, "" }, { code, out })
     assert.truthy(err:find("division by zero", 1, true), err)
-    assert.same({ 2, "luphant migrate: --quiet and --json exclude each other\n" },
-      { code_and_err(run("up", "--quiet", "--json")) })
+    assert.same({ 2, "luphant migrate: --quiet and --verbose exclude each other\n" },
+      { code_and_err(run("up", "--quiet", "--verbose")) })
   end)
 
   -- ---- variables from a file ----------------------------------------------------------------------------------
