@@ -72,13 +72,16 @@ int ltxn_end(lua_State *L) {
 }
 
 /* The short way out of the usual end.
- * conn:txn_committed() -> boolean; true: the server has answered COMMIT, and the transaction has ended here, too */
+ * conn:txn_committed() -> boolean, listened; true: the server has answered COMMIT, and the transaction has ended here,
+ * too. listened: there are hooks to be told */
 int ltxn_committed(lua_State *L) {
-  lph_txn *t = &check(L)->c.txn;
+  lconn *b = check(L);
+  lph_txn *t = &b->c.txn;
   bool committed = t->depth > 0 && t->outcome == LPH_TXN_COMMITTED;
   if (committed) lph_txn_end(t);
   lua_pushboolean(L, committed);
-  return 1;
+  lua_pushboolean(L, b->has_listeners);
+  return 2;
 }
 
 /* conn:txn_state() -> text, boolean, boolean; how it ended ("open": it has not), does the server have its BEGIN, has

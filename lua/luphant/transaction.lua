@@ -106,11 +106,15 @@ end
 function transaction.run_leased(lease, fn, given, level)
   level = (level or 1) + 1
   check_function(fn, level)
-  local plan = options.parse(given or {}, level)
-  set_deadlines(plan)
-  local clock = lease.now or now
-  plan.limit = plan.timeout and clock() + plan.timeout
-  plan.lease, plan.acquire = lease, acquire
+  local plan = options.parse(given, level)
+  if given then
+    set_deadlines(plan)
+    local clock = lease.now or now
+    plan.limit = plan.timeout and clock() + plan.timeout
+    plan.lease, plan.acquire = lease, acquire
+  else
+    plan = { mode = plan.mode, lease = lease, acquire = acquire } -- it gets a connection; the plain plan is everybody's
+  end
   return release(plan, pcall(run_on_lease, plan, fn))
 end
 

@@ -456,8 +456,9 @@ function conn:transaction_status() end
 ---@return boolean?|nil
 function conn:txn_begin(mode) end
 
---- true: the server has answered COMMIT, and the transaction has ended here, too
+--- true: the server has answered COMMIT, and the transaction has ended here,
 ---@return boolean
+---@return boolean?
 function conn:txn_committed() end
 
 --- nobody is interested in this transaction any more, but for hooks: true

@@ -142,9 +142,14 @@ end
 --- After COMMIT was tried: what the core knows about it now. Answers true, or nil and the error, or false when
 --- COMMIT did not leave. `err`: what the attempt was answered.
 local function conclude(tx, err)
-  if tx.box:txn_committed() then
-    leave(tx, "committed")
-    if tx.hooks then hooks.after(tx, "after_commit") end
+  local committed, listened = tx.box:txn_committed()
+  if committed then
+    if listened or tx.hooks or tx.has_ceiling or tx.conn.tx ~= tx then -- the rest of `leave` has nothing to do
+      leave(tx, "committed")
+      if tx.hooks then hooks.after(tx, "after_commit") end
+    else
+      tx.state, tx.blocked, tx.conn.tx = "committed", "ended", nil
+    end
     return true
   end
   local outcome = tx.box:txn_state()
