@@ -284,6 +284,46 @@ describe("the shortest way is left", function()
     end)
   end)
 
+  it("where an event loop may have begun to run since the pool was opened", function()
+    local has, cqueues = pcall(require, "cqueues")
+    if not has then return pending "cqueues is not installed" end
+    for name, borrowed in pairs {
+      acquire = function(db)
+        local conn = assert(db:acquire())
+        local waiter = conn.waiter.name
+        conn:release()
+        return waiter
+      end,
+      with = function(db) return db:with(function(conn) return conn.waiter.name end) end,
+      transaction = function(db) return db:transaction(function(tx) return tx.conn.waiter.name end) end,
+    } do
+      local db = assert(luphant.open(env.url(), { max_connections = 2 }))
+      assert.equal("poll", borrowed(db))
+      local loop, inside = cqueues.new(), nil
+      loop:wrap(function()
+        inside = borrowed(db)
+        db:close()
+      end)
+      assert(loop:loop())
+      assert.equal("cqueues", inside, name)
+    end
+  end)
+
+  it("in a hook, whose connection is not lent: giving it back does nothing but end its handle", function()
+    local handles = {}
+    with_pool({ max_connections = 1, after_connect = function(conn)
+      handles[#handles + 1] = conn
+      conn:release()
+    end }, function(db)
+      db:with(function(conn) assert(conn:execute "set work_mem = '7MB'") end)
+      local conn = assert(db:acquire())
+      assert.not_equal("7MB", conn:query_value "show work_mem")
+      assert.same({ 2, 1, 1 }, { #handles, db:stats().total, db:stats().used })
+      for _, handle in ipairs(handles) do assert.is_false(handle:is_lent()) end
+      conn:release()
+    end)
+  end)
+
   it("for a pool of another name, called by the function of this one", function()
     with_pool({}, function(db)
       with_pool({}, function(other)

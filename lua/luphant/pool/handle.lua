@@ -62,6 +62,8 @@ local function release_slowly(self, what)
   local session = self.session
   if what == "retire" then return session.pool:settle(session.slot, what) end
   if not end_lending(self, session, RELEASED) then return end
+  -- Where a hook has it while it is made or cleaned, it is the pool's.
+  if session.pool.core:slot(session.slot) ~= "used" then return end
   -- Under another task that waits for an answer here nothing can be put in order: the session ends.
   if self.waiting then return session.pool:discard(session.slot) end
   session.pool:give_back(session.slot)
