@@ -17,6 +17,7 @@ says why, and what to write instead, with the names of your statement in it.
 luphant migrate lint                        # the whole folder
 luphant migrate lint --base main            # what this branch adds or edits; what came before stays silent
 luphant migrate lint --format github        # annotations beside the lines; also gitlab, json, sarif
+luphant migrate lint --base main --fix      # writes what is mechanical into the new files
 luphant migrate lint --trace                # runs everything on a private scratch server, and watches
 luphant migrate lint -d postgres://readonly@db/shop    # asks production's catalogs: row counts, types, indexes
 ```

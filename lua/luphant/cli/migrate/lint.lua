@@ -38,6 +38,8 @@ function M.configure(parser)
   parser:option("--trace", "lint: run everything on a scratch database; URL of a server that may be spoilt, "
     .. "or nothing for a private one. plan, up and down with --dry-run: run it on this database and roll it back.")
     :args("?")
+  parser:flag("--fix", "lint: write what is mechanical into the files; with --base or --database, which tell what is "
+    .. "not applied yet.")
   parser:flag("--no-color", "lint: no colour, even on a terminal.")
 end
 
@@ -118,6 +120,57 @@ local function prepare(list, args, env)
   return options
 end
 
+-- ---- --fix ------------------------------------------------------------------------------------------------------
+
+local MOST_PASSES = 100 -- one remedy for each file and pass; a file with more of them is linted again by hand
+
+-- Files that no database has applied: the new ones of a branch, or those the database does not know.
+local function fixable(list, options, args, env)
+  if not args.base and not args.database then
+    return fail(env, USAGE, "--fix wants --base or --database, so that no file is edited that is applied somewhere")
+  end
+  local is_open = {}
+  if args.base then
+    local edited = {}
+    for _, path in ipairs(options.base.edited) do edited[path] = true end
+    for _, path in ipairs(options.only) do is_open[path] = not edited[path] or nil end
+  else
+    for _, migration in ipairs(list) do is_open[migration.file] = true end
+  end
+  if not args.database then return is_open end
+  local entries, err = migrate.status(args.database, args.dir, { schema = args.schema })
+  if not entries then return fail(env, FAILED, err) end
+  for _, entry in ipairs(entries) do
+    if entry.file and entry.state ~= "pending" then is_open[entry.file] = nil end
+  end
+  return is_open
+end
+
+local function only_open(report, is_open)
+  local findings = {}
+  for _, finding in ipairs(report.findings) do
+    if is_open[finding.file] then findings[#findings + 1] = finding end
+  end
+  return { findings = findings }
+end
+
+-- Until nothing is left to be mended; answers the folder as it is then.
+local function fix_all(list, options, args, env)
+  local is_open, code = fixable(list, options, args, env)
+  if not is_open then return nil, code end
+  for _ = 1, MOST_PASSES do
+    local fixed, err = lint.fix(only_open(lint.migrations(list, options), is_open))
+    if not fixed then return fail(env, FAILED, err) end
+    if #fixed == 0 then break end
+    for _, finding in ipairs(fixed) do
+      env.err:write(("fixed     %s:%d: %s [%s]\n"):format(finding.file, finding.line, finding.message, finding.rule))
+    end
+    list, err = migrate.load(args.dir)
+    if not list then return fail(env, INVALID, err) end
+  end
+  return list
+end
+
 --- Runs the command.
 ---@param args table what the parser made of the command line
 ---@param env luphant.cli.env
@@ -127,6 +180,12 @@ function M.run(args, env)
   if not list then return ending.report(args, env, err) end
   local options, code = prepare(list, args, env)
   if not options then return code end
+  if args.fix then
+    list, code = fix_all(list, options, args, env)
+    if not list then return code end
+    options, code = prepare(list, args, env) -- lines have moved
+    if not options then return code end
+  end
   local fine, report = pcall(lint.migrations, list, options)
   if not fine and tostring(report):find "interrupted!$" then error(report, 0) end
   if not fine then

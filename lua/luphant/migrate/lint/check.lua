@@ -58,6 +58,7 @@ local function reporter(run, ctx, rule)
       run.overruled[#run.overruled + 1] = finding
       return
     end
+    finding.remedy = item and rule.remedy and rule.remedy(ctx, fields) or nil
     local relation = fields.relation and ctx.known:relation(fields.relation)
     finding.rows = relation and relation.rows
     run.found[#run.found + 1] = { finding = finding, statement = item and item.statement }

@@ -9,6 +9,7 @@ local args = require "luphant.args"
 local check = require "luphant.migrate.lint.check"
 local facts = require "luphant.migrate.lint.facts"
 local failure = require "luphant.migrate.failure"
+local fix = require "luphant.migrate.lint.fix"
 local filename = require "luphant.migrate.filename"
 local load = require "luphant.migrate.load"
 local messages = require "luphant.migrate.lint.messages"
@@ -164,6 +165,17 @@ function M.files(list, opts)
   if #problems > 0 then return nil, failure.invalid(problems) end
   options.only = only
   return judge(all, options)
+end
+
+--- Writes what is mechanical of a report into the files: CONCURRENTLY with transaction:false, SET LOCAL, IF [NOT]
+--- EXISTS, BEGIN and COMMIT left out. One remedy for each file; lint again for the next. Never give it files that are
+--- applied somewhere: they would be edited.
+---@param report luphant.migrate.lint.Report
+---@return luphant.migrate.lint.Finding[]? fixed
+---@return table? err kind "migration_file"
+function M.fix(report)
+  args.argument(report, "table", 1, "fix")
+  return fix.run(report)
 end
 
 --- What a database knows, for the option `facts`. Reads catalogs only.

@@ -51,6 +51,7 @@ end
 ---@field verdict? "agrees"|"disagrees" what trace says to the locks and the work the rule claims
 ---@field overruled? string why trace took it back
 ---@field allowed? string the reason of a migrate:allow
+---@field remedy? luphant.migrate.lint.Remedy what lint --fix would write
 ---@field claims? table what trace may prove wrong
 
 --- The words of a finding.

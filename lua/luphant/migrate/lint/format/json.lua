@@ -10,7 +10,7 @@ local function plain(finding)
     column = finding.column, message = finding.message, why = finding.why, advice = finding.advice,
     safe = finding.safe and core.json_array(finding.safe), sql = finding.sql, allowed = finding.allowed,
     rows = finding.rows, trace = finding.seen and core.json_array(finding.seen), verdict = finding.verdict,
-    overruled = finding.overruled,
+    overruled = finding.overruled, fixable = finding.remedy ~= nil,
   }
 end
 

@@ -44,6 +44,7 @@ local function write_finding(out, finding, style)
     line "  instead:"
     line("    ", (messages.join(finding.safe):gsub("\n", "\n    "):gsub("\n +\n", "\n\n")))
   end
+  if finding.remedy then line "  --fix writes that" end
   if finding.rows then line(("  table: about %.0f rows"):format(finding.rows)) end
   for _, seen in ipairs(finding.seen or {}) do line("  trace: ", seen) end
   if finding.verdict then line("  trace: ", finding.verdict) end

@@ -4,6 +4,7 @@
 
 local guard = require "luphant.migrate.lint.guard"
 local judge = require "luphant.migrate.judge"
+local remedy = require "luphant.migrate.lint.remedy"
 
 return {
   name = "concurrently-in-transaction", severity = "error", group = "locks", also_down = true,
@@ -14,6 +15,7 @@ return {
 -- migrate:up transaction:false
 {guarded};
 ]],
+  remedy = remedy.concurrently,
   bad = "create index concurrently orders_number_idx on orders (number);",
   statements = {
     ["*"] = function(ddl, ctx, report)

@@ -2,6 +2,8 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local remedy = require "luphant.migrate.lint.remedy"
+
 return {
   name = "drop-index-without-concurrently", severity = "warning", group = "locks", exempts_new = true,
   claims = { mode = "AccessExclusiveLock" },
@@ -13,6 +15,7 @@ table, and everybody who comes later waits behind it. CONCURRENTLY waits without
 -- migrate:up transaction:false
 drop index concurrently if exists {names};
 ]],
+  remedy = remedy.concurrently,
   bad = "drop index orders_customer_id_idx;",
   statements = {
     ["drop index"] = function(ddl, _, report)

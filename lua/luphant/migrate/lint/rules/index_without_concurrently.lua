@@ -2,6 +2,8 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local remedy = require "luphant.migrate.lint.remedy"
+
 -- CONCURRENTLY does not know partitioned tables: each partition gets its index, and the parent takes them over.
 local function partitioned(ctx, ddl, index)
   local relation = ctx.known:relation(ddl.table)
@@ -28,6 +30,7 @@ minutes on a big table. CONCURRENTLY reads the table twice and lets them go on. 
 -- migrate:up transaction:false
 create {unique}index concurrently if not exists {index} on {table} {definition};
 ]],
+  remedy = remedy.concurrently,
   bad = "create index orders_number_idx on orders (number);",
   statements = {
     ["create index"] = function(ddl, ctx, report)

@@ -3,7 +3,8 @@
 -- A rule is a table: name, severity, group, title, message, why, advice or safe (what to write instead), and functions
 -- that look: `statements` by verb and object ("*" for all), `actions` of ALTER TABLE by kind, `section` once all
 -- statements have been read, `file` for each file. `bad` is an example, which the specs lint and run; `claims` is
--- what trace has to see there. `exempts_new`: not for tables that the same migration made.
+-- what trace has to see there; `remedy` mends the statement for --fix. `exempts_new`: not for tables that the same
+-- migration made.
 --
 -- SPDX-License-Identifier: MIT
 

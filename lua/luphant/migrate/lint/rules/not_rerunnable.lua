@@ -3,6 +3,7 @@
 -- SPDX-License-Identifier: MIT
 
 local guard = require "luphant.migrate.lint.guard"
+local remedy = require "luphant.migrate.lint.remedy"
 
 local GUARDED = { create = true, drop = true }
 local ALWAYS = {}
@@ -39,6 +40,7 @@ return {
   why = [[Without a transaction a file can stop half-way. resume goes on with the statement that failed; when it is not
 clear whether that one was done, only one that may be repeated is safe.]],
   safe = "-- migrate:up transaction:false\n{guarded};",
+  remedy = function(ctx, fields) return remedy.statement(ctx, fields.guarded) end,
   bad = "-- migrate:up transaction:false\ncreate index concurrently orders_number_idx on orders (number);",
   statements = {
     ["*"] = function(ddl, ctx, report)

@@ -2,6 +2,8 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local remedy = require "luphant.migrate.lint.remedy"
+
 return {
   name = "reindex-without-concurrently", severity = "error", group = "locks", exempts_new = true,
   claims = { mode = "ShareLock", work = "build" },
@@ -13,6 +15,7 @@ too: the planner looks at every index of a table.]],
 -- migrate:up transaction:false
 reindex {kind} concurrently {what};
 ]],
+  remedy = remedy.concurrently,
   bad = "reindex table orders;",
   statements = {
     ["*"] = function(ddl, _, report)

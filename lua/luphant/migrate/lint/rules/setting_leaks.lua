@@ -2,6 +2,14 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local remedy = require "luphant.migrate.lint.remedy"
+
+local function local_set(ctx)
+  if not ctx.in_transaction then return nil end
+  local sql = ctx.item.statement.sql:gsub("^([sS][eE][tT]%s+)[sS][eE][sS][sS][iI][oO][nN]%s+", "%1", 1)
+  return remedy.statement(ctx, (sql:gsub("^([sS][eE][tT])%s+", "%1 local ", 1)))
+end
+
 return {
   name = "setting-leaks", severity = "warning", group = "hygiene", also_down = true,
   title = "SET without LOCAL",
@@ -9,6 +17,7 @@ return {
   why = [[The session goes on with the next migration, and with the runner's own statements. SET LOCAL ends with the
 transaction. Without a transaction, RESET at the end of the file does it.]],
   safe = "set local {setting} = {value};",
+  remedy = local_set,
   bad = "set search_path = public;",
   statements = {
     set = function(ddl, ctx, report)

@@ -3,6 +3,7 @@
 -- SPDX-License-Identifier: MIT
 
 local judge = require "luphant.migrate.judge"
+local remedy = require "luphant.migrate.lint.remedy"
 
 return {
   name = "transaction-control", severity = "error", group = "hygiene", also_down = true,
@@ -11,6 +12,7 @@ return {
   why = [[The row that says "applied" belongs to the same transaction as the work. A COMMIT in the file parts them,
 and a failure behind it leaves a database that says nothing about what happened.]],
   advice = "{hint}",
+  remedy = remedy.without_brackets,
   bad = "begin;\nalter table orders add column weight integer;\ncommit;",
   statements = {
     ["*"] = function(_, ctx, report)
