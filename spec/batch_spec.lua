@@ -119,7 +119,8 @@ describe("a batch", function()
     local results = assert(conn:batch({ "insert into d values (1)", "insert into d values (1)", "select 1" },
       { isolated = true }))
     assert.is_nil(results[2])
-    assert.equal("unique_violation", results.errors[2].kind)
+    local why = results.errors[2]
+    assert.same({ "unique_violation", 2, "insert into d values (1)" }, { why.kind, why.index, why.query })
     assert.equal(1, #results[3])
   end)
 

@@ -235,6 +235,31 @@ describe("hooks of a pool", function()
     assert(db:script "drop table hooks_log")
   end)
 
+  it("are not told of look-ups that nobody wrote, but of what came to nothing because of one", function()
+    assert(db:script "drop table if exists hooks_many; create table hooks_many (id int, f float8, at date)")
+    listen("query_start", "query_end", "copy", "error")
+    assert.equal(2, db:insert_many("hooks_many", { "id" }, { { 1 }, { 2 } }))
+    assert.equal(1, db:insert_many("hooks_many", { "id" }, { { 3 } }, { via = "copy" }))
+    assert.equal(3, #assert(db:with(function(conn)
+      local ids = {}
+      for row in assert(conn:copy_out("select id, f from hooks_many", { format = "text" })) do ids[#ids + 1] = row.id end
+      return ids
+    end)))
+    assert(db:register_type("hooks_many", {}))
+    assert.equal("copy copy", words(told))
+    assert.equal("hooks_many select id, f from hooks_many", words(told, "target"))
+    for i = #told, 1, -1 do told[i] = nil end
+    local _, err = db:insert_many("hooks_none", { "id" }, { { 1 } })
+    local _, other = db:copy_in "hooks_none"
+    local _, third = db:copy_out "select hooks_none"
+    assert.same({ "undefined_table", "undefined_table", "undefined_column" }, { err.kind, other.kind, third.kind })
+    assert.equal("error copy error copy error", words(told))
+    assert.equal("batch nil copy nil copy", words(told, "where"))
+    assert.same({ err, other, third }, { told[1].error, told[3].error, told[5].error })
+    assert.same({ "hooks_none", "in", "out" }, { told[1].target, told[2].direction, told[4].direction })
+    assert(db:script "drop table hooks_many")
+  end)
+
   it("cost the fast way nothing once nobody listens any more", function()
     assert.is_true(db.direct)
     local off = db:on("acquire", record)

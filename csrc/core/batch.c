@@ -177,11 +177,11 @@ lph_err lph_batch_ask(lph_conn *c) {
 }
 
 /* One statement, or what prepares one, has been handed over. */
-static lph_err sent(lph_conn *c, int index, size_t bytes) {
+static lph_err sent(lph_conn *c, int index, int code, size_t bytes) {
   lph_batch *b = c->batch;
   if (b->isolated) {
     if (!send_sync(c)) return refuse(c);
-    depart(b, (lph_leg){LPH_LEG_SYNC, index, 0, NULL});
+    depart(b, (lph_leg){LPH_LEG_SYNC, index, code, NULL});
     b->unasked = 0;
   }
   b->bytes += bytes + 64;
@@ -209,7 +209,7 @@ lph_err lph_batch_execute(lph_conn *c, lph_stmt *stmt, const lph_params *p, int 
     if (!PQsendQueryParams(c->pg, DIGITS, 0, NULL, NULL, NULL, NULL, 0)) return refuse(c);
     depart(b, (lph_leg){LPH_LEG_DIGITS, index, code, stmt});
   }
-  return sent(c, index, p->bytes + (stmt->name[0] == '\0' ? strlen(stmt->sql) : 0));
+  return sent(c, index, code, p->bytes + (stmt->name[0] == '\0' ? strlen(stmt->sql) : 0));
 }
 
 lph_err lph_batch_prepare(lph_conn *c, lph_stmt *stmt, int index, int code) {
@@ -220,7 +220,7 @@ lph_err lph_batch_prepare(lph_conn *c, lph_stmt *stmt, int index, int code) {
   depart(b, (lph_leg){LPH_LEG_PARSE, index, code, stmt});
   if (!PQsendDescribePrepared(c->pg, stmt->name)) return refuse(c);
   depart(b, (lph_leg){LPH_LEG_DESCRIBE, index, code, stmt});
-  return sent(c, index, strlen(stmt->sql));
+  return sent(c, index, code, strlen(stmt->sql));
 }
 
 lph_err lph_batch_end(lph_conn *c, bool undo) {

@@ -181,7 +181,7 @@ function connection.style(settings) return STYLES[settings.rows] end
 -- conn:query({ "select ...", rows = "array", timeout = 2 }, ...): the options of one call.
 function run_request(self, code, value, ...)
   local read = request.read(value)
-  code = code % 16 + (read.style or self.style) + (code >= RIDES and RIDES or 0)
+  code = code % 16 + (read.style or self.style) + (code >= RIDES and RIDES or 0) + (read.is_untold and SEEN or 0)
   if read.has_timeout then self.box:set_timeout(read.timeout) end
   local result, err, more = self.box:run(code, read.sql, ...)
   return complete(self, code, result, err, more, read.sql, ...)
@@ -383,7 +383,7 @@ function methods:off(event, fn)
 end
 
 methods.copy_in, methods.copy_out = copy.copy_in, copy.copy_out
-copy.serve(deliver_notices)
+copy.serve(deliver_notices, complete)
 
 methods.stream, methods.cursor = stream.of_connection, cursor.of_connection
 methods.transaction = transaction.run

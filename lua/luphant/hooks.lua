@@ -16,6 +16,7 @@
 
 local args = require "luphant.args"
 local core = require "luphant.core"
+local request = require "luphant.request"
 
 local hooks = {}
 
@@ -201,12 +202,12 @@ local VERBS = {
   "stream", "stream", "cursor",
 }
 
---- A statement begins. Answers its event, for statement_ended; nil inside of a hook.
+--- A statement begins. Answers its event, for statement_ended; nil inside of a hook, and for a look-up of our own.
 ---@param conn luphant.connection|nil  nil: on a shared pipeline
 ---@param code integer|string  number of a verb, or its name
 ---@param sql string|table
 function methods:statement_began(conn, code, sql, ...)
-  if self:is_inside() then return nil end
+  if self:is_inside() or (type(sql) == "table" and sql[request.UNTOLD]) then return nil end
   local info = {
     verb = VERBS[type(code) == "number" and code % 16] or code, sql = type(sql) == "table" and sql[1] or sql,
     params = { n = select("#", ...), ... }, backend_pid = conn and conn.box:backend_pid(), tx = conn and conn.tx,

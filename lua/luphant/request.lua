@@ -10,6 +10,11 @@ local request = {}
 local STYLES = { named = 0, array = 16, columns = 32 }
 request.styles = STYLES
 
+--- { "select ...", [request.UNTOLD] = true }: a look-up of our own, of which hooks are not told.
+request.UNTOLD = {}
+
+local UNTOLD = request.UNTOLD
+
 local KEYS = {
   rows = { one_of = { "named", "array", "columns" } },
   timeout = { type = "number", above = 0, none = true },
@@ -20,6 +25,7 @@ local KEYS = {
 ---@field style integer|nil    nil: that of the connection
 ---@field has_timeout boolean
 ---@field timeout number|nil   nil with has_timeout: none, in spite of the default
+---@field is_untold boolean|nil
 
 --- The text and the options of a verb that has options of its own; misuse raises at the caller of the verb.
 ---@param value any
@@ -32,7 +38,7 @@ function request.split(value, keys)
   end
   local given = {}
   for key, option in pairs(value) do
-    if key ~= 1 then given[key] = option end
+    if key ~= 1 and key ~= UNTOLD then given[key] = option end
   end
   local options, message = args.validate(given, keys, "request option")
   if not options then args.misuse(message) end
@@ -47,7 +53,7 @@ function request.read(value)
   local sql, options = request.split(value, KEYS)
   return {
     sql = sql, style = options.rows and STYLES[options.rows], has_timeout = options.has_timeout,
-    timeout = options.timeout,
+    timeout = options.timeout, is_untold = value[UNTOLD],
   }
 end
 

@@ -8,6 +8,7 @@
 
 local core = require "luphant.core"
 local errors = require "luphant.errors"
+local UNTOLD = require("luphant.request").UNTOLD
 
 local types = {}
 
@@ -131,14 +132,14 @@ end
 
 --- The OID of a type by its SQL name, as this session sees it.
 ---@param name string
----@param query_value fun(sql: string, ...): any, luphant.error|nil
+---@param query_value fun(sql: table, ...): any, luphant.error|nil
 ---@return integer|nil
 ---@return luphant.error|nil
 function types.oid(name, query_value)
   local oid = core.type_oid(name)
   if oid then return oid end
   local err
-  oid, err = query_value("select pg_catalog.to_regtype($1)::pg_catalog.oid", name)
+  oid, err = query_value({ "select pg_catalog.to_regtype($1)::pg_catalog.oid", [UNTOLD] = true }, name)
   if oid or err then return oid, err end
   return nil, errors.new("undefined_object", ("there is no type %q in this database"):format(name), { class = "query" })
 end

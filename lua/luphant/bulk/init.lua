@@ -217,6 +217,13 @@ local function run_in(q, conn, plan, rows)
   return total, err
 end
 
+-- The look-up failed, of which nobody else tells.
+local function refused(q, conn, target, err)
+  local observers = (conn or q).settings.observers
+  if observers then observers:failed("batch", err, { target = target, statements = 0 }) end
+  return nil, err
+end
+
 --- q:insert_many(table, columns, rows, options). `conn`: the connection when q is a transaction.
 ---@param q table
 ---@param conn luphant.connection|nil
@@ -230,7 +237,7 @@ end
 function bulk.insert_many(q, conn, style, target, columns, rows, given)
   local request, source = planning.read(target, columns, given), gather.source(rows)
   local plan, err = planning.make(q, request)
-  if not plan then return nil, err end
+  if not plan then return refused(q, conn, target, err) end
   plan.rows = style == "array" and "array" or "named"
   return run_in(q, conn, plan, gather.new(plan, source))
 end

@@ -7,6 +7,7 @@
 
 local args = require "luphant.args"
 local errors = require "luphant.errors"
+local UNTOLD = require("luphant.request").UNTOLD
 
 local plan = {}
 
@@ -167,7 +168,7 @@ function plan.make(q, request)
     via = request.via, target = request.target, columns = request.columns, returning = request.returning,
   }
   if self.via == "copy" then return self end
-  local rows, err = q:query({ CATALOG, rows = "named" }, request.target)
+  local rows, err = q:query({ CATALOG, rows = "named", [UNTOLD] = true }, request.target)
   if not rows then
     err.query, err.position = request.target, nil
     return nil, err

@@ -101,15 +101,25 @@ local function start(conn, plan)
   return conn.box:copy_start(plan.sql, plan.inward)
 end
 
-local function fail(conn, plan, err)
-  if err.query == nil then err.query = plan.sql end
-  transaction.note(conn, err)
-  if conn.settings.observers then
-    conn.settings.observers:finished("copy", conn, {
-      direction = plan.inward and "in" or "out", target = plan.target, rows = 0, bytes = 0, seconds = 0, error = err,
+--- One that came to nothing: tells whoever listens. Answers nil and the error.
+---@param conn luphant.connection
+---@param inward boolean
+---@param target string
+---@param err luphant.error
+function course.refused(conn, inward, target, err)
+  local observers = conn.settings.observers
+  if observers then
+    observers:finished("copy", conn, {
+      direction = inward and "in" or "out", target = target, rows = 0, bytes = 0, seconds = 0, error = err,
     })
   end
   return nil, err
+end
+
+local function fail(conn, plan, err)
+  if err.query == nil then err.query = plan.sql end
+  transaction.note(conn, err)
+  return course.refused(conn, plan.inward, plan.target, err)
 end
 
 local NOT_OURS = "this COPY does not go through the connection (it reads or writes a file of the server): use execute"

@@ -10,7 +10,13 @@ local plan = require "luphant.copy.plan"
 local reader = require "luphant.copy.reader"
 local writer = require "luphant.copy.writer"
 
-local copy = { settle = course.settle, serve = course.serve }
+local copy = { settle = course.settle }
+
+--- What connection.lua does for us.
+function copy.serve(deliver_notices, complete)
+  course.serve(deliver_notices)
+  plan.complete = complete
+end
 
 --- Rows into a table: a writer. See docs/api/copy.md.
 ---@param conn luphant.connection
@@ -20,7 +26,7 @@ local copy = { settle = course.settle, serve = course.serve }
 ---@return luphant.error|nil
 function copy.copy_in(conn, target, options)
   local made, err = plan.make(conn, target, options, true)
-  if not made then return nil, err end
+  if not made then return course.refused(conn, true, target, err) end
   return writer.open(conn, made)
 end
 
@@ -32,7 +38,7 @@ end
 ---@return luphant.error|nil
 function copy.copy_out(conn, source, options)
   local made, err = plan.make(conn, source, options, false)
-  if not made then return nil, err end
+  if not made then return course.refused(conn, false, source, err) end
   return reader.open(conn, made)
 end
 

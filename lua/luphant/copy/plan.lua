@@ -10,8 +10,9 @@ local core = require "luphant.core"
 local errors = require "luphant.errors"
 local sqltext = require "luphant.sqltext"
 local types = require "luphant.types"
+local UNTOLD = require("luphant.request").UNTOLD
 
-local plan = {}
+local plan = {} -- plan.complete is connection.lua's
 
 local function boolean_or_match(value)
   if type(value) == "boolean" or value == "match" then return nil end
@@ -130,7 +131,7 @@ local function learn(conn, oids)
   end
   if #unknown == 0 then return true end
   return types.learn(unknown, conn.box, conn.types, function(sql, ...)
-    return conn:query({ sql, rows = "named" }, ...)
+    return conn:query({ sql, rows = "named", [UNTOLD] = true }, ...)
   end)
 end
 
@@ -165,6 +166,8 @@ local function settle_format(conn, self)
   return format
 end
 
+local DIGITS = "select pg_catalog.current_setting('extra_float_digits')"
+
 -- As text, a float has lost digits where extra_float_digits is below 1, and nothing shows it.
 local function check_digits(conn, self, format)
   if format == "binary" then return self end
@@ -173,7 +176,7 @@ local function check_digits(conn, self, format)
     if conn.types:has_float(oid) then name = name or self.names[i] end
   end
   if not name then return self end
-  local digits, err = conn:query_value "select pg_catalog.current_setting('extra_float_digits')"
+  local digits, err = conn:query_value { DIGITS, [UNTOLD] = true }
   if not digits then return nil, err end
   if tonumber(digits) >= 1 then return self end
   return nil, errors.new("decode", ('column "%s" would lose digits: floats come as text here, and extra_float_digits'
@@ -183,7 +186,7 @@ end
 
 local function of_table(conn, self, target)
   local generated = conn:server_version() >= 120000 and "a.attgenerated <> ''" or "false"
-  local rows, err = conn:query({ CATALOG:format(generated), rows = "named" }, target)
+  local rows, err = conn:query({ CATALOG:format(generated), rows = "named", [UNTOLD] = true }, target)
   if not rows then return about(target, err) end
   self.names, self.oids = choose(rows, self.options.columns, target)
   if not self.names then return nil, self.oids end
@@ -197,8 +200,15 @@ local function of_table(conn, self, target)
   return check_digits(conn, self, format)
 end
 
+local DESCRIBE = 7 + 512 -- verb of the core, SEEN by whoever watches statements (connection.lua)
+
+local function describe(conn, text)
+  local result, err, more = conn.box:run(DESCRIBE, text)
+  return plan.complete(conn, DESCRIBE, result, err, more, text)
+end
+
 local function of_query(conn, self, text)
-  local described, err = conn:describe(text)
+  local described, err = describe(conn, text)
   if not described then return nil, err end
   if #described.params > 0 then
     args.misuse "COPY takes no parameters: the query must be complete without $1"
