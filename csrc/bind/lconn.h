@@ -51,6 +51,7 @@ typedef struct lconn {
   bool yields;   /* nothing is begun where the caller cannot be suspended: it could not be waited for */
   bool has_codecs;
   bool keep_notices;                     /* somebody listens */
+  int portion_rows;                      /* of the next stream; 0 = our choice (lph_op_stream) */
   bool observed;                         /* somebody wants to hear of each statement first */
   bool has_listeners;                    /* somebody wants to hear of something */
   bool entered, close_wanted, finalized; /* see lenter.h */

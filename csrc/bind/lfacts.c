@@ -5,6 +5,7 @@
  *   core.features()           -> { libpq =, openssl =, require_auth =, sslrootcert_system =, ... }
  *   core.file_mode(path)      -> mode | nil, message; the permission bits
  *   core.is_terminal(fd)      -> boolean
+ *   core.is_utf8(text)        -> boolean; without surrogates and overlong forms, as the server wants it
  *   core.type_oid(name)       -> oid | nil; built-in types, also by their SQL names
  *
  * SPDX-License-Identifier: MIT */
@@ -103,8 +104,7 @@ static int lfacts_features(lua_State *L) {
   set_flag(L, "require_auth", version >= 160000);
   set_flag(L, "sslrootcert_system", version >= 160000);
   set_flag(L, "encrypted_cancel", lph_cancel_is_encrypted());
-  set_flag(L, "close_prepared", version >= 170000);
-#ifdef LIBPQ_HAS_CHUNK_MODE
+#ifdef LIBPQ_HAS_CHUNK_MODE /* a build for an older libpq does not ask for them */
   set_flag(L, "chunked_rows", version >= 170000);
 #else
   set_flag(L, "chunked_rows", false);
@@ -133,6 +133,13 @@ static int lfacts_is_terminal(lua_State *L) {
   return 1;
 }
 
+static int lfacts_is_utf8(lua_State *L) {
+  lph_bytes text;
+  text.data = luaL_checklstring(L, 1, &text.len);
+  lua_pushboolean(L, lph_utf8_valid(text));
+  return 1;
+}
+
 static int lfacts_type_oid(lua_State *L) {
   const lph_type *type = lph_builtin_by_name(luaL_checkstring(L, 1));
   if (type == NULL) return 0;
@@ -145,5 +152,6 @@ const luaL_Reg lfacts_functions[] = {{"conninfo_parse", lfacts_conninfo_parse},
                                      {"features", lfacts_features},
                                      {"file_mode", lfacts_file_mode},
                                      {"is_terminal", lfacts_is_terminal},
+                                     {"is_utf8", lfacts_is_utf8},
                                      {"type_oid", lfacts_type_oid},
                                      {NULL, NULL}};

@@ -163,6 +163,12 @@ int lsession_observe(lua_State *L) {
   return 0;
 }
 
+/* conn:set_portion(rows); of the next stream in the form "rows", 0 = our choice */
+int lsession_set_portion(lua_State *L) {
+  check(L)->portion_rows = (int)luaL_checkinteger(L, 2);
+  return 0;
+}
+
 /* conn:notices_lost() -> number */
 int lsession_notices_lost(lua_State *L) {
   lua_pushinteger(L, (lua_Integer)check(L)->c.notices_lost);

@@ -104,7 +104,8 @@ static void fill(lconn *b, lstream *s, const lph_stmt *stmt) {
 }
 
 lph_want lstream_begin(lua_State *L, lconn *b, lph_stmt *stmt) {
-  if (LVERB_OF(b->verb) == LVERB_STREAM) return (lph_want)lph_op_stream(&b->c, stmt, &b->c.params);
+  if (LVERB_OF(b->verb) == LVERB_STREAM)
+    return (lph_want)lph_op_stream(&b->c, stmt, &b->c.params, b->portion_rows);
   luaL_checkstack(L, 3, "portal");
   lcompat_getstore(L, 1);
   lua_rawgeti(L, -1, LSTORE_DECLARE);

@@ -209,22 +209,26 @@ int lph_op_control(lph_conn *c, lph_control what) {
 
 /* ---- rows by the portion ------------------------------------------------------------------------------ */
 
-/* With chunks libpq makes one result of so many rows instead of one each; only libpq 17 and newer have them. */
-static bool ask_for_rows(PGconn *pg) {
+/* With chunks libpq makes one result of so many rows instead of one each; only libpq 17 and newer have them. A chunk is
+ * not handed over before it is full. */
+#define CHUNK_ROWS 64
+
+static bool ask_for_rows(PGconn *pg, int rows) {
 #ifdef LIBPQ_HAS_CHUNK_MODE
-  return PQsetChunkedRowsMode(pg, 64);
+  if (rows != 1) return PQsetChunkedRowsMode(pg, rows > 0 ? rows : CHUNK_ROWS);
 #else
-  return PQsetSingleRowMode(pg);
+  (void)rows;
 #endif
+  return PQsetSingleRowMode(pg);
 }
 
-int lph_op_stream(lph_conn *c, struct lph_stmt *stmt, const lph_params *p) {
+int lph_op_stream(lph_conn *c, struct lph_stmt *stmt, const lph_params *p, int rows) {
   if (!may_begin(c)) return LPH_FAILED;
   begin(c, LPH_OP_STREAM, stmt);
   c->marks |= stmt->marks;
   c->op.moves_names = stmt->moves_names;
   c->row_by_row = true;
-  return lph_op_send_execute(c, stmt, p) && ask_for_rows(c->pg) ? lph_op_flush(c) : (int)refuse(c);
+  return lph_op_send_execute(c, stmt, p) && ask_for_rows(c->pg, rows) ? lph_op_flush(c) : (int)refuse(c);
 }
 
 static bool send_portal(lph_conn *c, const struct lph_stmt *stmt, const lph_params *p, const char *declare,

@@ -91,8 +91,8 @@ int lph_op_prepare(struct lph_conn *c, struct lph_stmt *stmt);
 int lph_op_execute(struct lph_conn *c, struct lph_stmt *stmt, const struct lph_params *params);
 int lph_op_script(struct lph_conn *c, const char *sql);
 int lph_op_copy(struct lph_conn *c, const char *sql, bool inward);
-/* Rows as they come. Not while the transaction has something to say to the server first (lph_txn_is_pending). */
-int lph_op_stream(struct lph_conn *c, struct lph_stmt *stmt, const struct lph_params *params);
+/* Rows as they come: one by one, or, with a libpq that has chunks, up to `rows` of them (0: our choice). Not while the transaction has something to say to the server first (lph_txn_is_pending). */
+int lph_op_stream(struct lph_conn *c, struct lph_stmt *stmt, const struct lph_params *params, int rows);
 /* `head` stands in front of the statement's text ("declare ... cursor for "); `fetch` may be NULL. */
 int lph_op_portal(struct lph_conn *c, struct lph_stmt *stmt, const struct lph_params *params,
                   const char *head, const char *fetch);

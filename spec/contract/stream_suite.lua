@@ -67,6 +67,9 @@ local function reading(test)
       assert.equal(500500, (sum_of(conn:stream({ SERIES, fetch_size = size }, 1000))))
     end
     local observer, pid = open(), conn:backend_pid()
+    for _, size in ipairs { 1, 2, 63, 64, 65, 1000, 5000 } do
+      assert.equal(500500, (sum_of(conn:stream({ SERIES, via = "rows", fetch_size = size }, 1000))))
+    end
     local stream = conn:stream({ SERIES, fetch_size = 7 }, 1000)
     local seen
     for _ = 1, 1000 do -- until it has come there
@@ -285,7 +288,7 @@ local function leaving(test)
     local conn = open()
     each_form(function(via)
       local SLOW = { "select n, pg_sleep(0.02), repeat('x', 10000) from generate_series(1, 10) n", via = via,
-        timeout = 0.15, fetch_size = via == "portal" and 1 or nil }
+        timeout = 0.15, fetch_size = 1 }
       assert.equal(55, (sum_of(conn:stream(SLOW)))) -- 0.2 s in all
       local HANGS = { [[select n, case when n = 3 then pg_sleep(5) end, repeat('x', 10000)
         from generate_series(1, 10) n]], via = via, timeout = 0.1, fetch_size = SLOW.fetch_size }
@@ -407,7 +410,7 @@ local function inside(test)
     local conn = open { cancel_grace = 0.2 }
     local _, err = conn:transaction(function(tx)
       local stream = tx:stream { [[select n, case when n > 2 then pg_sleep(5) end, repeat('x', 10000)
-        from generate_series(1, 3) n]], via = "rows" }
+        from generate_series(1, 3) n]], via = "rows", fetch_size = 1 }
       assert.equal(1, stream().n)
       stream:close()
       return true

@@ -122,4 +122,47 @@ ordeal.family("a forked child #slow", { server = start }, function(test)
     for _, word in ipairs { "unexpected EOF", "protocol" } do assert.is_nil(world.server:log():find(word, 1, true)) end
     assert.equal(2, db:stats().total)
   end)
+
+  -- What the child does, it does on sessions of its own; what had arrived is its parent's to hear.
+  local function listen_across_fork(world, tls)
+    local pg = world.server
+    local options = tls and { host = "127.0.0.1", port = pg.port, password = pg.password, sslmode = "require" } or {}
+    options.waiter = "poll"
+    local db = world.pool(world.options(options))
+    local listener = assert(db:listen "forked")
+    local pid = db:stats().listening.backend_pid
+    for round = 1, 3 do
+      assert(db:notify("forked", "before " .. round))
+      assert.equal(0, in_child(function()
+        if round == 3 then collectgarbage() end
+        local payload = listener:wait(0.3)
+        if payload and round < 3 then return 1 end
+        if (db:stats().listening or {}).backend_pid == pid then return 2 end
+        if round == 2 then
+          if not db:notify("forked", "of the child") then return 3 end
+          if listener:wait(5) ~= "of the child" then return 4 end
+        end
+        listener:close()
+        db:close()
+        return 0
+      end))
+      assert.equal("before " .. round, (listener:wait(5)))
+      if round == 2 then assert.equal("of the child", (listener:wait(5))) end
+      assert(db:notify("forked", "after " .. round))
+      assert.equal("after " .. round, (listener:wait(5)))
+    end
+    assert.same({ 1, pid }, { db:stats().listening.sessions, db:stats().listening.backend_pid })
+    for _, word in ipairs { "unexpected EOF", "SSL error", "protocol" } do
+      assert.is_nil(world.server:log():find(word, 1, true), word)
+    end
+    listener:close()
+  end
+
+  test("F40 a child neither hears nor ends what its parent listens to", function(world)
+    listen_across_fork(world, false)
+  end)
+
+  test("F40 a child neither hears nor ends what its parent listens to under TLS", function(world)
+    listen_across_fork(world, true)
+  end)
 end)

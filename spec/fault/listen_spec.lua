@@ -9,6 +9,7 @@ local host = require "luphant.testing.host"
 local liar = require "spec.support.liar"
 local ordeal = require "spec.support.ordeal"
 local probe = require "spec.support.probe"
+local proxy = require "luphant.testing.proxy"
 local server = require "luphant.testing.server"
 local shell = require "luphant.testing.shell"
 
@@ -145,6 +146,82 @@ ordeal.family("a listener", { server = start }, function(test)
       end
     end)
 
+  test("F12 an answer to LISTEN that trickles in does not extend the time, and a notification that does is one",
+    function(world)
+      local gate = world.gate()
+      local db = world.pool(world.through(gate))
+      local _, comes, listener = listening(world, db, "faults")
+      comes "listening"
+      gate:limit { from = "server", bytes_per_second = 200 }
+      assert(world.connect():notify("faults", ("slow "):rep(20)))
+      comes(("slow "):rep(20))
+      gate:limit { from = "server", bytes_per_second = 5 }
+      local err, took = world.fails(1, db.listen, db, "another", print, { timeout = 0.3 })
+      assert.equal("connect_timeout", err.kind)
+      assert.is_true(took >= 0.29)
+      gate:pass()
+      assert(db:notify("faults", "on it goes"))
+      comes "on it goes"
+      listener:close()
+      db:close(1)
+    end)
+
+  test("F42 a channel or a payload that is too long, or cannot be sent faithfully, is refused before anything is sent",
+    function(world)
+      local gate = world.gate()
+      local db = world.pool(world.through(gate))
+      local told, comes, listener = listening(world, db, "faults")
+      comes "listening"
+      assert(db:notify("faults", ("x"):rep(7999)))
+      comes(("x"):rep(7999))
+      gate:stats { reset = true }
+      for _, bad in ipairs { ("x"):rep(64), "a\0b", "\255", "\237\160\128", "" } do
+        for _, verb in ipairs { "listen", "notify" } do
+          local err = world.fails(0.5, db[verb], db, bad)
+          assert.same({ "parameter", "no" }, { err.kind, err.sent }, bad)
+        end
+      end
+      for _, bad in ipairs { ("x"):rep(8000), "a\0b", "\255" } do
+        local err = world.fails(0.5, db.notify, db, "faults", bad)
+        assert.same({ "parameter", "no" }, { err.kind, err.sent }, bad)
+        -- (What a parameter is refused for may be out of date: it is described anew.)
+        if #bad == 8000 then assert.equal(0, gate:stats().from_client) end
+      end
+      assert(db:notify("faults", "fine"))
+      comes "fine"
+      assert.equal(3, #told)
+      assert.equal(1, db:stats().listening.sessions)
+      listener:close()
+      db:close()
+    end)
+
+  test("F52 two thousand channels are listened to again when their session is lost", function(world)
+    local channels, seen, ready = {}, {}, 0
+    for i = 1, 2000 do channels[i] = ("a rather long name of a channel, number %d"):format(i) end
+    local db = world.pool(world.options())
+    local listener = assert(db:listen(channels, function(payload, channel) seen[channel] = payload end, {
+      on_ready = function() ready = ready + 1 end,
+    }))
+    for round = 1, 2 do
+      for _, i in ipairs { 1, 777, 2000 } do assert(db:notify(channels[i], tostring(round))) end
+      assert.is_true(world.eventually(function()
+        if not world.spawn then listener:wait(0.02) end
+        return seen[channels[1]] == tostring(round) and seen[channels[777]] == tostring(round)
+          and seen[channels[2000]] == tostring(round)
+      end))
+      if round == 1 then
+        assert(db:query("select pg_terminate_backend($1)", db:stats().listening.backend_pid))
+        assert.is_true(world.eventually(function()
+          if not world.spawn then listener:wait(0.02) end
+          return ready == 2
+        end, 15))
+      end
+    end
+    assert.equal(2, db:stats().listening.sessions)
+    listener:close()
+    db:close()
+  end)
+
   test("F33 a hook and a function that raise, in any place of a listener, end nothing", function(world)
     local reported = 0
     local db = world.pool(world.options { on_hook_error = function() reported = reported + 1 end })
@@ -195,6 +272,62 @@ ordeal.family("a listener with two servers", { server = start_two }, function(te
     db:close()
     sender:close()
     assert(shell.run(restart_command(pg, "fast") .. " >/dev/null")) -- the ground asks it for what was left
+  end)
+end)
+
+local function start_tls() return assert(server.start { tls = true }) end
+
+ordeal.family("a listener under TLS", { server = start_tls }, function(test)
+  local function tls(world, more)
+    local pg = world.server
+    local options = { host = "127.0.0.1", port = pg.port, password = pg.password, sslmode = "require" }
+    for name, value in pairs(more or {}) do options[name] = value end
+    return world.options(options)
+  end
+
+  -- OpenSSL may hold what the socket no longer shows.
+  test("F52 under TLS every notification comes, in order, and a lost session is made again", function(world)
+    local db = world.pool(tls(world))
+    local told, comes, listener = listening(world, db, "faults", { max_queued = 100000 })
+    comes "listening"
+    for round = 1, 2 do
+      local from, count = #told, 600
+      assert(world.observer:query([[select pg_notify('faults', n || repeat(' ', n * 13))
+        from generate_series(1, $1::int) n]], count))
+      local limit = probe.now() + 10 * probe.slow
+      while #told < from + count do
+        assert(probe.now() < limit, ("%d of %d"):format(#told - from, count))
+        if world.spawn then world.pause(0.01) else listener:wait(0.02) end
+      end
+      for n = 1, count do assert(told[from + n] == n .. (" "):rep(n * 13), n) end
+      if round == 1 then
+        assert(world.observer:query("select pg_terminate_backend($1)", db:stats().listening.backend_pid))
+        comes "again"
+        assert.equal("lost closed", told[#told - 1])
+      end
+    end
+    listener:close()
+    db:close()
+  end)
+
+  test("F10 under TLS a cut at any byte of what a listener is sent is a loss, and nothing is invented", function(world)
+    local pg = world.server
+    for _, bytes in ipairs { 0, 3, 5, 21, 40 } do -- of one record, its head is 5
+      local gate = world.keep(assert(proxy.start { target_port = pg.port }))
+      local db = world.pool(tls(world, { host = gate.host, port = gate.port }))
+      local told, comes, listener = listening(world, db, "faults")
+      comes "listening"
+      gate:cut_after { from = "server", bytes = bytes, once = true }
+      assert(world.observer:query "select pg_notify('faults', 'one')")
+      comes("again", 10)
+      assert(world.observer:query "select pg_notify('faults', 'two')")
+      comes "two"
+      for _, word in ipairs(told) do
+        assert.is_truthy(word:find "^lost " or ({ listening = 1, again = 1, one = 1, two = 1 })[word], word)
+      end
+      listener:close()
+      db:close()
+    end
   end)
 end)
 

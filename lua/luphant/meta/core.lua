@@ -61,6 +61,11 @@ function core.give_back(handle) end
 ---@return boolean
 function core.is_terminal(fd) end
 
+--- without surrogates and overlong forms, as the server wants it
+---@param text string
+---@return boolean
+function core.is_utf8(text) end
+
 --- the same table, marked as an array
 ---@param array table
 ---@return table
@@ -360,6 +365,10 @@ function conn:set_deadline(at) end
 ---@param text string
 ---@param string? string
 function conn:set_portal(text, string) end
+
+--- of the next stream in the form "rows", 0 = our choice
+---@param rows number
+function conn:set_portion(rows) end
 
 --- the next call's time limit, nil = none, in spite of the default
 ---@param seconds? number

@@ -3,6 +3,7 @@
 -- SPDX-License-Identifier: MIT
 
 local args = require "luphant.args"
+local core = require "luphant.core"
 local errors = require "luphant.errors"
 
 local send = {}
@@ -30,6 +31,7 @@ function send.channel_problem(channel, name)
   check_text(channel, 1, name)
   if channel == "" then return problem "a channel's name cannot be empty" end
   if channel:find("\0", 1, true) then return problem "a channel's name cannot contain a NUL byte" end
+  if not core.is_utf8(channel) then return problem "a channel's name must be UTF-8" end
   if #channel <= CHANNEL_BYTES then return nil end
   return problem(("a channel's name has at most %d bytes, this one has %d"):format(CHANNEL_BYTES, #channel),
     "The server would cut it short, and mean another channel.")

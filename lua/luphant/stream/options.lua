@@ -11,12 +11,6 @@ local options = {}
 
 local STYLES = { named = 0, array = 16, values = 48 } -- what is added to a verb's number (lconn.h)
 
-local function fits_the_form(given)
-  if given.via == "rows" and given.fetch_size then
-    return 'fetch_size is for via = "portal"; in the form "rows" the server sends as it can'
-  end
-end
-
 local KEYS = {
   rows = { one_of = { "named", "array", "values" } },
   timeout = { type = "number", above = 0, none = true },
@@ -88,8 +82,6 @@ function options.read(value, conn)
   local given = {}
   if type(value) == "table" then
     value, given = request.split(value, KEYS)
-    local problem = fits_the_form(given)
-    if problem then args.misuse(problem) end
   elseif type(value) ~= "string" then
     args.misuse("SQL text expected (or a table { sql, rows =, timeout =, via =, fetch_size = }), got "
       .. args.show(value))

@@ -18,6 +18,7 @@ local rows = {}
 ---@param plan luphant.stream.plan
 function rows.begin(self, plan, run, ...)
   if plan.has_timeout then self.box:set_timeout(plan.timeout) end
+  self.box:set_portion(plan.fetch_size or 0)
   return run(self.conn, STREAM + plan.style, plan.sql, ...)
 end
 
