@@ -275,8 +275,10 @@ describe("a server that lies", function()
   }
 
   local WHERE_ROWS_ARE_DUE = { { "send", DESCRIBED }, { "await", "SQ" } }
-  -- A whole row where a description is due, and then "ready": libpq 15 forgets that row (3 kB are lost to the
-  -- process, once for each such answer). There is nothing to see beyond that, and a leak check would stop there.
+  -- A row, or a description, of a command whose end never comes, and then "ready": in pipeline mode libpq (15 and 17,
+  -- pqParseInput3) puts the result that stands for the Sync in the place of the one it has begun, without freeing that:
+  -- 3 kB are lost to the process, once for each such answer, also by a program that is nothing but libpq calls. There is
+  -- nothing to see beyond that, and a leak check would stop there.
   local LEAKS_IN_LIBPQ = { ["a value of negative length"] = true }
   local looks_for_leaks = os.getenv "ASAN_OPTIONS" ~= nil
 
@@ -336,14 +338,18 @@ describe("a server that lies", function()
   end)
 
   it("to a stream, with any of these, gets an error in time", function()
-    -- A portal begins with BEGIN, for which the description comes too early: libpq loses it.
-    local number, portals = 0, looks_for_leaks and math.huge or 3
+    -- A portal begins with BEGIN, and has DECLARE in front of its rows.
+    local answered = liar.message("1", "") .. liar.message("2", "") .. liar.message("n", "")
+    local opening = { "send", answered .. liar.complete "BEGIN" .. DESCRIBED:sub(1, -1 - #DONE) .. liar.ready "T" }
+    local number, declared = 0, answered .. liar.complete "DECLARE CURSOR"
     for name, bytes in pairs(LIES) do
       number = number + 1
-      local conn = start { { "await", "SQ" }, WHERE_ROWS_ARE_DUE, { "send", bytes } }
+      local is_portal = number % 3 == 0 and not (looks_for_leaks and LEAKS_IN_LIBPQ[name])
+      local conn = is_portal and start { { "await", "SQ" }, opening, { "await", "SQ" }, { "send", declared .. bytes } }
+        or start { { "await", "SQ" }, WHERE_ROWS_ARE_DUE, { "send", bytes } }
       local err = probe.fails(0.6, function()
         return nil, (select(2, pcall(function()
-          local stream = conn:stream { "select n, s from t", via = number % portals == 0 and "portal" or "rows" }
+          local stream = conn:stream { "select n, s from t", via = is_portal and "portal" or "rows" }
           for _ in stream do end -- luacheck: ignore
         end)))
       end)

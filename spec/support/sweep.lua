@@ -770,6 +770,50 @@ scenario {
   close = function(things) things.db:close(0) end,
 }
 
+-- Whatever has happened to it, the next one listens.
+local function listen_again(things)
+  local db = things.db
+  for member in pairs(db.line and db.line.members or {}) do member:close() end
+  local listener = assert(db:listen("sweep", nil, { timeout = 10 }))
+  assert(db:notify("sweep", "again"))
+  local payload, err
+  repeat payload, err = listener:wait(10) until payload ~= "heard"
+  if payload ~= "again" then error("nothing is heard any more: " .. tostring(err)) end
+  listener:close()
+  if next(db.line.members) or next(db.line.wanted) then error "somebody listens who has left" end
+end
+
+-- An attempt to connect that memory did not suffice for is repeated; time may be over before.
+local function reason(db, err)
+  local cause = err and err.kind == "connect_timeout" and err.cause or err
+  return cause or db.line and db.line.last_error
+end
+
+scenario {
+  name = "listener of a pool", slow = true,
+  setup = function()
+    load_carefully()
+    local db = assert(require("luphant").open(url, {
+      application_name = "luphant_sweep", waiter = "poll", max_connections = 1, on_warning = function() end,
+    }))
+    assert(db:notify("sweep", "nobody hears this"))
+    return { db = db }
+  end,
+  run = function(things)
+    local db = things.db
+    local listener, err = db:listen({ "sweep", "other" }, nil, { timeout = 2 })
+    if not listener then return nil, reason(db, err) end
+    local payload
+    if db:notify("sweep", "heard") then payload, err = listener:wait(2) end
+    listener:close()
+    if not payload then return nil, reason(db, err) end
+    return payload
+  end,
+  expect = function(payload) equal("heard", payload) end,
+  after = listen_again,
+  close = function(things) things.db:close() end,
+}
+
 ------------------------------------------------------------------------------------------- the promise
 
 -- Lua 5.4 has no memory for its stack and calls that a stack overflow.

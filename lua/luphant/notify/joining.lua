@@ -86,7 +86,8 @@ function methods:has_subscribed(channels)
 end
 
 local function has_failed_for_good(self, failures)
-  return not self.box and self.failures > failures and backoff.is_permanent(self.last_error)
+  if self.box or self.failures == failures then return false end
+  return backoff.is_permanent(self.last_error) or self.last_error.kind == "out_of_memory"
 end
 
 local function rest_or_turn(self, limit)
@@ -97,8 +98,18 @@ local function rest_or_turn(self, limit)
   self.joining[token] = nil
 end
 
+local function enter(self, member)
+  self.members[member] = true
+  for _, channel in ipairs(member.channels) do
+    local listeners = self.wanted[channel] or {}
+    listeners[#listeners + 1] = member
+    self.wanted[channel] = listeners
+  end
+end
+
 -- Until the server listens for this one. The first attempt to connect is made at once.
 local function await(self, member, limit)
+  enter(self, member)
   local failures = self.failures
   if not self.box then self.retry_at = 0 end
   self:sync()
@@ -124,11 +135,6 @@ end
 ---@return true|nil
 ---@return luphant.error|nil
 function methods:join(member, limit)
-  self.members[member] = true
-  for _, channel in ipairs(member.channels) do
-    self.wanted[channel] = self.wanted[channel] or {}
-    table.insert(self.wanted[channel], member)
-  end
   local ok, done, err = pcall(await, self, member, limit)
   if ok and done then return true end
   listener.close(member, nil)
@@ -137,17 +143,21 @@ function methods:join(member, limit)
   return nil, err
 end
 
---- A listener goes. With the last one the session goes, too.
+local function without(listeners, member)
+  for i = #listeners, 1, -1 do
+    if listeners[i] == member then table.remove(listeners, i) end
+  end
+  return listeners[1] and listeners or nil
+end
+
+--- A listener goes. With the last one the session goes, too. (Needs no memory until it is out.)
 ---@param member luphant.listener
 function methods:leave(member)
   if not self.members[member] then return end
   self.members[member] = nil
-  for _, channel in ipairs(member.channels) do
-    local kept = {}
-    for _, each in ipairs(self.wanted[channel]) do
-      if each ~= member then kept[#kept + 1] = each end
-    end
-    self.wanted[channel] = kept[1] and kept or nil
+  for i = 1, #member.channels do
+    local listeners = self.wanted[member.channels[i]]
+    if listeners then self.wanted[member.channels[i]] = without(listeners, member) end
   end
   if next(self.members) then
     self:sync()

@@ -199,6 +199,16 @@ end
 
 --------------------------------------------------------------------------------------------- hearing
 
+-- Somebody may leave meanwhile.
+local function push_to_all(listeners, event)
+  local i = 1
+  while listeners[i] do
+    local member = listeners[i]
+    listener.push(member, event)
+    if listeners[i] == member then i = i + 1 end
+  end
+end
+
 -- Takes what has arrived and passes it on. Answers how many.
 local function collect(self)
   local box, taken = self.box, 0
@@ -206,9 +216,8 @@ local function collect(self)
     local channel, payload, pid = box:next_notification()
     if not channel then break end
     taken = taken + 1
-    for _, member in ipairs(self.wanted[channel] or {}) do
-      listener.push(member, { channel = channel, payload = payload, pid = pid })
-    end
+    local listeners = self.wanted[channel]
+    if listeners then push_to_all(listeners, { channel = channel, payload = payload, pid = pid }) end
   end
   if taken > 0 then self.heard_at = now(self) end
   return taken

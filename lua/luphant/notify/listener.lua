@@ -231,15 +231,15 @@ end
 function listener.close(self, err)
   if self.closed then return end
   self.closed, self.closed_because = true, err
-  self.queue, self.first, self.last = {}, 1, 0
+  for i = self.first, self.last do self.queue[i] = nil end
+  self.first, self.last = 1, 0
   while self.waiters[1] do self.line.waiter.wake(table.remove(self.waiters, 1)) end
 end
 
 --- Ends listening: no function is called any more, whoever waits is told. Idempotent.
 function methods:close()
-  if self.closed then return end
   listener.close(self, nil)
-  self.line:leave(self)
+  self.line:leave(self) -- also when memory ran out in the middle of it the last time
 end
 metatable.__close = methods.close
 
