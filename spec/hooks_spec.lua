@@ -240,11 +240,9 @@ describe("hooks of a pool", function()
     listen("query_start", "query_end", "copy", "error")
     assert.equal(2, db:insert_many("hooks_many", { "id" }, { { 1 }, { 2 } }))
     assert.equal(1, db:insert_many("hooks_many", { "id" }, { { 3 } }, { via = "copy" }))
-    assert.equal(3, #assert(db:with(function(conn)
-      local ids = {}
-      for row in assert(conn:copy_out("select id, f from hooks_many", { format = "text" })) do ids[#ids + 1] = row.id end
-      return ids
-    end)))
+    local count = 0
+    for _ in assert(db:copy_out("select id, f from hooks_many", { format = "text" })) do count = count + 1 end
+    assert.equal(3, count)
     assert(db:register_type("hooks_many", {}))
     assert.equal("copy copy", words(told))
     assert.equal("hooks_many select id, f from hooks_many", words(told, "target"))
