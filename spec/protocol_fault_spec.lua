@@ -277,8 +277,8 @@ describe("a server that lies", function()
   local WHERE_ROWS_ARE_DUE = { { "send", DESCRIBED }, { "await", "SQ" } }
   -- A row, or a description, of a command whose end never comes, and then "ready": in pipeline mode libpq (15 and 17,
   -- pqParseInput3) puts the result that stands for the Sync in the place of the one it has begun, without freeing that:
-  -- 3 kB are lost to the process, once for each such answer, also by a program that is nothing but libpq calls. There is
-  -- nothing to see beyond that, and a leak check would stop there.
+  -- 3 kB are lost to the process, once for each such answer, also by a program that is nothing but libpq calls. There
+  -- is nothing to see beyond that, and a leak check would stop there.
   local LEAKS_IN_LIBPQ = { ["a value of negative length"] = true }
   local looks_for_leaks = os.getenv "ASAN_OPTIONS" ~= nil
 

@@ -120,6 +120,16 @@ static bool send_sync(lph_conn *c) {
   return PQpipelineSync(c->pg);
 }
 
+/* Behind each statement of an isolated batch. An older libpq goes to the socket for each of them. */
+static bool send_sync_along(lph_conn *c) {
+#ifdef LIBPQ_HAS_SEND_PIPELINE_SYNC
+  c->op.syncs_left++;
+  return PQsendPipelineSync(c->pg);
+#else
+  return send_sync(c);
+#endif
+}
+
 static bool send_goodbyes(lph_conn *c) {
   return !lph_goodbye_may_ride(c, true) || (lph_goodbye_send(c) && send_sync(c));
 }
@@ -180,7 +190,7 @@ lph_err lph_batch_ask(lph_conn *c) {
 static lph_err sent(lph_conn *c, int index, int code, size_t bytes) {
   lph_batch *b = c->batch;
   if (b->isolated) {
-    if (!send_sync(c)) return refuse(c);
+    if (!send_sync_along(c)) return refuse(c);
     depart(b, (lph_leg){LPH_LEG_SYNC, index, code, NULL});
     b->unasked = 0;
   }
@@ -385,15 +395,14 @@ int lph_batch_next(lph_conn *c, const lph_leg **leg) {
     }
     nulls = 0;
     ExecStatusType status = PQresultStatus(res);
-    if (status == PGRES_PIPELINE_SYNC) {
+    if (LPH_UNLIKELY(PQstatus(c->pg) == CONNECTION_BAD)) {
+      if (!lph_outcome_is_void(c->pg, res)) take_failure(c, res, NULL); /* the last words of the server */
+      PQclear(res);
+    } else if (status == PGRES_PIPELINE_SYNC) {
       receive_sync(c, res);
     } else if (status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH) {
       PQclear(res);
       return refuse_copy(c);
-    } else if (status == PGRES_FATAL_ERROR && PQstatus(c->pg) == CONNECTION_BAD &&
-               PQresultErrorField(res, PG_DIAG_SQLSTATE) == NULL) {
-      PQclear(res); /* libpq's own words about the loss */
-      return broken(c);
     } else if (b->count == 0 && c->op.part >= c->op.parts.len) {
       PQclear(res);
     } else if (b->count == 0 || is_for_part(c)) {
@@ -405,7 +414,7 @@ int lph_batch_next(lph_conn *c, const lph_leg **leg) {
   return LPH_WANT_READ;
 }
 
-/* What arrived before a loss is still there to be taken: lph_batch_next tells the loss. */
+/* The loss is told by lph_batch_next, and why. */
 int lph_batch_pull(lph_conn *c) {
   bool there = lph_op_consume(c);
   if (there && c->op.unflushed) {

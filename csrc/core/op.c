@@ -310,6 +310,10 @@ static lph_want collect(lph_conn *c) {
       if (op->syncs_left > 0) continue;
       return finish(c);
     }
+    if (op->piped && lph_outcome_is_void(c->pg, res)) {
+      PQclear(res);
+      continue;
+    }
     receive(c, res);
     if (LPH_UNLIKELY(op->kind == LPH_OP_COPY) && c->copy.phase >= LPH_COPY_IN) return LPH_DONE;
     if (op->piped && op->syncs_left == 0) return finish(c);

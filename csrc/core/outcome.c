@@ -137,6 +137,12 @@ size_t lph_outcome_size(const PGresult *res) {
   return size;
 }
 
+bool lph_outcome_is_void(PGconn *pg, const PGresult *res) {
+  if (LPH_LIKELY(PQstatus(pg) != CONNECTION_BAD)) return false;
+  const char *severity = PQresultErrorField(res, PG_DIAG_SEVERITY_NONLOCALIZED);
+  return severity == NULL || (strcmp(severity, "FATAL") != 0 && strcmp(severity, "PANIC") != 0);
+}
+
 void lph_outcome_lost(PGconn *pg, lph_sent sent, const lph_error *last_words, lph_error *e) {
   if (last_words != NULL && lph_error_is_set(last_words)) {
     lph_error_set(e, "closed", "the server had ended this session: %s",

@@ -19,6 +19,11 @@ void lph_outcome_result(PGconn *pg, const PGresult *res, lph_error *e);
 /* How long the message was that `res` (an error or a notice) was made from; never more. */
 size_t lph_outcome_size(const PGresult *res);
 
+/* In pipeline mode: has the session been lost before libpq read this result? It forgets then what it had sent, and takes
+ * the messages it still has for answers to nothing: a description becomes an empty result, and each statement may have
+ * two. Only the server's last words (severity FATAL) can be believed. */
+bool lph_outcome_is_void(PGconn *pg, const PGresult *res);
+
 /* The session is gone. `last_words` (may be NULL or unset) is the FATAL message the server left
  * while nobody was asking; its SQLSTATE and text go into the record. */
 void lph_outcome_lost(PGconn *pg, lph_sent sent, const lph_error *last_words, lph_error *e);

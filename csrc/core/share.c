@@ -339,6 +339,8 @@ static bool collect(lph_conn *c) {
     if (res == NULL) {
       if (PQstatus(c->pg) == CONNECTION_BAD) return false;
       nulls++;
+    } else if (lph_outcome_is_void(c->pg, res)) {
+      PQclear(res);
     } else {
       nulls = 0;
       receive(c, head, res);
@@ -350,7 +352,7 @@ static bool collect(lph_conn *c) {
 
 /* What the server said before it went tells more than what libpq noticed afterwards. */
 static lph_want broken(lph_conn *c) {
-  collect(c); /* whatever has arrived whole counts */
+  collect(c); /* for the server's last words */
   lph_ride *head = head_of(c->share);
   const char *severity = head == NULL ? NULL
                                       : PQresultErrorField(head->failure, PG_DIAG_SEVERITY_NONLOCALIZED);

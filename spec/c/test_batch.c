@@ -437,6 +437,34 @@ static void the_servers_last_words_are_the_reason(void **state) {
   played_close(&p);
 }
 
+/* What was read from the socket while something was written, and not looked at before the loss: libpq has forgotten
+ * what it had sent by then. */
+static void answers_that_libpq_reads_after_a_loss_are_nobodys(void **state) {
+  (void)state;
+  for (int isolated = 0; isolated <= 1; isolated++) {
+    played p;
+    played_open(&p);
+    lph_stmt *stmt = played_statement(&p, "select");
+    assert_int_equal(lph_batch_begin(&p.c, isolated != 0), LPH_OK);
+    for (int i = 1; i <= 3; i++) hand_over(&p, stmt, i);
+    assert_int_equal(lph_batch_end(&p.c, false), LPH_OK);
+    played_sent(&p);
+    for (int i = 0; i < 3; i++) {
+      played_text_row(&p, "one", 3);
+      if (isolated) played_ready(&p, 'I');
+    }
+    played_flush(&p);
+    assert_int_equal(PQconsumeInput(p.c.pg), 1);
+    played_hang_up(&p);
+    for (int i = 0; i < 3 && PQconsumeInput(p.c.pg); i++) continue;
+    assert_int_equal(PQstatus(p.c.pg), CONNECTION_BAD);
+    expect(&p, "", LPH_FAILED);
+    assert_string_equal(p.c.error.kind, "closed");
+    assert_int_equal(p.c.error.sent, LPH_SENT_MAYBE);
+    played_close(&p);
+  }
+}
+
 static void a_copy_that_nobody_asked_for_ends_the_session(void **state) {
   (void)state;
   static const char kinds[] = {'G', 'H', 'W'};
@@ -478,8 +506,6 @@ static void answers_too_many_shift_nothing(void **state) {
   played_close(&p);
 }
 
-/* ---- memory ------------------------------------------------------------------------------------------------------- */
-
 /* All of it once, with the n-th allocation failing. True: it came to its end. */
 static bool run_short_of_memory(played *p, lph_stmt *known, lph_stmt *fresh) {
   if (lph_batch_begin(&p->c, false) != LPH_OK) return false;
@@ -516,8 +542,6 @@ static void memory_that_runs_out_leaves_nothing_half(void **state) {
   assert_true(done);
   assert_true(n > 3);
 }
-
-/* ---- what may stand in one ------------------------------------------------------------------------------------------ */
 
 static void texts_are_sorted_by_their_first_word(void **state) {
   (void)state;
@@ -560,6 +584,7 @@ int main(void) {
     cmocka_unit_test(a_result_that_is_too_big_stops_it),
     cmocka_unit_test(a_loss_says_whether_anything_can_be_there),
     cmocka_unit_test(the_servers_last_words_are_the_reason),
+    cmocka_unit_test(answers_that_libpq_reads_after_a_loss_are_nobodys),
     cmocka_unit_test(a_copy_that_nobody_asked_for_ends_the_session),
     cmocka_unit_test(answers_too_many_shift_nothing),
     cmocka_unit_test(memory_that_runs_out_leaves_nothing_half),
