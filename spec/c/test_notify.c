@@ -41,8 +41,8 @@ static void they_come_once_and_in_order(void **state) {
   (void)state;
   played p;
   played_open(&p);
-  assert_int_equal(lph_notify_begin(&p.c), LPH_OK);
-  assert_int_equal(lph_notify_begin(&p.c), LPH_OK);
+  assert_int_equal(lph_notify_begin(&p.c, false), LPH_OK);
+  assert_int_equal(lph_notify_begin(&p.c, false), LPH_OK);
   for (int i = 0; i < 300; i++) {
     char text[16];
     snprintf(text, sizeof text, "%d", i);
@@ -64,7 +64,7 @@ static void one_in_single_bytes_is_one(void **state) {
   (void)state;
   played p;
   played_open(&p);
-  assert_int_equal(lph_notify_begin(&p.c), LPH_OK);
+  assert_int_equal(lph_notify_begin(&p.c, false), LPH_OK);
   static char longest[8000];
   memset(longest, 'x', 7999);
   notify(&p, longest);
@@ -82,7 +82,7 @@ static void what_came_before_the_end_is_delivered_before_it(void **state) {
   (void)state;
   played p;
   played_open(&p);
-  assert_int_equal(lph_notify_begin(&p.c), LPH_OK);
+  assert_int_equal(lph_notify_begin(&p.c, false), LPH_OK);
   notify(&p, "one");
   notify(&p, "two");
   played_error(&p, "FATAL", "57P01");
@@ -109,7 +109,7 @@ static void the_ear_outlives_the_session_and_tells_of_its_end(void **state) {
   (void)state;
   played p;
   played_open(&p);
-  assert_int_equal(lph_notify_begin(&p.c), LPH_OK);
+  assert_int_equal(lph_notify_begin(&p.c, false), LPH_OK);
   int ear = lph_conn_fd(&p.c);
   assert_int_not_equal(ear, PQsocket(p.c.pg));
   assert_true((fcntl(ear, F_GETFD) & FD_CLOEXEC) != 0);
@@ -131,7 +131,7 @@ static void a_flood_ends_the_session(void **state) {
   played p;
   played_open(&p);
   p.c.max_result_bytes = 20000;
-  assert_int_equal(lph_notify_begin(&p.c), LPH_OK);
+  assert_int_equal(lph_notify_begin(&p.c, false), LPH_OK);
   lph_want want = LPH_WANT_READ;
   char piece[1000];
   memset(piece, 'x', sizeof piece);
@@ -151,7 +151,7 @@ static void many_that_are_taken_are_no_flood(void **state) {
   played p;
   played_open(&p);
   p.c.max_result_bytes = 20000;
-  assert_int_equal(lph_notify_begin(&p.c), LPH_OK);
+  assert_int_equal(lph_notify_begin(&p.c, false), LPH_OK);
   for (int i = 0; i < 5000; i++) {
     notify(&p, "a payload of some length");
     played_flush(&p);
@@ -170,13 +170,13 @@ static void without_a_descriptor_nothing_changes(void **state) {
   none = before;
   none.rlim_cur = 0;
   setrlimit(RLIMIT_NOFILE, &none);
-  lph_err rc = lph_notify_begin(&p.c);
+  lph_err rc = lph_notify_begin(&p.c, false);
   setrlimit(RLIMIT_NOFILE, &before);
   assert_int_equal(rc, LPH_EFAIL);
   assert_string_equal(p.c.error.kind, "resource");
   assert_false(p.c.hears);
   assert_int_equal(p.c.state, LPH_IDLE);
-  assert_int_equal(lph_notify_begin(&p.c), LPH_OK);
+  assert_int_equal(lph_notify_begin(&p.c, false), LPH_OK);
   played_close(&p);
 }
 
