@@ -1,8 +1,7 @@
 -- The real Lapis in nginx, its database calls and models over luphant.compat.pgmoon.
 --
--- Lapis is in no package of Debian's, and this is skipped where it is not found. It is looked for where LUAROCKS put it
--- (`luarocks --lua-version 5.1 install lapis`), or in LUPHANT_LAPIS_PATH and LUPHANT_LAPIS_CPATH, templates as in LUA_PATH
--- and LUA_CPATH.
+-- Lapis is in no package of Debian's, and this is skipped where it is not found: on the usual paths (`luarocks
+-- --lua-version 5.1 install lapis`), or those in LUPHANT_LAPIS_PATH and LUPHANT_LAPIS_CPATH, templates as in LUA_PATH.
 --
 -- SPDX-License-Identifier: MIT
 
@@ -61,8 +60,8 @@ end)
 
 app:get("/calls", function()
   local seen = {}
-  local inserted = db.insert("lapis_users", { name = "it's", tags = db.array { "a", 'b"c' }, created_at = db.format_date(),
-    updated_at = db.format_date() }, "id")
+  local inserted = db.insert("lapis_users", { name = "it's", tags = db.array { "a", 'b"c' },
+    created_at = db.format_date(), updated_at = db.format_date() }, "id")
   seen.id = inserted[1].id
   seen.tag = db.select("tags from lapis_users where name = ?", "it's")[1].tags[2]
   seen.updated = db.update("lapis_users", { is_admin = true }, { name = "it's" }).affected_rows

@@ -264,6 +264,19 @@ describe("inside of nginx", function()
     end)
   end)
 
+  it("a worker that is told to quit finishes its requests first", function()
+    with({}, function(server, name)
+      local paths = {}
+      for i = 1, MOST do paths[i] = "/slow?s=0.6" end
+      local quit = io.popen(("sleep 0.3; kill -s QUIT %d; echo sent"):format(server.pid))
+      for i, body in ipairs(web.burst(server, paths)) do assert.equal("s", body, "request " .. i) end
+      assert.matches("sent", quit:read "*a")
+      quit:close()
+      assert.is_true(probe.eventually(function() return not (shell.run("kill -s 0 " .. server.pid)) end, 5))
+      assert.is_true(probe.eventually(function() return sessions(name) == 0 end))
+    end)
+  end)
+
   it("a timer at work when its worker is told to go finishes", function()
     with({}, function(server, name)
       assert(admin:execute "delete from nginx_life")

@@ -20,12 +20,14 @@ local STREAM = [[
   lua_check_client_abort on;
   server {
     listen 127.0.0.1:$stream_port;
+    preread_by_lua_block { ngx.ctx.factor = assert(require("shop").db:query_value "select 2 from pg_sleep(0.01)") }
     content_by_lua_block {
       local db, sock = require("shop").db, ngx.req.socket(true)
       while true do
         local line = sock:receive()
         if not line then break end
-        local value, err = db:query_value("select $1::int * 2 from pg_sleep($2)", tonumber(line), 0.01)
+        local value, err = db:query_value("select $1::int * $3::int from pg_sleep($2)", tonumber(line), 0.01,
+          ngx.ctx.factor)
         ngx.say(value or tostring(err))
         ngx.flush(true)
       end
