@@ -10,7 +10,8 @@ local core = require "luphant.core"
 local probe = require "spec.support.probe"
 local web = require "spec.openresty.web"
 
-local RUNS = os.getenv "LUPHANT_SWEEP_FULL" == "1" and 1000 or 4
+local FULL = os.getenv "LUPHANT_SWEEP_FULL" == "1"
+local RUNS = FULL and 1000 or 4
 
 local SERVER = [[
   location = /sweep {
@@ -53,6 +54,7 @@ local SERVER = [[
 describe("memory that runs out inside of nginx", function()
   if web.missing(false, true) then return pending(web.missing(false, true)) end
   if not core.mem_fail_at(0, false) then return pending "the core was built without LPH_FAULT_ALLOC" end
+  if not (os.getenv "ASAN_OPTIONS" or FULL) then return pending "run under sanitizers, or with LUPHANT_SWEEP_FULL=1" end
 
   it("is told, and the worker goes on", function()
     web.with({ server = SERVER }, function(server)
