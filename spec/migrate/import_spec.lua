@@ -220,6 +220,51 @@ describe("import", function()
     assert.same({}, assert(migrate.load(target)))
   end)
 
+  it("kong: up and teardown, what is executed and what is pending, and what only Kong can run", function()
+    put {
+      ["init.lua"] = 'return { "000_base", "001_tags", "002_empty" }',
+      ["000_base.lua"] = "return { postgres = { up = [[\n  CREATE TABLE IF NOT EXISTS services (id int, name text);\n"
+        .. "  DO $$ BEGIN ALTER TABLE services ADD host text; EXCEPTION WHEN DUPLICATE_COLUMN THEN NULL; END; $$;\n"
+        .. "]] }, cassandra = { up = [[ nothing ]] } }",
+      ["001_tags.lua"] = "return { postgres = { up = [[ ALTER TABLE services ADD tags text[]; ]],\n"
+        .. "  teardown = function(connector)\n    assert(connector:connect_migrations())\n"
+        .. "    assert(connector:query [[ ALTER TABLE services DROP COLUMN host; ]])\n  end } }",
+      ["002_empty.lua"] = "return { postgres = { up = [[]], up_f = function(connector)\n"
+        .. "  assert(connector:query 'create table later ()') end } }",
+    }
+    assert(g.conn:script [[
+      create table services (id int, name text, host text, tags text[]);
+      create table schema_meta (key text, subsystem text, last_executed text, executed text[], pending text[],
+        primary key (key, subsystem));
+      insert into schema_meta values ('schema_meta', 'core', '001_tags', '{000_base}', '{001_tags}'),
+        ('schema_meta', 'acl', '000_base_acl', '{000_base_acl}', null)]])
+    local done = assert(import "kong")
+    assert.same({ 4, 2, {} }, { #done.files, done.applied, done.notes })
+    assert.equal("-- migrate:up phase:contract\nALTER TABLE services DROP COLUMN host;\n",
+      (text("V001.1__tags_teardown.sql"):gsub("\n +", "\n")))
+    assert.same({ "000 base applied", "001 tags applied", "001.1 tags_teardown pending", "002 empty pending" },
+      (function()
+        local out = states()
+        for i, line in ipairs(out) do out[i] = line:gsub("waiting", "pending") end
+        return out
+      end)())
+    assert.equal(1, #assert(migrate.up(g.conn, target)))
+    assert.is_true(g.exists "later")
+    assert.equal(1, #assert(migrate.up(g.conn, target, { phase = "contract", allow_out_of_order = true })))
+    put {
+      ["init.lua"] = 'return { "000_base", "base", "003_rows", "004_kong", "005_gone" }',
+      ["003_rows.lua"] = "return { postgres = { up = [[select 1;]], teardown = function(c)\n"
+        .. "  for _, row in ipairs(c:query 'select * from services') do c:query('x' .. row.id) end end } }",
+      ["004_kong.lua"] = "local ops = require 'kong.db.migrations.operations.212_to_213'\nreturn {}",
+    }
+    local _, err = migrate.import(nil, source, g.folder(), { from = "kong" })
+    assert.equal(4, #err.problems)
+    for _, part in ipairs { "base does not begin with digits", "teardown asks the database: select * from services",
+      "kong.db.migrations.operations", "005_gone.lua" } do
+      assert.truthy(err.message:find(part, 1, true), err.message)
+    end
+  end)
+
   it("writes all or nothing, and over nothing", function()
     put { ["1_a.sql"] = "-- migrate:up\ncreate table a ();\n-- migrate:down\ndrop table a;\n",
       ["2_b.sql"] = "-- migrate:up\nselect 'open;\n" }

@@ -112,7 +112,7 @@ local RULES = {
   dump = together(COMMON, DUMP), load_dump = together(COMMON, { reason = TEXT }),
   seed = together(COMMON, { reason = TEXT, on_event = FUNCTION }), squash = together(COMMON, RUN, SQUASH),
   import = together(COMMON, RUN, {
-    from = { one_of = { "sqlx", "dbmate", "goose", "golang-migrate", "flyway", "lapis" } }, table = TEXT,
+    from = { one_of = { "sqlx", "dbmate", "goose", "golang-migrate", "flyway", "lapis", "kong" } }, table = TEXT,
   }),
   new = NEW, new_from_diff = together(COMMON, RUN, NEW, FROM_DIFF), place = COMMON,
   environment = together(COMMON, { protected = FLAG }),

@@ -127,7 +127,7 @@ local MOST_PASSES = 100 -- one remedy for each file and pass; a file with more o
 -- Files that no database has applied: the new ones of a branch, or those the database does not know.
 local function fixable(list, options, args, env)
   if not args.base and not args.database then
-    return fail(env, USAGE, "--fix wants --base or --database, so that no file is edited that is applied somewhere")
+    return fail(args, env, USAGE, "--fix wants --base or --database, so that no file is edited that is applied somewhere")
   end
   local is_open = {}
   if args.base then
@@ -139,7 +139,7 @@ local function fixable(list, options, args, env)
   end
   if not args.database then return is_open end
   local entries, err = migrate.status(args.database, args.dir, { schema = args.schema })
-  if not entries then return fail(env, FAILED, err) end
+  if not entries then return fail(args, env, FAILED, err) end
   for _, entry in ipairs(entries) do
     if entry.file and entry.state ~= "pending" then is_open[entry.file] = nil end
   end
@@ -160,13 +160,13 @@ local function fix_all(list, options, args, env)
   if not is_open then return nil, code end
   for _ = 1, MOST_PASSES do
     local fixed, err = lint.fix(only_open(lint.migrations(list, options), is_open))
-    if not fixed then return fail(env, FAILED, err) end
+    if not fixed then return fail(args, env, FAILED, err) end
     if #fixed == 0 then break end
     for _, finding in ipairs(fixed) do
       env.err:write(("fixed     %s:%d: %s [%s]\n"):format(finding.file, finding.line, finding.message, finding.rule))
     end
     list, err = migrate.load(args.dir)
-    if not list then return fail(env, INVALID, err) end
+    if not list then return fail(args, env, ending.code(err), err) end
   end
   return list
 end
@@ -180,17 +180,18 @@ function M.run(args, env)
   if not list then return ending.report(args, env, err) end
   local options, code = prepare(list, args, env)
   if not options then return code end
-  if args.fix then
-    list, code = fix_all(list, options, args, env)
-    if not list then return code end
-    options, code = prepare(list, args, env) -- lines have moved
-    if not options then return code end
-  end
   local fine, report = pcall(lint.migrations, list, options)
   if not fine and tostring(report):find "interrupted!$" then error(report, 0) end
   if not fine then
     -- A rule or severity that does not exist: the only options that come from the command line unchecked.
     return ending.misuse(args, env, "--rule: " .. tostring(report):gsub("^.-:%d+: ", ""))
+  end
+  if args.fix then
+    list, code = fix_all(list, options, args, env)
+    if not list then return code end
+    options, code = prepare(list, args, env) -- lines have moved
+    if not options then return code end
+    report = lint.migrations(list, options)
   end
   local name = args.format or (args.json and "json") or "text"
   local format = require("luphant.migrate.lint.format." .. name)

@@ -10,6 +10,7 @@ local failure = require "luphant.migrate.failure"
 local filename = require "luphant.migrate.filename"
 local flyway = require "luphant.migrate.import.flyway"
 local history = require "luphant.migrate.history"
+local kong = require "luphant.migrate.import.kong"
 local lapis = require "luphant.migrate.import.lapis"
 local lfs = require "lfs"
 local load = require "luphant.migrate.load"
@@ -25,10 +26,10 @@ local M = {}
 
 local READERS = {
   sqlx = two_files.sqlx, dbmate = marked.dbmate, goose = marked.goose, ["golang-migrate"] = two_files["golang-migrate"],
-  flyway = flyway.flyway, lapis = lapis.lapis,
+  flyway = flyway.flyway, lapis = lapis.lapis, kong = kong.kong,
 }
 
-M.TOOLS = { "sqlx", "dbmate", "goose", "golang-migrate", "flyway", "lapis" }
+M.TOOLS = { "sqlx", "dbmate", "goose", "golang-migrate", "flyway", "lapis", "kong" }
 
 -- ---- texts --------------------------------------------------------------------------------------------------
 
@@ -37,6 +38,7 @@ local function marker(name, migration)
   local is_without = migration.transaction == false
   if name == "down" and migration.down_transaction ~= nil then is_without = not migration.down_transaction end
   if is_without then words[#words + 1] = "transaction:false" end
+  if name == "up" and migration.phase then words[#words + 1] = "phase:" .. migration.phase end
   if name == "up" and migration.vars and #migration.vars > 0 then
     words[#words + 1] = "vars:" .. table.concat(migration.vars, ",")
   end

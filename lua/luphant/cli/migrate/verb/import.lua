@@ -12,9 +12,9 @@ local M = { summary = "Take over the files and the history of another tool" }
 
 --- Adds the arguments of this verb to its parser (argparse).
 function M.configure(parser)
-  parser:argument("source", "Its folder of migrations; of lapis the file migrations.lua.")
-  parser:option("--from", "The tool."):choices { "sqlx", "dbmate", "goose", "golang-migrate", "flyway", "lapis" }
-    :count "1"
+  parser:argument("source", "Its folder of migrations; of lapis the file migrations.lua, of kong that with init.lua.")
+  parser:option("--from", "The tool."):count "1"
+    :choices { "sqlx", "dbmate", "goose", "golang-migrate", "flyway", "lapis", "kong" }
   parser:option("--dir", "The folder to write to; made when missing."):default "migrations"
   parser:option("--table", "Its history table, where it has not the usual name.")
   parser:flag("--files", "The files alone, no database.")
