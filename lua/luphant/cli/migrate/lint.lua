@@ -127,7 +127,7 @@ local MOST_PASSES = 100 -- one remedy for each file and pass; a file with more o
 -- Files that no database has applied: the new ones of a branch, or those the database does not know.
 local function fixable(list, options, args, env)
   if not args.base and not args.database then
-    return fail(args, env, USAGE, "--fix wants --base or --database, so that no file is edited that is applied somewhere")
+    return fail(args, env, USAGE, "--fix wants --base or --database, so that no file is edited that is applied")
   end
   local is_open = {}
   if args.base then
