@@ -253,6 +253,30 @@ insert into "semi;colon" values (f());
     assert.equal(0, value "select count(*) from pg_locks where locktype = 'advisory'")
   end)
 
+  it("writes nothing without the lock, whatever the verb", function()
+    two_files()
+    assert(up { count = 1 })
+    local before = value "select md5(string_agg(m::text, '') ) from luphant.migrations m"
+    put("0001_a.sql", "-- migrate:up\ncreate table a (n int);\n\n-- migrate:down\ndrop table a;\n")
+    local other = assert(luphant.connect(env.url(), { dbname = "luphant_migrate_spec" }))
+    assert(other:execute [[select pg_advisory_lock(x'6c7068'::int, hashtext('"luphant".migrations'))]])
+    local o = { lock_wait = 0.05, reason = "test" }
+    local verbs = {
+      function() return migrate.up(conn, dir, { lock_wait = 0.05, only = { "2" }, reason = "test" }) end,
+      function() return migrate.down(conn, dir, 1, o) end, function() return migrate.redo(conn, dir, o) end,
+      function() return migrate.resume(conn, dir, "1", o) end, function() return migrate.skip(conn, dir, "2", o) end,
+      function() return migrate.resolve(conn, dir, "2", "applied", o) end,
+      function() return migrate.repair(conn, dir, o) end, function() return migrate.baseline(conn, dir, "2", o) end,
+    }
+    for i, verb in ipairs(verbs) do
+      local answer, err = verb()
+      assert.is_nil(answer, i)
+      assert.equal("migration_locked", err.kind, i .. ": " .. err.message)
+    end
+    assert.equal(before, value "select md5(string_agg(m::text, '') ) from luphant.migrations m")
+    other:close()
+  end)
+
   it("gives the lock back after a failure", function()
     put("0001_bad.sql", "-- migrate:up\nselect nosuch;\n")
     assert.is_nil((up()))

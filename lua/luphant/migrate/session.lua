@@ -201,8 +201,10 @@ function Session:is_open() return self.conn ~= nil and self.conn:is_open() end
 function Session:close()
   self.watch:close()
   if not self.conn then return end
-  if self.is_locked and self.conn:is_open() and self.conn:transaction_status() == "idle" then
-    lock.release(self.conn, self.place)
+  if self.is_locked and self.conn:is_open() and self.conn:transaction_status() == "idle"
+    and lock.release(self.conn, self.place) == false then
+    -- Each step has looked before its end; this was lost behind the last one.
+    self.emit { event = "warning", message = "the lock of the migrations was gone before the end of the run" }
   end
   self.is_locked = false
   self.conn:close()
