@@ -196,6 +196,7 @@ function lines.status(env, entries)
     local notes = entry.applied and "  " .. entry.applied.applied_at or ""
     if entry.state == "pending" and entry.deferred then notes = "  waits for the contract phase" end
     if entry.out_of_order then notes = notes .. "  out of order" end
+    if entry.only_comments then notes = notes .. "  only comments and blanks" end
     env.out:write(("%-8s  %s%s\n"):format(entry.state, name_of(entry), notes))
   end
   if #entries == 0 then env.out:write "no migrations\n" end
