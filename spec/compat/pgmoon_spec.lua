@@ -198,7 +198,8 @@ describe("luphant.compat.pgmoon", function()
     end)
 
     it("of connecting are told without raising", function()
-      local other = pgmoon.new { host = "127.0.0.1", port = "1", database = "x", user = "x", password = "secret-word" }
+      local other = pgmoon.new { host = "127.0.0.1", port = "1", database = "x", user = "x", password = "secret-word",
+        luphant = { acquire_timeout = 0.3 } }
       local ok, message = other:connect()
       assert.is_nil(ok)
       assert.matches("refused", message)
@@ -401,7 +402,8 @@ describe("luphant.compat.pgmoon", function()
       assert(server:psql "alter system set ssl = off; select pg_reload_conf()")
       local ok, err = pcall(function()
         assert(probe.eventually(function() return connect() == "none" end))
-        local none, message = connect { ssl_required = true }
+        local none, message = connect { ssl_required = true,
+          luphant = { hostaddr = "127.0.0.1", acquire_timeout = 0.3 } }
         assert.is_nil(none)
         assert.matches("SSL", message)
       end)
