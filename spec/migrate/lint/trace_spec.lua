@@ -284,7 +284,9 @@ create index on p (customer_id);
         local list = { example.migration(example.SHOP, "0001"), example.migration("select 1;", "0002") }
         local migration = list[2]
         migration.language, migration.up, migration.file = "lua", nil, "0002_example.lua"
-        migration.script = require "luphant.migrate.luafile" (text, migration.file)
+        local options
+        migration.script, options = require "luphant.migrate.luafile" (text, migration.file)
+        migration.transaction = options.transaction ~= false
         local only = { migration.file }
         local traced = with_database(function(conn)
           local found = assert(lint.trace(conn, list, only))
@@ -299,6 +301,15 @@ create index on p (customer_id);
       assert.equal("seen-by-trace", names(report))
       assert.truthy(report.findings[1].message:find("^line 3: writes orders again, .*while a strong lock is held"),
         report.findings[1].message)
+      report, traced = of_lua("return { transaction = false, up = function(db)\n"
+        .. "  assert(db:execute 'create table made_in_lua (id int primary key, n int)')\n"
+        .. "  assert(db:execute 'insert into made_in_lua select generate_series(1, 10)')\n"
+        .. "  db:assert_rows('made_in_lua', 10)\n"
+        .. "  return db:batch { table = 'made_in_lua', set = 'n = id', where = 'n is null', size = 3 }\nend }")
+      assert.equal("", names(report))
+      assert.is_true(traced.token)
+      local list = traced[1].statements
+      assert.equal("update made_in_lua set n = id where n is null", list[#list].statement.sql)
       report = of_lua "return { up = function(db)\n  assert(db:execute 'alter table nosuch add a int')\nend }"
       assert.equal("fails-in-trace", names(report))
       assert.truthy(report.findings[1].message:find("nosuch", 1, true))

@@ -3,7 +3,8 @@
 --
 -- In a transaction it runs twice, as one in SQL does: to be looked at and rolled back, then for good. Without one it
 -- runs once; the locks of a statement that has committed are gone and cannot be seen, so they are those that its text
--- lets expect. What comes row by row (streams, cursors) passes unobserved.
+-- lets expect. What comes row by row (streams, cursors) passes unobserved. A backfill in pieces (db:batch) is done in
+-- one statement: there is no history here to remember a piece in.
 --
 -- SPDX-License-Identifier: MIT
 
@@ -12,6 +13,7 @@ local core = require "luphant.core"
 local ddl_of = require "luphant.migrate.ddl"
 local locks_of = require "luphant.migrate.lint.locks"
 local observe = require "luphant.migrate.lint.observe"
+local script = require "luphant.migrate.script"
 
 local M = {}
 
@@ -87,6 +89,34 @@ local function stand_in(run, q)
   })
 end
 
+-- The statement that does all pieces at once.
+local function in_one(given)
+  if given.sql then return (given.sql:gsub("{range}", "true")) end
+  local where = given.where and " where " .. given.where or ""
+  if given.delete then return ("delete from %s%s"):format(given.table, where) end
+  return ("update %s set %s%s"):format(given.table, given.set, where)
+end
+
+local NEVER_STOPS = { watch = { wants_stop = function() return false end } }
+
+-- What the runner would call the function with.
+local function view_of(run, q)
+  local view = script.view({ session = NEVER_STOPS, in_transaction = run.transaction }, q)
+  local self = {}
+  return setmetatable(self, {
+    __index = function(_, name)
+      local value = view[name]
+      if type(value) ~= "function" then return value end
+      return function(first, given, ...)
+        if not rawequal(first, self) then return value(first, given, ...) end
+        local is_backfill = name == "batch" and type(given) == "table" and given.table and not run.transaction
+        if is_backfill then return q:execute(in_one(given)) end
+        return value(view, given, ...)
+      end
+    end,
+  })
+end
+
 -- As the runner judges it: it fails when it raises, answers false, or nil and a reason.
 local function call(fn, q)
   local ok, answer, reason = pcall(fn, q)
@@ -112,7 +142,7 @@ local function look(run, conn, fn)
     run.origin, why = observe.snapshot(tx)
     if not run.origin then return nil, why end
     local ok
-    ok, why = call(fn, stand_in(run, tx))
+    ok, why = call(fn, view_of(run, stand_in(run, tx)))
     return nil, ok and UNDO or why
   end)
   if done or err == UNDO then return end
@@ -120,7 +150,7 @@ local function look(run, conn, fn)
 end
 
 local function for_good(run, conn, fn)
-  local done, err = conn:transaction(function(tx) return call(fn, tx) end)
+  local done, err = conn:transaction(function(tx) return call(fn, view_of(run, tx)) end)
   if not done then failed(run, err) end
 end
 
@@ -129,7 +159,7 @@ local function without_transaction(run, conn, fn)
   run.origin, err = observe.snapshot(conn)
   if not run.origin then return nil, err end
   local done
-  done, err = call(fn, run.is_wanted and stand_in(run, conn) or conn)
+  done, err = call(fn, view_of(run, run.is_wanted and stand_in(run, conn) or conn))
   if not done then failed(run, err) end
   return true
 end
