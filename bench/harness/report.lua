@@ -7,7 +7,10 @@
 
 local report = {}
 
-local function spread(values)
+--- { median =, min =, max = } of a list of numbers.
+---@param values number[]
+---@return table
+function report.spread(values)
   local sorted = {}
   for i, value in ipairs(values) do sorted[i] = value end
   table.sort(sorted)
@@ -19,7 +22,7 @@ end
 
 --- rounds[r][contender key] = measurement -> key -> { cpu =, wall = (ratios), cpu_us =, wall_us = (per unit) }
 function report.summarize(rounds, keys)
-  local out = {}
+  local out, spread = {}, report.spread
   for _, key in ipairs(keys) do
     local cpu, wall, cpu_us, wall_us, memory = {}, {}, {}, {}, {}
     for _, round in ipairs(rounds) do

@@ -1,8 +1,8 @@
 /* lbox.h - userdata that own C things: box first, then the thing.
  *
- * A class is a metatable. Its methods carry the metatable as first upvalue, so that "is it mine?"
- * is one raw comparison instead of a registry lookup. Every class has one function that closes,
- * idempotent, which is __gc and __close alike.
+ * A class is a metatable. A box carries a mark of its class as long as it has not been finalized, and the methods the
+ * metatable as first upvalue: "is it mine?" is a look at the mark, else one raw comparison. Every class has one function
+ * that closes, idempotent, which is __gc and __close alike.
  *
  * SPDX-License-Identifier: MIT */
 #ifndef LPH_LBOX_H

@@ -200,6 +200,15 @@ static int lpool_served(lua_State *L) {
   return lpool_push_slot(L, lph_pool_served(&b->p, (int)luaL_checkinteger(L, 2)));
 }
 
+/* served and, if so, leave: the ticket is void, the slot is the caller's.
+ * pool:collect(ticket) -> slot | nil */
+static int lpool_collect(lua_State *L) {
+  lpool *b = lpool_check_open(L);
+  int ticket = (int)luaL_checkinteger(L, 2);
+  if (lph_pool_served(&b->p, ticket) <= 0) return 0;
+  return lpool_push_slot(L, lph_pool_leave(&b->p, ticket, lph_now()));
+}
+
 /* pool:promised(slot) -> ticket | nil; of the one it was given to and who has yet to leave with it */
 static int lpool_promised(lua_State *L) {
   lpool *b = lpool_check_open(L);
@@ -217,15 +226,21 @@ static int lpool_dismiss(lua_State *L) {
   return lpool_push_slot(L, lph_pool_dismiss(&lpool_check_open(L)->p));
 }
 
-/* pool:grow() -> slot | nil; to be connected now */
-static int lpool_grow(lua_State *L) {
-  return lpool_push_slot(L, lph_pool_grow(&lpool_check_open(L)->p, lph_now()));
-}
-
 static int push_time(lua_State *L, double at) {
   if (at <= 0) return 0;
   lua_pushnumber(L, at);
   return 1;
+}
+
+/* A slot to be connected now; or when this is worth another call, by the same look at the clock.
+ * pool:grow() -> slot | nil, at | nil */
+static int lpool_grow(lua_State *L) {
+  lpool *b = lpool_check_open(L);
+  double now = lph_now();
+  int slot = lph_pool_grow(&b->p, now);
+  if (slot > 0) return lpool_push_slot(L, slot);
+  lua_pushnil(L);
+  return 1 + push_time(L, lph_pool_grow_at(&b->p, now));
 }
 
 /* pool:grow_at() -> number | nil; when grow is worth another call */
@@ -301,29 +316,15 @@ static int lpool_size(lua_State *L) { return lua_pushinteger(L, lpool_check_open
 /* pool:waiting() -> integer */
 static int lpool_waiting(lua_State *L) { return lua_pushinteger(L, lpool_check_open(L)->p.waiting), 1; }
 
-static const luaL_Reg pool_methods[] = {{"attach", lpool_attach},
-                                        {"tend", lpool_tend},
-                                        {"drop", lpool_drop},
-                                        {"touch", lpool_touch},
-                                        {"enqueue", lpool_enqueue},
-                                        {"served", lpool_served},
-                                        {"promised", lpool_promised},
-                                        {"leave", lpool_leave},
-                                        {"dismiss", lpool_dismiss},
-                                        {"grow", lpool_grow},
-                                        {"grow_at", lpool_grow_at},
-                                        {"born", lpool_born},
-                                        {"stillborn", lpool_stillborn},
-                                        {"chore", lpool_chore},
-                                        {"chore_at", lpool_chore_at},
-                                        {"refresh", lpool_refresh},
-                                        {"close", lpool_close},
-                                        {"restart", lpool_restart},
-                                        {"resize", lpool_resize},
-                                        {"size", lpool_size},
-                                        {"glance", lpool_glance},
-                                        {"waiting", lpool_waiting},
-                                        {NULL, NULL}};
+static const luaL_Reg pool_methods[] = {
+  {"attach", lpool_attach},     {"tend", lpool_tend},           {"drop", lpool_drop},
+  {"touch", lpool_touch},       {"enqueue", lpool_enqueue},     {"served", lpool_served},
+  {"collect", lpool_collect},   {"promised", lpool_promised},   {"leave", lpool_leave},
+  {"dismiss", lpool_dismiss},   {"grow", lpool_grow},           {"grow_at", lpool_grow_at},
+  {"born", lpool_born},         {"stillborn", lpool_stillborn}, {"chore", lpool_chore},
+  {"chore_at", lpool_chore_at}, {"refresh", lpool_refresh},     {"close", lpool_close},
+  {"restart", lpool_restart},   {"resize", lpool_resize},       {"size", lpool_size},
+  {"glance", lpool_glance},     {"waiting", lpool_waiting},     {NULL, NULL}};
 static const luaL_Reg pool_meta[] = {{"__gc", lpool__gc}, {NULL, NULL}};
 const lbox_class lpool_class = {"luphant.core.pool", pool_methods, pool_meta};
 

@@ -38,7 +38,7 @@ local NAMES = {
   serial = "number", unflushed = "boolean?", timeout = "number", type = "table", value = "any", want = WANT,
   inward = "boolean", count = "integer", columns = "integer", is_binary = "boolean", reason = "string",
   names = "string[]", oids = "integer[]", guard = "luphant.core.copy", why = "string", from = "integer",
-  row = "integer",
+  row = "integer", pass = "number", deadline = "number",
   lists = "table[]", last = "integer", is_full = "boolean", nothing = "nil", most = "integer", rows = "number",
   bytes = "number", is_doomed = "boolean", unread = '"unread"?',
   descriptors = "integer[]", wants = "string[]",

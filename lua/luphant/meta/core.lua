@@ -96,7 +96,7 @@ function core.mem_failed() end
 ---@return integer
 function core.mem_live() end
 
---- the text is what this nginx lacks
+--- the text is what this ngx_lua lacks
 ---@param subsystem "http"|"stream"
 ---@return luphant.core.nginx|nil
 ---@return nil|string
@@ -636,6 +636,10 @@ function pool:chore_at() end
 --- nothing is lent from now on, and what comes back is to be closed
 function pool:close() end
 
+---@param ticket integer
+---@return integer|nil
+function pool:collect(ticket) end
+
 ---@return table
 function pool:counts() end
 
@@ -664,8 +668,8 @@ function pool:give(slot) end
 ---@param seconds? number
 function pool:glance(seconds) end
 
---- to be connected now
 ---@return integer|nil
+---@return nil|number
 function pool:grow() end
 
 --- when grow is worth another call
@@ -779,16 +783,18 @@ function pool:waiting() end
 ---@class luphant.core.nginx: userdata
 local nginx = {}
 
---- false: it cannot be waited for: closed, or a file, which is always ready
----@param slot integer
----@param fd integer
----@param events "r"|"w"|"rw"
----@return boolean
-function nginx:await(slot, fd, events) end
+---@param pass number
+---@param deadline? number
+---@return integer|true|false|nil
+---@return nil|number
+function nginx:again(pass, deadline) end
 
 --- a descriptor that is always ready to be written to
 ---@return integer
 function nginx:bell() end
+
+---@param on boolean
+function nginx:brief(on) end
 
 --- a request that ended holding something, each once
 ---@return number|nil
@@ -799,38 +805,55 @@ function nginx:ended() end
 ---@return boolean
 function nginx:generation() end
 
----@param request number
 ---@return number|nil
-function nginx:guard(request) end
+---@return number|nil
+---@return boolean|nil
+function nginx:guard() end
 
 --- how many things are held for requests, those that have ended included
 ---@return integer
 function nginx:guarded() end
 
+--- nobody waits with it any more
+---@param pass number
+---@return boolean
+function nginx:is_over(pass) end
+
 --- posted when ended() has something
 ---@param semaphore number
 function nginx:janitor(semaphore) end
 
----@param slot integer
----@return "r"|"w"|"rw"|nil
-function nginx:ready(slot) end
+---@param deadline? number
+---@return true|false|integer|nil
+---@return nil|number
+function nginx:park(deadline) end
 
 ---@param semaphore number
----@return integer
 function nginx:slot(semaphore) end
 
---- once in a worker, whichever state is first
 ---@return true|nil
 ---@return nil|string
+---@return nil|boolean
 function nginx:start() end
 
---- nobody waits with it any more
----@param slot integer
-function nginx:stop(slot) end
+--- are there free ones now?
+---@return boolean
+function nginx:sweep() end
 
 ---@param request number
 ---@param serial number
 function nginx:unguard(request, serial) end
+
+---@param fd integer
+---@param events "r"|"w"|"rw"
+---@param deadline? number
+---@return integer|false|nil
+---@return nil|number
+function nginx:wait(fd, events, deadline) end
+
+---@param pass number
+---@return boolean
+function nginx:wake(pass) end
 
 ---@class luphant.core.copy: userdata
 local guard = {}

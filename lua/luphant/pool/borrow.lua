@@ -72,22 +72,28 @@ end
 -- The program stood still for so long that our place in the queue was given up, or what we were given taken away.
 local PASSED_OVER = {}
 
+-- Answers the slot; or nil, and why waiting has no point any more.
 local function await(pool, ticket, token, limit)
   local core = pool.core
   while true do
-    if pool.tokens[ticket] ~= token then return nil, PASSED_OVER end
-    if core:served(ticket) then return true end
-    local failure = token.failure or known_refusal(pool)
-    if failure then return nil, copy_of(failure) end
-    if is_past(pool, limit) then return nil, report.timed_out(pool, token) end
-    local again = core:grow_at() -- asked first: a pause that ends between the two is not overlooked
-    local slot = core:grow()
-    if slot then
-      grow.connect(pool, slot, limit)
+    local grown, again = core:grow()
+    if grown then
+      grow.connect(pool, grown, limit)
     else
+      local failure = known_refusal(pool)
+      if failure then return nil, copy_of(failure) end
       local ok, err = rest(pool, token, limit, again)
       if not ok then return nil, err end
     end
+    if pool.tokens[ticket] ~= token then return nil, PASSED_OVER end
+    local slot = core:collect(ticket)
+    if slot then
+      pool.tokens[ticket], pool.waiting_tasks[ticket] = nil, nil
+      return slot
+    end
+    local failure = token.failure or known_refusal(pool)
+    if failure then return nil, copy_of(failure) end
+    if is_past(pool, limit) then return nil, report.timed_out(pool, token) end
   end
 end
 
@@ -100,32 +106,36 @@ end
 -- The request of the one who waited has ended. What this needs is in the token: the stack of a coroutine that nginx has
 -- ended is used for others, and with it what functions made in there had for upvalues (ngx_lua 0.10.23).
 local function abandoned(token)
-  local slot = leave(token.pool, token.ticket, token)
-  if slot then token.pool:give_back(slot) end
+  local pool = token.pool
+  local slot = leave(pool, token.ticket, token)
+  if slot then pool:give_back(slot) end
 end
 
 local queue_up
 
+-- Answers the slot, and the token where that is guarded: the slot is watched over by the same guard from now on.
 function queue_up(pool, limit)
   if pool.closed then return nil, report.closed() end
   local deadlock = report.self_deadlock(pool)
   if deadlock and not find_lost(pool) then return nil, deadlock end
   local ticket = pool.core:enqueue()
   if not ticket then return nil, report.overflow(pool) end
-  local token = { parked = false, since = pool.waiter.now() }
+  local guard = pool.waiter.guard
+  local token = {
+    parked = false, looked = false, since = pool.waiter.now(), pool = pool, ticket = ticket, abandoned = abandoned,
+    slot = false, session = false, guard = false, -- set later: a table grows at a price
+  }
   pool.tokens[ticket], pool.waiting_tasks[ticket] = token, pool.current_task()
-  if pool.waiter.guard then
-    token.pool, token.ticket, token.abandoned = pool, ticket, abandoned
-    pool.waiter.guard(token)
-  end
+  local guarded = guard and guard(token)
   if pool.has_tasks and not pool.keeper then keep.start(pool) end -- it finds borrowers that end meanwhile
-  local ok, served, err = pcall(await, pool, ticket, token, limit)
-  local slot = leave(pool, ticket, token)
-  if token.abandoned then pool.waiter.unguard(token) end
+  local ok, slot, err = pcall(await, pool, ticket, token, limit)
+  if ok and slot then return slot, guarded and token or nil end
+  local late = leave(pool, ticket, token)
+  if guarded then pool.waiter.unguard(token) end
   if err == PASSED_OVER then return queue_up(pool, limit) end
-  if ok and slot then return slot end -- also when it was served at the last moment
-  if slot then pool:give_back(slot) end
-  if not ok then error(served, 0) end
+  if ok and late then return late end -- served at the last moment
+  if late then pool:give_back(late) end
+  if not ok then error(slot, 0) end
   return nil, err
 end
 
@@ -169,7 +179,7 @@ end
 local function find_slot(pool, limit, slot, due)
   local refusals = 0
   while true do
-    local err
+    local err, token
     if pool.closed then
       if slot then pool:give_back(slot) end
       return nil, report.closed()
@@ -180,11 +190,11 @@ local function find_slot(pool, limit, slot, due)
     elseif not slot and not free_some(pool) then
       slot, err = queue_up(pool, limit)
       if not slot then return nil, err end
-      due = "handed"
+      due, token = "handed", err
     end
     if slot then
       pool.owners[slot] = pool.current_task()
-      pool:watch_over(slot)
+      pool:watch_over(slot, token)
       local session = pool.sessions[slot]
       local sound = is_sound(pool, slot, due, limit)
       local welcome, cause = false, nil

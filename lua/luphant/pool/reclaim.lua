@@ -83,13 +83,19 @@ local function abandoned(guard)
   self:clean(slot)
 end
 
---- A slot is lent to the caller: where he may be ended from outside, that will be told.
-function methods:watch_over(slot)
+--- A slot is lent to the caller: where he may be ended from outside, that will be told. `token`: what he had guarded
+--- while he waited for the slot, and may go on with.
+function methods:watch_over(slot, token)
   local watch = self.waiter.guard
   if not watch then return end
+  if token then
+    token.slot, token.session, token.abandoned = slot, self.sessions[slot], abandoned
+    self.guards[slot] = token
+    return
+  end
   local guard = self.guards[slot]
   if not guard then
-    guard = { pool = self, slot = slot, abandoned = abandoned }
+    guard = { pool = self, slot = slot, abandoned = abandoned, session = false, guard = false }
     self.guards[slot] = guard
   end
   guard.session = self.sessions[slot]

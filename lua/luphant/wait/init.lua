@@ -34,7 +34,8 @@
 --
 --   check()                     optional: raises, at the line of luphant's caller, where the caller cannot be
 --                               suspended. Then nothing is begun that could not be waited for.
---   guard(thing)                optional: the caller holds `thing`, a table, for the task that runs it (the request).
+--   guard(thing)                optional: the caller holds `thing`, a table whose field `guard` is for the waiter, on
+--                               behalf of the task that runs it (the request).
 --                               When that has ended, thing:abandoned() is called in a task of its own. Answers
 --                               whether there is such a task.
 --   unguard(thing)              with guard: it is not held any more

@@ -15,6 +15,7 @@ local tasks = {}
 
 local MOST_AT_ONCE = 64 -- tasks in one timer: ngx_lua looks them up one after the other
 local OVERDUE = 1       -- seconds after which a timer that has not run was dropped
+local CLEANING = math.huge -- in the place of when the janitor was called: it is there
 local LOOK = 60         -- seconds between two looks of those who wait for the end of something
 local LAST_LOOK = 0.05  -- the same in a worker that is exiting, with requests that go on
 
@@ -24,7 +25,7 @@ local NO_CACHE = "lua_code_cache is off: each request has Lua modules, and a poo
 ---@param waiter luphant.waiter
 ---@param tools table
 local function add_spawn(waiter, tools)
-  local ngx, now = tools.ngx, tools.now
+  local ngx, nginx, now = tools.ngx, tools.nginx, tools.now
   local queue, first, last, due = {}, 1, 0, nil
   local run
 
@@ -33,18 +34,19 @@ local function add_spawn(waiter, tools)
     local called, ok, why = pcall(ngx.timer.at, 0, run)
     if not (called and ok) then return nil, tostring(called and why or ok) end
     due = now() + OVERDUE
+    nginx:brief(true)
     return true
   end
 
-  -- Is a timer under way? One that nginx has dropped is asked for anew.
+  -- A timer that nginx has dropped is asked for anew. Whoever waits calls this each time; nobody sleeps for long before
+  -- it has run.
   function tools.prod()
-    if not due then return false end
-    if now() >= due and not call_timer() then due = now() + OVERDUE end
-    return true
+    if due and now() >= due and not call_timer() then due = now() + OVERDUE end
   end
 
   function run()
     due = nil
+    nginx:brief(false)
     local count = 0
     while first <= last and count < MOST_AT_ONCE do
       local fn = queue[first]
@@ -72,7 +74,6 @@ local function add_end(waiter, tools)
 
   -- With lua_code_cache off each request has a Lua state of its own, which shall end with it.
   local function is_passing()
-    if not nginx then return false end
     local generation, is_latest = nginx:generation()
     return generation > 1 or not is_latest
   end
@@ -95,36 +96,41 @@ local function add_end(waiter, tools)
   -- What looks after things ends with its worker, and with a Lua state that was replaced.
   function waiter.is_alone() return exiting() or is_passing() end
   waiter.is_ending = waiter.is_alone
-  return is_passing
 end
 
 local HELLO = "ssl_client_hello_by_lua waits for the database: nginx can resume a handshake there only with a patch of"
   .. " OpenResty's, and without it closes the connection"
 
--- Once in a worker. (Of what its nginx was made only its configuration tells.)
-local function new_phase_look(waiter, ngx)
-  local told = false
-  return function()
-    if told or ngx.get_phase() ~= "ssl_client_hello" then return end
-    told = true
-    if not ngx.config.nginx_configure():find("../ngx_lua-", 1, true) then waiter.warn(HELLO) end
+-- (Of what its nginx was made only its configuration tells.)
+local function look_at_phase(waiter, ngx)
+  if ngx.get_phase() == "ssl_client_hello" and not ngx.config.nginx_configure():find("../ngx_lua-", 1, true) then
+    waiter.warn(HELLO)
   end
 end
 
-local function add_guard(waiter, tools, is_passing)
-  local nginx, now, request = tools.nginx, tools.now, tools.request
-  local held, called_at = {}, nil -- thing -> the request's record
-  local look_at_phase, latest = new_phase_look(waiter, tools.ngx), nil
+-- What is held has a number, small and used again, where it stands in three arrays.
+local function add_guard(waiter, tools)
+  local nginx, now = tools.nginx, tools.now
+  local held, serials, requests, free, count = {}, {}, {}, {}, 0
+  local called_at
   local sem = assert(tools.new_semaphore())
   nginx:janitor(tools.address(sem.sem))
 
+  local function let_go(number)
+    held[number].guard = false
+    held[number], serials[number] = false, false
+    count = count + 1
+    free[count] = number
+  end
+
   local function abandon(serial)
     local lost = {}
-    for thing, its in pairs(held) do
-      if its == serial then lost[#lost + 1] = thing end
+    for number, its in ipairs(serials) do
+      if its == serial then lost[#lost + 1] = number end
     end
-    for _, thing in ipairs(lost) do
-      held[thing], thing.guarded_by = nil, nil
+    for _, number in ipairs(lost) do
+      local thing = held[number]
+      let_go(number)
       local ok, why = pcall(thing.abandoned, thing)
       if not ok then waiter.warn("what a request held could not be put in order: " .. tostring(why)) end
     end
@@ -140,7 +146,7 @@ local function add_guard(waiter, tools, is_passing)
 
   local function clean()
     repeat
-      called_at = math.huge
+      called_at = CLEANING
       look()
       local ends = waiter.is_alone()
       if ends and nginx:guarded() == 0 then break end
@@ -149,44 +155,44 @@ local function add_guard(waiter, tools, is_passing)
     called_at = nil
   end
 
-  function waiter.guard(thing)
-    if held[thing] then waiter.unguard(thing) end
-    local r = not is_passing() and request()
-    local serial = r and nginx:guard(r)
-    if not serial then return false end
-    held[thing], thing.guarded_by = serial, r
-    if serial ~= latest then
-      latest = serial
-      look_at_phase()
-    end
-    if not called_at or now() - called_at > OVERDUE then
-      called_at = now()
-      waiter.spawn(clean)
-      waiter.at_end("janitor", function() sem:post(1) end)
-    end
-    return true
+  local function call_janitor()
+    called_at = now()
+    waiter.spawn(clean)
+    waiter.at_end("janitor", function() sem:post(1) end)
   end
 
   function waiter.unguard(thing)
-    local serial = held[thing]
-    if not serial then return end
-    nginx:unguard(thing.guarded_by, serial)
-    held[thing], thing.guarded_by = nil, nil
+    local number = thing.guard
+    if not number then return end
+    nginx:unguard(requests[number], serials[number])
+    let_go(number)
+  end
+
+  function waiter.guard(thing)
+    if thing.guard then waiter.unguard(thing) end
+    local serial, request, is_first = nginx:guard()
+    if not serial then return false end
+    if is_first then look_at_phase(waiter, tools.ngx) end
+    local number = #held + 1
+    if count > 0 then number, count = free[count], count - 1 end
+    held[number], serials[number], requests[number], thing.guard = thing, serial, request, number
+    if called_at ~= CLEANING and (not called_at or now() - called_at > OVERDUE) then call_janitor() end
+    return true
   end
 end
 
 --- Once in a worker: says it when its requests have Lua states of their own.
 function tasks.look_at_cache(waiter, nginx)
-  if nginx and nginx:generation() == 2 then waiter.warn(NO_CACHE) end
+  if nginx:generation() == 2 then waiter.warn(NO_CACHE) end
 end
 
---- Gives the waiter spawn, is_alone, at_end and, where nginx lets us see the end of a request, guard and unguard.
+--- Gives the waiter spawn, is_alone, at_end, guard and unguard.
 ---@param waiter luphant.waiter
----@param tools table  ngx, nginx (or nil), now, new_semaphore, address, request
+---@param tools table  ngx, nginx, now, new_semaphore, address
 function tasks.add(waiter, tools)
   add_spawn(waiter, tools)
-  local is_passing = add_end(waiter, tools)
-  if tools.nginx then add_guard(waiter, tools, is_passing) end
+  add_end(waiter, tools)
+  add_guard(waiter, tools)
 end
 
 return tasks

@@ -1,14 +1,11 @@
 -- wait/openresty.lua - waiting in an nginx worker: requests, timers and light threads of ngx_lua.
 --
 -- A caller sleeps in a semaphore of ngx_lua. For a descriptor it is posted from nginx's own event loop, in which the
--- core has put an epoll of ours (bind/lnginx.c): started at the first wait in each worker and tried out before it is
--- relied on. Where that cannot be had, descriptors are polled once a millisecond, after a warning.
+-- core has put an epoll of ours: started at the first wait in each worker and tried out before it is relied on. Where
+-- that cannot be had, descriptors are polled once a millisecond, after a warning.
 --
--- Semaphores are never given up: one that was collected could be posted all the same, and wake a stranger. An *entry*
--- is a semaphore with what it is used for now. Its caller may be ended from outside at any time; then nobody waits in
--- the semaphore, which it can be asked.
---
--- Every wait in a semaphore has an end: its timer also keeps a worker that is told to exit until we are through.
+-- The core does the waiting but for the yield itself (bind/lnginxwait.c). Semaphores are made here and never given up.
+-- Every wait in one has an end: its timer also keeps a worker that is told to exit until we are through.
 --
 -- SPDX-License-Identifier: MIT
 
@@ -31,117 +28,77 @@ local function place_of(phase)
   return phase .. "_by_lua"
 end
 
-local LONGEST = 60       -- seconds of one wait in a semaphore
-local BRIEF = 1          -- the same while tasks are to be started, which nginx may drop
+local READY = { "r", "w", "rw" } -- by the core's numbers
+local LONGEST = 60       -- seconds of one sleep
 local POLL_PAUSE = 0.001
 local TRIAL = 1          -- seconds for the first event to arrive
 local RETRY = 10         -- seconds until what failed for want of something is tried again
 
--- Milliseconds are what nginx counts in; a semaphore cuts off what is less.
+-- Milliseconds are what nginx counts in; a sleep cuts off what is less.
 local function in_milliseconds(seconds)
   return (math.max(math.ceil(seconds * 1000), 1) + 0.5) / 1000
 end
-
----@class luphant.wait.openresty.entry
----@field sem table
----@field pointer number   of the semaphore, for the core
----@field slot integer|nil the core's
----@field busy boolean
----@field fired boolean|nil  woken
----@field token any
 
 ---@param core table
 ---@return luphant.waiter
 function module.new(core)
   local ngx = require "ngx"
-  local base = require "resty.core.base"
   local ffi = require "ffi"
   local semaphore = require "ngx.semaphore"
 
   local now, look, can_yield = core.now, core.poll, core.can_yield
-  local entries, free, parked, live = {}, {}, {}, 0
+  local yield = assert(rawget(coroutine, "_yield")) -- that of ngx_lua's own waits
+  local nginx = assert(core.nginx(ngx.config.subsystem))
+  local semaphores, parked = {}, {}
   local waiter = { name = "openresty", now = now, is_exact = true }
 
   function waiter.warn(text) ngx.log(ngx.WARN, "luphant: ", text) end
 
   local function address(pointer) return tonumber(ffi.cast("uintptr_t", pointer)) end
 
-  local nginx, missing = core.nginx(ngx.config.subsystem)
+  local function refuse() args.misuse(CANNOT:format(place_of(ngx.get_phase()))) end
 
   function waiter.check()
-    if not can_yield() then args.misuse(CANNOT:format(place_of(ngx.get_phase()))) end
+    if not can_yield() then refuse() end
   end
   local check = waiter.check
 
-  ------------------------------------------------------------------------------------------- entries
+  ------------------------------------------------------------------------------------------- sleeping
 
-  -- Its caller is gone: who waits makes the count negative, and who was woken takes what was posted.
-  local function is_dead(entry)
-    local posted = entry.fired or (entry.waits and nginx:ready(entry.slot) ~= nil)
-    return entry.sem:count() > (posted and 0 or -1)
-  end
-
-  local function release(entry)
-    if entry.waits then nginx:stop(entry.slot) end
-    if entry.token ~= nil and parked[entry.token] == entry then parked[entry.token] = nil end
-    entry.busy, entry.fired, entry.waits, entry.token = false, nil, nil, nil
-    while entry.sem:count() > 0 do entry.sem:wait(0) end
-    free[#free + 1] = entry
-  end
-
-  local function sweep()
-    for _, entry in ipairs(entries) do
-      if entry.busy and is_dead(entry) then release(entry) end
-    end
-    live = #entries - #free
-  end
-
-  local function take()
-    if #free == 0 and #entries >= 2 * live + 16 then sweep() end
-    local entry = table.remove(free)
-    if not entry then
+  -- No slot is free: those of callers that are gone, or one more.
+  local function make_room()
+    if nginx:sweep() then
+      for token, pass in pairs(parked) do
+        if pass == 0 or nginx:is_over(pass) then parked[token] = nil end
+      end
+    else
       local sem = assert(semaphore.new(0))
-      entry = { sem = sem, pointer = address(sem.sem) }
-      entries[#entries + 1] = entry
+      semaphores[#semaphores + 1] = sem
+      nginx:slot(address(sem.sem))
     end
-    entry.busy = true
-    return entry
   end
 
   local tools = {} -- for nginxtasks.lua
 
-  -- Sleeps until is_over(entry) or the deadline. What is posted by accident is slept over.
-  local function sleep_in(entry, deadline, is_over)
-    local result = is_over(entry)
-    while not result do
-      local longest = tools.prod() and BRIEF or LONGEST
-      local left = deadline and deadline - now() or longest
-      if left <= 0 then return nil end
-      local ok, why = entry.sem:wait(in_milliseconds(left < longest and left or longest))
-      result = is_over(entry)
-      if not result and not ok and why ~= "timeout" then
-        release(entry)
-        args.misuse(CANNOT:format(place_of(ngx.get_phase())))
-      end
+  -- Goes on with what nginx:wait or nginx:park has answered, to the end.
+  local function sleep_on(result, pass, deadline)
+    while result == nil do
+      if pass == nil then refuse() end
+      yield()
+      tools.prod()
+      result, pass = nginx:again(pass, deadline)
     end
     return result
   end
 
-  --------------------------------------------------------------------------------------- descriptors
-
-  local function is_ready(entry) return nginx:ready(entry.slot) end
-
   local function await(fd, events, deadline)
-    local entry = take()
-    entry.slot = entry.slot or nginx:slot(entry.pointer)
-    if not nginx:await(entry.slot, fd, events) then
-      release(entry)
-      return events -- closed, or a file, which is always ready: the next read tells
+    tools.prod()
+    local result, pass = nginx:wait(fd, events, deadline)
+    if result == 0 then
+      make_room()
+      result, pass = nginx:wait(fd, events, deadline)
     end
-    entry.waits = true
-    local ready = sleep_in(entry, deadline, is_ready)
-    release(entry)
-    return ready
+    return READY[sleep_on(result, pass, deadline)]
   end
 
   local state, limit = "new", 0 -- "new" | "trial" | "ready" | "polling"; until when it is not looked at again
@@ -155,9 +112,8 @@ function module.new(core)
   local function start()
     if state == "new" then tasks.look_at_cache(waiter, nginx) end
     if os.getenv "LUPHANT_OPENRESTY" == "polling" then return fall_back "LUPHANT_OPENRESTY says polling" end
-    if not nginx then return fall_back(missing) end
-    local ok, why = nginx:start()
-    if not ok then return fall_back(why, RETRY) end
+    local ok, why, passes = nginx:start()
+    if not ok then return fall_back(why, passes and RETRY) end
     state, limit = "trial", now() + TRIAL + 1
     if await(nginx:bell(), "w", now() + TRIAL) then
       state = "ready"
@@ -186,13 +142,13 @@ function module.new(core)
   end
 
   function waiter.wait(fd, events, deadline)
-    check()
     if deadline and deadline <= now() then
+      check()
       give_way()
       return look(fd, events, 0)
     end
-    if not is_started() then return poll(fd, events, deadline) end
-    return await(fd, events, deadline)
+    if state == "ready" or (check() or is_started()) then return await(fd, events, deadline) end
+    return poll(fd, events, deadline)
   end
 
   function waiter.sleep(deadline)
@@ -206,40 +162,35 @@ function module.new(core)
 
   -------------------------------------------------------------------------------------------- parking
 
-  local function has_fired(entry) return entry.fired end
-
   function waiter.park(token, deadline)
-    check()
     local before = parked[token]
     if before then
-      if not is_dead(before) then args.misuse "somebody is parked with this token" end
-      release(before)
+      check()
+      if before ~= 0 and not nginx:is_over(before) then args.misuse "somebody is parked with this token" end
     end
-    local entry = take()
-    parked[token], entry.token = entry, token
-    local woken = sleep_in(entry, deadline, has_fired)
-    release(entry)
-    return woken
+    tools.prod()
+    parked[token] = 0 -- room for what must not fail later
+    local result, pass = nginx:park(deadline)
+    if result == 0 then
+      make_room()
+      parked[token] = 0
+      result, pass = nginx:park(deadline)
+    end
+    parked[token] = pass -- nil: cannot be suspended
+    result = sleep_on(result, pass, deadline)
+    if parked[token] ~= nil then parked[token] = nil end
+    return result or nil
   end
 
   function waiter.wake(token)
-    local entry = parked[token]
-    if not entry then return false end
-    if is_dead(entry) then
-      release(entry)
-      return false
-    end
-    parked[token], entry.fired = nil, true
-    entry.sem:post(1)
-    return true
+    local pass = parked[token]
+    if not pass then return false end
+    parked[token] = nil
+    return pass ~= 0 and nginx:wake(pass)
   end
 
   tools.ngx, tools.nginx, tools.now, tools.address = ngx, nginx, now, address
   function tools.new_semaphore() return semaphore.new(0) end
-  function tools.request()
-    local request = base.get_request()
-    return request ~= nil and address(request) or nil
-  end
   tasks.add(waiter, tools)
   return waiter
 end

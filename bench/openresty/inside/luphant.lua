@@ -1,0 +1,32 @@
+-- inside/luphant.lua - the service with luphant: a connection for each query, or shared pipelines.
+--
+-- SPDX-License-Identifier: MIT
+
+local answer = require "bench.openresty.inside.answer"
+local luphant = require "luphant"
+
+local shared = os.getenv "BENCH_WAY" == "shared"
+local db = assert(luphant.open(os.getenv "BENCH_URL", {
+  max_connections = tonumber(os.getenv "BENCH_CONNECTIONS"), share = shared or nil,
+}))
+
+local service = {}
+
+function service.person(id)
+  return assert(db:query_one("select id, name, email, balance, active from luphant_bench.person where id = $1", id))
+end
+
+function service.items(first, last)
+  return assert(db:query([[select id, big, title, code, active, ratio, at, price from luphant_bench.item
+    where id between $1 and $2 order by id]], first, last))
+end
+
+-- A statement known to be slow does not share its connection with others: docs/api/pool.md says so.
+local function nap(conn, seconds) return conn:execute("select pg_sleep($1)", seconds) end
+
+function service.nap(seconds)
+  if not shared then return assert(nap(db, seconds)) end
+  return assert(db:with(function(conn) return nap(conn, seconds) end))
+end
+
+return answer.locations(service)
