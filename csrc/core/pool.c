@@ -300,9 +300,10 @@ int lph_pool_dismiss(lph_pool *p) {
 /* ---- growing ----------------------------------------------------------------------------------------------------- */
 
 /* So many attempts at once: a quarter of the pool. A restarted server is not met by a storm, and one slow connect does
- * not hold up all. After a failure one attempt at a time finds out whether the trouble is over. */
+ * not hold up all. After a failure one attempt at a time finds out whether the trouble is over; and until there was a
+ * connection at all one attempt finds out whether there can be any: a wrong password is tried once, not by everybody. */
 static int most_connecting(const lph_pool *p) {
-  return p->pause == 0 && p->options.max >= 8 ? p->options.max / 4 : 1;
+  return p->proven && p->pause == 0 && p->options.max >= 8 ? p->options.max / 4 : 1;
 }
 
 /* Would another connection find somebody who needs it, and may there be one more attempt? */
@@ -328,6 +329,7 @@ double lph_pool_grow_at(const lph_pool *p, double now) {
 int lph_pool_born(lph_pool *p, int slot, double now) {
   lph_slot *s = lph_pool_slot(p, slot);
   p->pause = p->resume_at = 0;
+  p->proven = true;
   p->count.connected++;
   lph_histo_add(&p->connect, now - s->since);
   s->uses = 0;

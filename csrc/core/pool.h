@@ -73,6 +73,7 @@ typedef struct lph_pool {
   int connecting, idle_count, used, waiting;
   int leaving; /* of the used */
   bool closing;
+  bool proven; /* there was a connection: who we are and where to is right */
   unsigned epoch;
   uint64_t random;
   double pause;     /* the last back-off, 0 after a success */

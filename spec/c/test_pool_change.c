@@ -14,6 +14,7 @@
 
 static int attempts_at_once(int max, int waiters) {
   open_pool((lph_pool_options){.max = max});
+  pool.proven = true;
   for (int i = 0; i < waiters; i++) lph_pool_enqueue(&pool, now);
   int n = 0;
   while (lph_pool_grow(&pool, now) > 0) n++;
@@ -35,9 +36,29 @@ static void attempts_at_once_are_a_quarter_of_max_and_no_more_than_are_needed(vo
   assert_int_equal(attempts_at_once(40, 0), 0);
 }
 
+static void until_there_was_a_connection_one_attempt_at_a_time_asks(void **state) {
+  (void)state;
+  open_pool((lph_pool_options){.max = 40});
+  for (int i = 0; i < 30; i++) lph_pool_enqueue(&pool, now);
+  int first = lph_pool_grow(&pool, now);
+  assert_true(first > 0);
+  assert_int_equal(lph_pool_grow(&pool, now), LPH_POOL_NONE);
+  lph_pool_stillborn(&pool, first, now);
+  now += 10;
+  first = lph_pool_grow(&pool, now);
+  assert_true(first > 0);
+  assert_int_equal(lph_pool_grow(&pool, now), LPH_POOL_NONE);
+  assert_true(lph_pool_born(&pool, first, now) > 0);
+  for (int i = 0; i < 10; i++) assert_true(lph_pool_grow(&pool, now) > 0);
+  assert_int_equal(lph_pool_grow(&pool, now), LPH_POOL_NONE);
+  check_sound(40);
+  close_pool();
+}
+
 static void after_a_failure_one_attempt_at_a_time_asks_again(void **state) {
   (void)state;
   open_pool((lph_pool_options){.max = 16});
+  pool.proven = true;
   for (int i = 0; i < 10; i++) lph_pool_enqueue(&pool, now);
   int slots[4];
   for (int i = 0; i < 4; i++) slots[i] = lph_pool_grow(&pool, now);
@@ -346,6 +367,7 @@ static void nothing_but_opening_resizing_and_waiting_needs_memory(void **state) 
 
 int main(void) {
   const struct CMUnitTest tests[] = {
+    TEST(until_there_was_a_connection_one_attempt_at_a_time_asks),
     TEST(attempts_at_once_are_a_quarter_of_max_and_no_more_than_are_needed),
     TEST(after_a_failure_one_attempt_at_a_time_asks_again),
     TEST(pauses_grow_from_50_ms_to_5_s_with_jitter_and_end_with_a_success),

@@ -112,7 +112,7 @@ describe("what no further attempt could mend", function()
     } do
       local log = case.log
       case.log = nil
-      case.max_connections, case.acquire_timeout = 4, 20
+      case.max_connections, case.acquire_timeout = 40, 20
       pools.run(case, function(db, world)
         local before, tasks = count(log), {}
         for i = 1, 20 do tasks[i] = world.spawn(function() return (select(2, db:query "select 1")) end) end
