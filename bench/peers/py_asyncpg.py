@@ -76,7 +76,7 @@ async def main():
                     rows = [meter.event(i) for i in range(first, min(first + 1000, count + 1))]
                     await statement.fetch(*[list(column) for column in zip(*rows)])
             return count
-    elif question.startswith("stream_"):
+    elif question == "stream_200000":
         async def rows(use):  # a portal, the next 1000 rows asked for when these are used up
             units = 0
             async with conn.transaction():

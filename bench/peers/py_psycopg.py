@@ -66,7 +66,7 @@ elif question == "inserts_bulk":
             cursor.execute(sql, [list(column) for column in zip(*rows)], prepare=True)
         conn.commit()
         return count
-elif question.startswith("stream_"):
+elif question == "stream_200000":
     def rows():  # in libpq's single-row mode
         return conn.cursor(row_factory=dict_row).stream(sql)
 

@@ -73,7 +73,7 @@ elif question == "inserts_bulk":
             (meter.event(i) for i in range(1, count + 1)), page_size=1000)
         conn.commit()
         return count
-elif question.startswith("stream_"):
+elif question == "stream_200000":
     def rows():  # a cursor on the server, fetched by 2000 rows
         with conn.cursor("stream", cursor_factory=psycopg2.extras.RealDictCursor) as named:
             named.execute(sql)

@@ -162,7 +162,9 @@ static bool push_field(lua_State *L, rows *r, int column, lph_bytes field) {
   if (field.data == NULL) return place(L, r, column, true), true;
   if (r->style == LROWS_NAMED && r->constructor == 0) push_name(L, r, column);
   const lph_type *type = w->types == NULL ? NULL : w->types[column];
-  if (LPH_UNLIKELY(!lcell_push(L, &r->x, type, field.data, field.len)))
+  bool common = LPH_LIKELY(type != NULL && r->x.plain) &&
+                lcell_push_common(L, &r->x, type->kind, field.data, field.len);
+  if (!common && LPH_UNLIKELY(!lcell_push(L, &r->x, type, field.data, field.len)))
     return malformed(L, r, column, r->x.why);
   place(L, r, column, false);
   return true;
