@@ -340,8 +340,10 @@ static bool receive_leg(lph_conn *c, lph_leg *leg, PGresult *res) {
     *leg = land(b);
   }
   bool told = false;
-  if (ok) {
-    told = leg->kind != LPH_LEG_SYNC && receive_good(c, leg, res);
+  if (ok && leg->kind == LPH_LEG_SYNC) {
+    PQclear(res); /* an answer that nobody asked for */
+  } else if (ok) {
+    told = receive_good(c, leg, res);
   } else if (status != PGRES_PIPELINE_ABORTED && b->isolated && !c->op.discarding) {
     PQclear(c->op.result);
     c->op.result = res;
