@@ -11,6 +11,7 @@
 local args = require "luphant.args"
 local command_line = require "luphant.cli.args"
 local dotenv = require "luphant.cli.dotenv"
+local terminal = require "luphant.cli.terminal"
 
 local main = {}
 
@@ -26,24 +27,29 @@ local COMMANDS = { "completion", "doctor", "migrate", "schema" }
 ---@field target? table<string, string> keywords of a connection, from a file of variables
 ---@field ask? fun(question: string): string|nil   what a person answers; nil where there is none
 
--- There is no isatty in Lua; the shell has one, and its standard output is ours.
-local function is_terminal()
-  local ok = os.execute("test -t 1")
+-- There is no isatty in Lua; the shell has one, and its files are ours.
+local function is_open_on_terminal(number)
+  local ok = os.execute("test -t " .. number)
   return ok == true or ok == 0
 end
+
+local function is_terminal() return is_open_on_terminal(1) end
 
 -- Nobody is asked where standard input is no terminal: a job would wait for ever, or take a line that means something
 -- else for the answer.
 local function ask(question)
-  local ok = os.execute("test -t 0")
-  if ok ~= true and ok ~= 0 then return nil end
+  if not is_open_on_terminal(0) then return nil end
   io.stderr:write(question)
   return io.stdin:read "*l"
 end
 
 local function real_env()
   io.stdout:setvbuf "line" -- in the order of standard error, and at once for who reads events from a pipe
-  return { out = io.stdout, err = io.stderr, getenv = os.getenv, is_terminal = is_terminal, ask = ask }
+  return {
+    out = terminal.stream(io.stdout, is_terminal),
+    err = terminal.stream(io.stderr, function() return is_open_on_terminal(2) end),
+    getenv = os.getenv, is_terminal = is_terminal, ask = ask,
+  }
 end
 
 local function load(name) return require("luphant.cli.cmd." .. name) end
