@@ -6,7 +6,8 @@
 -- file holds the name of the test that runs, so that a run that crashed or hung tells where.
 --
 -- LUPHANT_TEST_CLAIMS names a directory that several runs share: each takes the next file that no other has taken,
--- LUPHANT_TEST_BATCH of them at most.
+-- LUPHANT_TEST_BATCH of them at most. LUPHANT_TEST_FAILED names a file that gets a line for each file with failures:
+-- its name and "passed failed skipped".
 --
 -- SPDX-License-Identifier: MIT
 local busted = require "busted"
@@ -45,6 +46,15 @@ local function is_ours(file)
   if left == 0 or not lfs.mkdir(claims .. "/" .. file.name:gsub("[^%w]", "_")) then return false end
   left = left - 1
   return true
+end
+
+-- For the script that runs such files again. One write: several runs share the list.
+local function append_failed(...)
+  local path = os.getenv "LUPHANT_TEST_FAILED"
+  if not path then return end
+  local list = assert(io.open(path, "a"))
+  list:write(("%s %d %d %d\n"):format(...))
+  list:close()
 end
 
 return function(options)
@@ -136,6 +146,9 @@ return function(options)
       end
     end
     write((", %.1f s\n"):format(file.duration or 0))
+    if now.failed > before.failed then
+      append_failed(file.name, now.passed - before.passed, now.failed - before.failed, now.skipped - before.skipped)
+    end
     return nil, true
   end
 
