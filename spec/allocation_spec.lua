@@ -52,7 +52,7 @@ describe("memory that runs out #checkout", function()
   end
 
   for _, s in ipairs(sweep.scenarios) do
-    if s.name ~= "load" then
+    if not s.only_lua then
       it("in the core: " .. s.name, function()
         if not core.mem_fail_at(0, false) then return pending "the core was built without LPH_FAULT_ALLOC" end
         finish(s, s.setup()) -- what is made only once in a process is there now

@@ -3,6 +3,7 @@
 -- Each is a table:
 --   name   for messages
 --   fresh  every run needs a Lua state of its own
+--   only_lua  the core allocates nothing for it
 --   setup  -> things, with enough memory
 --   run    (things) -> result | nil, err; may raise. Runs short of memory.
 --   expect (result, things): raises when a result that did come is not right
@@ -81,7 +82,7 @@ end
 ----------------------------------------------------------------------------------- connecting, closing
 
 scenario {
-  name = "load", fresh = true,
+  name = "load", fresh = true, only_lua = true,
   setup = function()
     load_carefully()
     return {}
@@ -702,6 +703,15 @@ for _, format in ipairs { "binary", "text" } do
   }
 end
 
+scenario {
+  name = "waiting for several", only_lua = true,
+  setup = connected(),
+  run = function(things)
+    local fd = things.conn.box:fd()
+    return require("luphant.core").poll_any({ fd, fd, fd }, { "r", "rw", "w" }, 1)
+  end,
+  expect = function(ready) assert(ready[1] == nil and ready[2] == "w" and ready[3] == "w") end,
+}
 
 scenario {
   name = "listening",
