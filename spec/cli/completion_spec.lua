@@ -45,14 +45,73 @@ printf '%%s\n' "${COMPREPLY[@]}"
     assert.is_true(offers("luphant migrate up --")["--plan-hash"])
   end)
 
-  it("writes scripts for zsh and fish that they can read", function()
-    for name, check in pairs { zsh = "zsh -n", fish = "fish --no-execute" } do
-      local path, text = script(name)
-      assert.truthy(text:find("resolve", 1, true))
-      assert.truthy(text:find("no-transaction", 1, true))
-      if has(name) then assert(shell.run(check .. " " .. path)) end
-      os.remove(path)
-    end
+  -- What fish offers behind a line: words, each with what it is for.
+  local function offers_of_fish(line)
+    local path = script "fish"
+    local out = assert(shell.run(("HOME=%s fish --no-config -c 'source %s; complete -C \"%s\"'"):format(
+      path .. ".none", path, line)))
+    os.remove(path)
+    local set = {}
+    for word, why in (out .. "\n"):gmatch "([^\t\n]+)\t?([^\n]*)\n" do set[word] = why end
+    return set
+  end
+
+  -- zsh completes on a terminal only, so it gets one of its own, and Tab is pressed there.
+  local ZSH = [=[
+zmodload zsh/zpty
+zpty -b child "TERM=dumb zsh -f -i"
+wait_for() {
+  local all= text
+  for i in {1..500}; do
+    while zpty -r -t child text; do all+=$text; done
+    [[ $all == *$1* ]] && break
+    sleep 0.02
+  done
+  print -r -- "$all"
+}
+zpty -w child 'PS1= PS2= fpath=(%DIR% $fpath) LISTMAX=10000 COLUMNS=200 LINES=1000'
+zpty -w child 'autoload -Uz compinit; compinit -u -d %DIR%/dump'
+zpty -w child "say-done() { print -r -- D''ONE }; zle -N say-done; bindkey '^Xd' say-done; print RE''ADY"
+wait_for READY >/dev/null
+zpty -w -n child "%LINE%"$'\t\x18d'
+wait_for DONE
+zpty -d child
+]=]
+
+  local function offers_of_zsh(line)
+    local dir = os.tmpname()
+    os.remove(dir)
+    assert(shell.run("mkdir " .. dir))
+    local _, text = script "zsh"
+    shell.write_file(dir .. "/_luphant", text)
+    local values = { ["%DIR%"] = dir, ["%LINE%"] = line }
+    shell.write_file(dir .. "/driver", (ZSH:gsub("%%%u+%%", values)))
+    local out = assert(shell.run("zsh -f " .. dir .. "/driver 2>&1"))
+    assert(shell.run("rm -r " .. dir))
+    local set = {}
+    for word in out:gmatch "[%w%-_]+" do set[word] = true end
+    return set, out
+  end
+
+  it("teaches fish the same", function()
+    if not has "fish" then return pending "fish is not installed" end
+    local verbs = offers_of_fish "luphant migrate "
+    assert.truthy(verbs.up:find("Apply what is pending", 1, true))
+    assert.is_string(verbs.baseline)
+    local options = offers_of_fish "luphant migrate new --"
+    assert.truthy(options["--pair"] and not options["--plan-hash"])
+    assert.is_string(offers_of_fish("luphant migrate up --")["--plan-hash"])
+  end)
+
+  it("teaches zsh the same", function()
+    if not has "zsh" then return pending "zsh is not installed" end
+    local verbs, out = offers_of_zsh "luphant migrate "
+    assert(verbs.baseline and verbs.resolve and verbs.up, out)
+    local options
+    options, out = offers_of_zsh "luphant migrate new --"
+    assert(options["--pair"] and not options["--plan-hash"], out)
+    options, out = offers_of_zsh "luphant migrate up --"
+    assert(options["--plan-hash"], out)
   end)
 
   it("knows no other shell", function()
