@@ -1,5 +1,6 @@
 -- The backup before a run: it is there, it can be restored, the way back names it, and a failure runs nothing.
 
+local cli = require "spec.support.cli"
 local env = require "spec.support.env"
 local ground = require "spec.support.migration_ground"
 local lfs = require "lfs"
@@ -65,6 +66,29 @@ describe("a backup before migrations", function()
     assert.truthy(err.message:find("pg_dump failed", 1, true), err.message)
     assert.is_true(g.exists "old")
     assert.equal(0, g.value "select count(*) from luphant.migrations")
+  end)
+
+  it("may be taken by a command, which knows the database, and names it", function()
+    local dir, taken, named = g.folder(), nil, nil
+    local command = ("pg_dump -Fc -f %s && echo snapshot-7 && echo more"):format(shell.quote(dir .. "/own.dump"))
+    assert(migrate.up(g.conn, g.dir, { backup = { command = command }, on_event = function(e)
+      if e.event == "backup" then taken = e end
+    end }))
+    assert.same({ "snapshot-7", true }, { taken.file, taken.command })
+    local listed = assert(shell.run("pg_restore --data-only --file=- " .. shell.quote(dir .. "/own.dump")))
+    assert.truthy(listed:find("\n7\n", 1, true), listed)
+    local function listen(e) named = e.event == "start" and e.backup or named end
+    assert(migrate.down(g.conn, g.dir, 1, { on_event = listen }))
+    assert.equal("snapshot-7", named)
+    local _, err = migrate.up(g.conn, g.dir, { backup = { command = "echo no space left; exit 3" } })
+    assert.same({ "migration_backup", true }, { err.kind, g.exists "old" })
+    assert.truthy(err.message:find("no space left", 1, true), err.message)
+    assert.has_error(function() migrate.up(g.conn, g.dir, { backup = { command = "true", restore = true } }) end)
+    local function run(...) return cli.run({ DATABASE_URL = g.url }, "migrate", "up", "--dir", g.dir, ...) end
+    assert.equal(2, (run("--backup-cmd", "true", "--backup", dir)))
+    local code, out = run("--backup-cmd", "echo on-the-command-line")
+    assert.equal(0, code)
+    assert.matches("^backup    on%-the%-command%-line  %(by a command%)\napplied   0001_a", out)
   end)
 
   it("is not taken when nothing is to run, and its options are checked", function()

@@ -7,6 +7,7 @@
 local execute = require "luphant.migrate.execute"
 local failure = require "luphant.migrate.failure"
 local history = require "luphant.migrate.history"
+local imprint = require "luphant.migrate.imprint"
 local order = require "luphant.migrate.order"
 local parts = require "luphant.migrate.parts"
 local record = require "luphant.migrate.record"
@@ -32,7 +33,7 @@ local function find(entries, text)
 end
 
 --- One change of the history: everything of it, with its event, or nothing.
-function M.change(s, entry, action, fn, detail)
+function M.change(s, entry, action, fn, detail, more)
   local ok, err = s.conn:transaction(function(tx)
     local done, why = fn(tx)
     if not done then return nil, why end
@@ -43,6 +44,7 @@ function M.change(s, entry, action, fn, detail)
   end)
   if not ok then return nil, err end
   local event = execute.event(entry, { event = action, reason = s.options.reason })
+  for name, value in pairs(more or {}) do event[name] = value end
   s.emit(event)
   return event
 end
@@ -118,29 +120,42 @@ end
 
 -- ---- baseline -----------------------------------------------------------------------------------------------
 
+--- Refuses a baseline where a history has begun.
+---@param rows luphant.migrate.Applied[]
+---@return true?
+---@return luphant.error?
+function M.check_no_history(rows)
+  for _, row in ipairs(rows) do
+    if row.state ~= "reverted" then
+      return refuse(nil, "this database has a history already; a baseline is the beginning of one",
+        "`resolve --applied` records single migrations")
+    end
+  end
+  return true
+end
+
 --- Declares a database that had no history to stand at a version: all up to it count as applied.
 ---@return table?
 ---@return luphant.error?
 function M.baseline(target, dir, at, options, level)
   return M.under_lock(target, dir, options, level + 1, function(s, entries, rows)
-    for _, row in ipairs(rows) do
-      if row.state ~= "reverted" then
-        return refuse(nil, "this database has a history already; a baseline is the beginning of one",
-          "`resolve --applied` records single migrations")
-      end
-    end
+    local ok, err = M.check_no_history(rows)
+    if not ok then return nil, err end
     local last
     for _, entry in ipairs(entries) do
       if entry.kind == "versioned" and not version.before(at, entry.version) then last = entry end
     end
     if not last then return refuse(nil, ("no migration has the version %s or a lower one"):format(at)) end
     local entry = { kind = "baseline", version = at, name = "baseline" }
-    return M.change(s, entry, "baseline", function(tx)
+    local event
+    event, err = M.change(s, entry, "baseline", function(tx)
       return history.write(tx, s.place, {
         state = "applied", kind = "baseline", version = at, name = "baseline", checksum = "", run_id = s.run_id,
         tool_version = record.TOOL, app_version = s.options.app_version,
       })
     end)
+    if event then imprint.keep(s) end
+    return event, err
   end)
 end
 

@@ -73,14 +73,27 @@ end
 ---@field dir? string where the file goes, default "."
 ---@field tables? string[]|"touched" only these (patterns of pg_dump), or those that the run works on; default all
 ---@field restore? boolean prove it by restoring it into a database of its own
+---@field command? string takes it instead of pg_dump
 
 ---@class (exact) luphant.migrate.BackupTaken
 ---@field file string
----@field bytes integer
----@field entries integer
+---@field bytes? integer absent where a command took it
+---@field entries? integer the same
+---@field command? boolean
 ---@field seconds number
 ---@field restored boolean
 ---@field tables? string[]
+
+-- A backup taken by whatever a command does: a snapshot of the storage, a dump to another machine. How to connect it
+-- finds in its environment, as libpq does. The first line that it writes is the name that the history keeps.
+local function by_command(session, command)
+  local began = core.now()
+  return programs.with_service(session.plan, function(prefix)
+    local ok, output = shell(("%sPGSERVICE=%s sh -c %s"):format(prefix, SERVICE, quote(command)))
+    if not ok then return failed("the command that was to take a backup failed", output) end
+    return { file = output:match "^[^\n]*", command = true, seconds = core.now() - began, restored = false }
+  end)
+end
 
 --- Takes a backup.
 ---@param session luphant.migrate.Session
@@ -88,6 +101,7 @@ end
 ---@return luphant.migrate.BackupTaken?
 ---@return luphant.error?
 function M.take(session, options)
+  if options.command then return by_command(session, options.command) end
   local path, began = name_of(session, options.dir or "."), core.now()
   return programs.with_service(session.plan, function(prefix)
     local entries, err = dump(prefix, path, options)

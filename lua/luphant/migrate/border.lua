@@ -35,7 +35,9 @@ local function tables_problem(given)
   return texts_problem(given)
 end
 
-local BACKUP = { dir = TEXT, tables = { type = { "table", "string" }, check = tables_problem }, restore = FLAG }
+local BACKUP = {
+  dir = TEXT, tables = { type = { "table", "string" }, check = tables_problem }, restore = FLAG, command = TEXT,
+}
 
 -- ---- for all ------------------------------------------------------------------------------------------------
 
@@ -46,15 +48,21 @@ local COMMON = {
 local function backup_problem(given)
   if type(given) ~= "table" then return nil end
   local _, why = args.validate(given, BACKUP, "backup option")
+  if not why and given.command and (given.dir or given.tables or given.restore) then
+    return "is wrong: a command takes the backup its own way, without dir, tables and restore"
+  end
   return why and "is wrong: " .. why
 end
+
+-- Loaded by who has any: this file is read by every program that looks at its migrations.
+local function hooks_problem(given) return require("luphant.migrate.hooks").problem(given) end
 
 -- What a run is: its session, its patience, its listeners.
 local RUN = {
   url = TEXT, search_path = TEXT, lock_wait = seconds(60), lock_timeout = seconds(2), statement_timeout = seconds(),
   lock_retry_for = seconds(300), idle_timeout = seconds(60), values = { type = "table", check = values_problem },
   preserve = FLAG, on_event = FUNCTION, should_stop = FUNCTION, hide_queries = FLAG, app_version = TEXT, reason = TEXT,
-  backup = { type = { "boolean", "table" }, check = backup_problem },
+  backup = { type = { "boolean", "table" }, check = backup_problem }, hooks = { type = "table", check = hooks_problem },
 }
 
 -- What is to run.
@@ -77,11 +85,13 @@ local FROM_DIFF = {
   from_diff = DATABASE, base = DATABASE, scratch = DATABASE, renames = { type = "table", check = values_problem },
 }
 local TABLE = { type = "table" }
-local DRIFT = { against = TABLE, scratch = { type = { "string", "table" } }, snapshot = TABLE }
+local DRIFT = { against = TABLE, scratch = DATABASE, snapshot = TABLE, since_run = FLAG }
 local DUMP = { owners = FLAG, grants = FLAG }
-local SQUASH = { to = TEXT, name = { type = "string", check = function(name)
+local NAME = { type = "string", check = function(name)
   if not name:find "^[%w_%-]+$" then return "must be letters, digits, _ and -" end
-end }, remove = FLAG, scratch = { type = { "string", "table" } } }
+end }
+local SQUASH = { to = TEXT, name = NAME, remove = FLAG, scratch = DATABASE }
+local BASELINE = { from_db = FLAG, name = NAME, scratch = DATABASE }
 local function tenants_problem(given)
   if given.query == nil then return texts_problem(given) end
   if type(given.query) == "string" and next(given, next(given)) == nil then return nil end
@@ -104,7 +114,8 @@ end
 
 local RULES = {
   up = together(COMMON, RUN, UP), down = together(COMMON, RUN, DOWN), resume = together(COMMON, RUN, RESUME),
-  redo = together(COMMON, RUN), amend = together(COMMON, RUN), repair = together(COMMON, RUN, { dry_run = FLAG }),
+  redo = together(COMMON, RUN), amend = together(COMMON, RUN), baseline = together(COMMON, RUN, BASELINE),
+  repair = together(COMMON, RUN, { dry_run = FLAG }),
   status = together(COMMON, RUN, UP),
   plan = together(COMMON, RUN, UP, DOWN), run = together(COMMON, RUN, UP, STARTUP),
   tenants = together(COMMON, RUN, UP, TENANTS), history = together(COMMON, EVENTS), load = { ignore = TEXTS },

@@ -47,7 +47,7 @@ local function add_drift(report, q, dir, options)
     if #report.problems == 0 then report.problems = err.problems end
   else
     report.drift = found.different
-    report.differences = found.differences
+    report.differences, report.since = found.differences, found.since
   end
   report.ok = #report.problems == 0 and not report.drift
   return report
@@ -61,6 +61,7 @@ end
 ---@field hash? string of the plan
 ---@field drift? boolean where it was looked for
 ---@field differences? luphant.schema.Difference[]
+---@field since? luphant.migrate.Imprint
 
 --- Checks a folder, with a database where `q` is given.
 ---@param q table?

@@ -6,6 +6,7 @@
 -- SPDX-License-Identifier: MIT
 
 local history = require "luphant.migrate.history"
+local imprint = require "luphant.migrate.imprint"
 local replay = require "luphant.migrate.replay"
 local run = require "luphant.migrate.run"
 local schema = require "luphant.schema"
@@ -33,6 +34,7 @@ local function past(q, dir, options)
   rows, err = history.read(q, options.place)
   if not rows then return nil, err end
   local applied, problems = replay.applied(state.compare(list, rows))
+  applied.hooks = list.hooks
   if #problems > 0 then return nil, replay.refuse(problems) end
   if #rows > 0 then
     options.values, err = with_values(q, options)
@@ -60,14 +62,16 @@ end
 ---@field differences luphant.schema.Difference[] from what the migrations say to what is there
 ---@field expected string hash of the one
 ---@field actual string and of the other
+---@field since? luphant.migrate.Imprint whether it was so when the last run ended
 
 --- Compares.
 ---@param q table a pool or a connection
 ---@param dir string
----@param options table as border.lua checks them; `against`, a snapshot; `scratch`, another server
+---@param options table as border.lua checks them; `against`, a snapshot; `scratch`, another server; `since_run`
 ---@return luphant.migrate.Drift?
 ---@return luphant.error?
 function M.drift(q, dir, options)
+  if options.since_run then return imprint.drift(q, options.place) end
   if options.against and not options.snapshot then
     local scope = options.against.scope
     options.snapshot = {
@@ -81,10 +85,12 @@ function M.drift(q, dir, options)
   actual, err = replay.snapshot(q, options)
   if not actual then return nil, err end
   local differences = schema.diff(wanted, actual)
-  return {
+  local found = {
     different = is_different(differences), differences = differences, expected = schema.hash(wanted),
     actual = schema.hash(actual),
   }
+  if found.different then found.since = imprint.look(q, options.place) end
+  return found
 end
 
 M.is_different = is_different

@@ -256,15 +256,20 @@ function M.repair(db, dir, opts)
   return rooms.repair.run(db, dir, options, 2)
 end
 
---- Begins the history of a database that was made otherwise: all migrations up to `version` count as applied.
+--- Begins the history of a database that was made otherwise: all migrations up to `version` count as applied. With
+--- `from_db` what is in it is written to a baseline before; without a version that has the time.
 ---@param db any
 ---@param dir string
----@param version string
+---@param version? string
 ---@param opts? table
 ---@return table? event
 ---@return luphant.error? err
 function M.baseline(db, dir, version, opts)
-  local options = check("baseline", db, dir, opts, "amend")
+  local options = check("baseline", db, dir, opts, "baseline")
+  if options.from_db then
+    if version ~= nil then check_text(version, 3, "baseline") end
+    return rooms.adopt.adopt(db, dir, version, options, 2)
+  end
   check_text(version, 3, "baseline")
   return rooms.amend.baseline(db, dir, version, options, 2)
 end

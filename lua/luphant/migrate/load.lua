@@ -9,6 +9,7 @@ local lfs = require "lfs"
 local digest = require "luphant.migrate.digest"
 local encoding = require "luphant.migrate.encoding"
 local filename = require "luphant.migrate.filename"
+local hooks = require "luphant.migrate.hooks"
 local luafile = require "luphant.migrate.luafile"
 local order = require "luphant.migrate.order"
 local parse = require "luphant.migrate.parse"
@@ -38,7 +39,7 @@ local M = { parse = parse }
 ---@field verify? luphant.migrate.Section
 ---@field script? table<string, function> Lua only
 
-local REPEATABLE = "repeatable"
+local REPEATABLE, HOOKS = "repeatable", "hooks"
 
 local function read_file(path)
   local handle, why = io.open(path, "rb")
@@ -148,8 +149,12 @@ local function read_entry(state, dir, entry, is_repeatable)
   if ignores(state.ignore, entry) then return end
   if lfs.attributes(path, "mode") == "directory" and not entry:find "^%." then
     if entry == REPEATABLE and not is_repeatable then return path end
+    if entry == HOOKS and not is_repeatable then
+      state.hooks = hooks.load(path, state.problems)
+      return
+    end
     state.problems[#state.problems + 1] = {
-      file = path, message = "is no migration but a folder; only one called repeatable belongs here",
+      file = path, message = "is no migration but a folder; only those called repeatable and hooks belong here",
     }
     return
   end
@@ -243,7 +248,7 @@ end
 --- With problems the answer is nil and all of them; an unreadable folder is one, too.
 ---@param dir string
 ---@param options? luphant.migrate.LoadOptions
----@return luphant.migrate.Migration[]? list
+---@return luphant.migrate.Migration[]? list `hooks` of it are those of the folder, where there are any
 ---@return luphant.migrate.Problem[]? problems
 function M.load(dir, options)
   local mode, why = lfs.attributes(dir, "mode")
@@ -262,7 +267,10 @@ function M.load(dir, options)
   list = order.resolve(list, function(migration, message)
     state.problems[#state.problems + 1] = { file = migration.file, message = message }
   end)
-  if #state.problems == 0 then return list end
+  if #state.problems == 0 then
+    list.hooks = state.hooks
+    return list
+  end
   sort_problems(state.problems)
   return nil, state.problems
 end

@@ -56,12 +56,17 @@ M.increment = increment
 
 local function is_time(digits) return #digits > MOST_DIGITS_OF_NUMBERS end
 
+--- The time in UTC as a version.
+---@param now? integer
+---@return string
+function M.stamp(now) return tostring(os.date("!%Y%m%d%H%M%S", now)) end
+
 -- The number behind the last one, or the time; whatever it is, it comes behind the last one.
 local function next_version(last, now, wanted)
   local digits = last and last.version:match "^%d+"
   local by_time = wanted == "time" or (wanted ~= "number" and (not last or is_time(digits)))
   if not by_time then return last and increment(digits) or "0001" end
-  local stamp = os.date("!%Y%m%d%H%M%S", now)
+  local stamp = M.stamp(now)
   if last and not version.before(last.version, stamp) then stamp = increment(digits) end
   return stamp
 end

@@ -9,6 +9,7 @@
 local args = require "luphant.args"
 local choose = require "luphant.migrate.choose"
 local digest = require "luphant.migrate.digest"
+local hooks = require "luphant.migrate.hooks"
 local judge = require "luphant.migrate.judge"
 local objections = require "luphant.migrate.objections"
 local order = require "luphant.migrate.order"
@@ -43,6 +44,7 @@ local M = { compare = state.compare }
 ---@field waiting luphant.migrate.Waiting[] pending, but not now, and why
 ---@field entries luphant.migrate.Entry[] all there is, with its state
 ---@field hash string of everything that decides what runs
+---@field hooks luphant.migrate.Hook[] those of the folder
 
 ---@class (exact) luphant.migrate.PlanOptions
 ---@field count? integer so many versioned migrations at most
@@ -128,6 +130,7 @@ end
 local function hash_of(plan, rows)
   local lines = { "1", plan.direction, plan.options.catalog_hash or "" }
   for _, step in ipairs(plan.steps) do lines[#lines + 1] = step_line(step, plan.options.values or {}) end
+  for _, line in ipairs(hooks.lines(plan.hooks)) do lines[#lines + 1] = line end
   local past = {}
   for i, row in ipairs(rows) do
     past[i] = table.concat({
@@ -142,7 +145,7 @@ end
 
 local function begin(direction, list, rows, options)
   local plan = { direction = direction, options = options or {}, problems = {}, waiting = {}, steps = {}, index = {} }
-  plan.entries = state.compare(list, rows, options)
+  plan.entries, plan.hooks = state.compare(list, rows, options), list.hooks
   for _, entry in ipairs(plan.entries) do
     local id = order.id_of(entry)
     if id then plan.index[id] = entry end
@@ -162,7 +165,7 @@ local function finish(plan, rows)
   if #plan.problems > 0 then return nil, plan.problems end
   return {
     direction = plan.direction, steps = plan.steps, waiting = plan.waiting, entries = plan.entries,
-    hash = hash_of(plan, rows),
+    hash = hash_of(plan, rows), hooks = plan.hooks or {},
   }
 end
 

@@ -47,7 +47,7 @@ end
 function M.run(s, list, options)
   local own = {}
   for name, value in pairs(options) do own[name] = value end
-  own.phase, own.plan_hash, own.url, own.backup = "all", nil, nil, nil
+  own.phase, own.plan_hash, own.url, own.backup, own.is_scratch = "all", nil, nil, nil, true
   return s:with(function(conn)
     return run.with_session(conn, own, 2, function(session) return run.within(session, list, plan.make) end)
   end)

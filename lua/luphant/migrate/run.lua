@@ -12,6 +12,8 @@ local errors = require "luphant.errors"
 local execute = require "luphant.migrate.execute"
 local failure = require "luphant.migrate.failure"
 local history = require "luphant.migrate.history"
+local hooks = require "luphant.migrate.hooks"
+local imprint = require "luphant.migrate.imprint"
 local load = require "luphant.migrate.load"
 local lock = require "luphant.migrate.lock"
 local session = require "luphant.migrate.session"
@@ -72,7 +74,8 @@ end
 -- ---- steps --------------------------------------------------------------------------------------------------
 
 local function tell_failure(s, step, err)
-  if not s:is_open() or step.transaction == false then return end
+  -- Outside of a transaction stepwise.lua has told it, unless it was a hook that kept it from beginning.
+  if not s:is_open() or (step.transaction == false and not err.hook) then return end
   s.conn:transaction(function(tx)
     return history.tell(tx, s.place, {
       run_id = s.run_id, action = "fail", kind = step.kind, version = step.version, name = step.name,
@@ -89,6 +92,27 @@ local function saved(s, step)
   return history.backup(s.conn, s.place, run_id), history.kept(s.conn, s.place, step, run_id)
 end
 
+-- Of a migration without a transaction: before the row says that it is begun, and after it says that it is done.
+local function each_hook(s, step, name)
+  if step.transaction then return true end
+  return hooks.alone(s, name, execute.event(step, { action = step.action }), (transact.settings(s)))
+end
+
+local function do_step(s, step)
+  local ok, err = each_hook(s, step, "before_each")
+  if not ok then return nil, err end
+  return (step.transaction and transact or stepwise).run(s, step)
+end
+
+local function fail_step(s, step, err)
+  tell_failure(s, step, err)
+  s.emit(execute.event(step, {
+    event = "failed", message = err.message, error_kind = err.kind, sqlstate = err.sqlstate, line = err.line,
+    statement = err.statement,
+  }))
+  return nil, err
+end
+
 local function run_step(s, step)
   local ok, err = lock.confirm(s.conn, s.place)
   if not ok then return nil, err end
@@ -96,22 +120,15 @@ local function run_step(s, step)
   s.emit(execute.event(step, {
     event = "start", action = step.action, transaction = step.transaction, backup = backup_file, kept = kept,
   }))
-  local runner = step.transaction and transact or stepwise
   local duration
-  duration, err = runner.run(s, step)
-  if not duration then
-    tell_failure(s, step, err)
-    s.emit(execute.event(step, {
-      event = "failed", message = err.message, error_kind = err.kind, sqlstate = err.sqlstate, line = err.line,
-      statement = err.statement,
-    }))
-    return nil, err
-  end
+  duration, err = do_step(s, step)
+  if not duration then return fail_step(s, step, err) end
   local done = execute.event(step, { event = WORDS[step.action], action = step.action, duration_ms = duration })
   s.emit(done)
   ok, err = s:clean(step)
   -- Lost after the answer to COMMIT: what is done is done, and the rest wants a session.
   if not ok and not s:is_open() then ok, err = s:recover() end
+  if ok then ok, err = each_hook(s, step, "after_each") end
   return done, not ok and err or nil
 end
 
@@ -121,19 +138,42 @@ local function rest_of(steps, from)
   return out
 end
 
--- Runs the steps. After a failure the error knows what was done, and what was not even begun.
-local function run_all(s, steps)
-  local done, failed, err = {}, nil, nil
+-- Runs the steps one after the other. Answers the first that was not even begun, and the error.
+local function run_steps(s, steps, done)
   for i, step in ipairs(steps) do
+    local err
     if s.watch:wants_stop() then
-      failed, err = i, errors.new("migration_interrupted", "stopped on request between two migrations")
-    else
-      done[#done + 1], err = run_step(s, step)
-      if err then failed = i + 1 end
+      return i, errors.new("migration_interrupted", "stopped on request between two migrations")
     end
-    if err then break end
+    done[#done + 1], err = run_step(s, step)
+    if err then return i + 1, err end
   end
-  local left = err and rest_of(steps, failed) or {}
+  return #steps + 1
+end
+
+-- The steps between the hooks of the run. Those of the end are run whatever happened.
+local function with_hooks(s, found, done)
+  local settings, facts = (transact.settings(s)), { direction = found.direction, done = done }
+  local next_one = 1
+  local ok, err = hooks.alone(s, "before_run", facts, settings)
+  if ok then
+    next_one, err = run_steps(s, found.steps, done)
+    if not err then err = select(2, hooks.alone(s, "after_run", facts, settings)) end
+  end
+  if err then
+    facts.message, facts.err = err.message, err
+    hooks.attempt(s, "on_failure", facts, settings)
+  end
+  hooks.attempt(s, "at_end", facts, settings)
+  return next_one, err
+end
+
+-- Runs all of a plan. After a failure the error knows what was done, and what was not even begun.
+local function run_all(s, found)
+  local done = {}
+  local next_one, err = with_hooks(s, found, done)
+  local left = err and rest_of(found.steps, next_one) or {}
+  imprint.keep(s)
   s.emit { event = "summary", done = done, not_run = left, failed = err ~= nil, run_id = s.run_id }
   if not err then return done end
   if errors.is_error(err) then err.done, err.not_run = done, left end
@@ -193,6 +233,7 @@ local function under_lock(s, list, make)
   ok, err = check_hash(found, s.options)
   if not ok then return nil, err end
   if #found.steps == 0 then return {} end
+  s.hooks = hooks.of(list.hooks, s.options.hooks)
   if s.options.hazards == "refuse" then
     ok, err = require("luphant.migrate.hazards").check(s, found, list) -- only here is the linter loaded
     if not ok then return nil, err end
@@ -201,7 +242,7 @@ local function under_lock(s, list, make)
   ok, err = tables.ensure(s.conn, s.place)
   if ok then ok, err = back_up(s, found.steps) end
   if not ok then return nil, err end
-  return run_all(s, found.steps)
+  return run_all(s, found)
 end
 
 --- The same within a session that is open.

@@ -32,6 +32,7 @@ local DIAL_PAUSE, DIAL_FOR = 0.25, 30
 ---@field run_id string
 ---@field watch luphant.migrate.Watch
 ---@field emit fun(event: table)
+---@field hooks? table<string, luphant.migrate.Hook[]> of the run
 ---@field private plan luphant.dial.plan
 local Session = {}
 Session.__index = Session

@@ -39,7 +39,7 @@ end
 
 -- Those that the baseline stands for, and a complaint about those that stay.
 local function divide(list, to)
-  local going, replaced, stays = {}, {}, {}
+  local going, replaced, stays = { hooks = list.hooks }, {}, {}
   for _, migration in ipairs(list) do
     if migration.kind == "repeatable" or version.before(to, migration.version) then
       stays[#stays + 1] = migration
@@ -75,17 +75,30 @@ end
 
 -- ---- text and proof -----------------------------------------------------------------------------------------
 
+--- Statements of pg_dump as the text of a baseline. A schema that a search_path leads to may be there before.
+---@param statements string[]
+---@return string
+function M.script(statements)
+  local out = {}
+  for i, sql in ipairs(statements) do out[i] = sql:gsub("^CREATE SCHEMA ", "CREATE SCHEMA IF NOT EXISTS ") .. ";\n" end
+  return table.concat(out, "\n")
+end
+
 local function text_of(statements, going, to)
   local versions = versions_of(going)
   local lines = {
     ("-- Stands for %d migrations, up to %s. Written by `luphant migrate squash`."):format(#versions, to), "",
     "-- migrate:up replaces:" .. table.concat(versions, ","), dump.SETTINGS .. ";", "",
   }
-  return table.concat(lines, "\n") .. "\n" .. table.concat(statements, ";\n\n") .. ";\n"
+  return table.concat(lines, "\n") .. "\n" .. M.script(statements)
 end
 
--- A folder with nothing but the baseline in it.
-local function load_alone(name, text)
+--- Loads a folder with nothing but the baseline in it.
+---@param name string
+---@param text string
+---@return luphant.migrate.Migration[]?
+---@return luphant.migrate.Problem[]?
+function M.load_alone(name, text)
   local dir = os.tmpname()
   os.remove(dir)
   local ok, why = lfs.mkdir(dir)
@@ -100,7 +113,10 @@ local function load_alone(name, text)
   return list, problems
 end
 
-local function told(differences)
+--- The first of some differences as lines.
+---@param differences luphant.schema.Difference[]
+---@return string
+function M.told(differences)
   local some = {}
   for i = 1, math.min(#differences, MOST_TOLD) do some[i] = differences[i] end
   local more = #differences > MOST_TOLD and ("... and %d more\n"):format(#differences - MOST_TOLD) or ""
@@ -112,7 +128,7 @@ local function prove(target, list, options, wanted)
   return replay.snapshot_of(target, list, options, function(s, snapshot)
     local differences = schema.diff(wanted.snapshot, snapshot)
     if drift.is_different(differences) then
-      return refuse("a baseline of what pg_dump writes would not make the same schema:\n" .. told(differences),
+      return refuse("a baseline of what pg_dump writes would not make the same schema:\n" .. M.told(differences),
         "write it by hand, with B in front of its version")
     end
     local statements, err = dump.statements(s.plan, options.place, wanted.how)
@@ -138,7 +154,7 @@ local function proved(target, going, to, options, name)
   for _, owners in ipairs { false, true } do
     local wanted, why = attempt(target, going, to, options, { data = true, grants = true, owners = owners })
     if not wanted then return nil, why end
-    local list, problems = load_alone(name, wanted.text)
+    local list, problems = M.load_alone(name, wanted.text)
     if not list then return nil, failure.invalid(problems) end
     local ok
     ok, err = prove(options.scratch or target, list, options, wanted)
@@ -150,7 +166,12 @@ end
 
 -- ---- the whole ----------------------------------------------------------------------------------------------
 
-local function write(path, text)
+--- Writes a file.
+---@param path string
+---@param text string
+---@return true?
+---@return luphant.error? err of kind migration_file
+function M.write(path, text)
   local handle, why = io.open(path, "wb")
   if not handle then return nil, errors.new("migration_file", ("%s cannot be written: %s"):format(path, why)) end
   handle:write(text)
@@ -192,7 +213,7 @@ function M.squash(target, dir, options)
   text, err = proved(target, going, to, options, name)
   if not text then return nil, err end
   local ok
-  ok, err = write(path, text)
+  ok, err = M.write(path, text)
   if not ok then return nil, err end
   local gone = {}
   if options.remove then

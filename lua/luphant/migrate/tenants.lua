@@ -10,6 +10,7 @@ local clone = require "luphant.migrate.clone"
 local compat = require "luphant.compat"
 local errors = require "luphant.errors"
 local history = require "luphant.migrate.history"
+local imprint = require "luphant.migrate.imprint"
 local jobs = require "luphant.migrate.jobs"
 local planner = require "luphant.migrate.plan"
 local run = require "luphant.migrate.run"
@@ -174,6 +175,21 @@ local function summed(reports, left, options)
     { cause = cause, tenants = reports, done = done, not_begun = left, class = cause.class })
 end
 
+-- The schema of the database once for all of them, where any of them has changed it.
+local function keep_imprint(target, reports, options, level)
+  local is_same = true
+  for _, report in ipairs(reports) do
+    if report.err or #(report.done or {}) > 0 then is_same = false end
+  end
+  if is_same then return end
+  local own = compat.copy(options)
+  own.tenants = nil
+  run.with_session(target, own, level + 1, function(s)
+    imprint.keep(s)
+    return true
+  end)
+end
+
 --- Migrates all tenants. Answers a report for each; the error of some has all reports in `tenants`.
 ---@param target any
 ---@param dir string
@@ -194,6 +210,7 @@ function M.run(target, dir, options, level)
   if not names then return nil, err end
   local reports, left = all(target, list, options, names, level + 1)
   if not reports then return nil, left end
+  keep_imprint(target, reports, options, level + 1)
   return summed(reports, left, options)
 end
 

@@ -11,6 +11,7 @@ local errors = require "luphant.errors"
 local execute = require "luphant.migrate.execute"
 local failure = require "luphant.migrate.failure"
 local history = require "luphant.migrate.history"
+local hooks = require "luphant.migrate.hooks"
 local lock = require "luphant.migrate.lock"
 local parts = require "luphant.migrate.parts"
 local record = require "luphant.migrate.record"
@@ -72,11 +73,21 @@ local function run_part(session, tx, step, part, facts)
   return ok, err
 end
 
+-- What was passed over is only forgotten.
+local function around(session, tx, step, name)
+  if step.action == "forget" then return true end
+  return hooks.within(session, tx, name, execute.event(step, { action = step.action }))
+end
+
 local function body(session, tx, step, list, facts)
+  local ok, why = around(session, tx, step, "before_each")
+  if not ok then return nil, why end
   for _, part in ipairs(list) do
-    local ok, err = run_part(session, tx, step, part, facts)
-    if not ok then return nil, err end
+    ok, why = run_part(session, tx, step, part, facts)
+    if not ok then return nil, why end
   end
+  ok, why = around(session, tx, step, "after_each")
+  if not ok then return nil, why end
   -- Before the end, not only before the beginning: a statement may have given the lock up.
   local held, err = lock.confirm(tx, session.place)
   if not held then return nil, err end

@@ -41,7 +41,7 @@ describe("luphant migrate", function()
     assert(g.conn:script "alter table a add x int")
     for _, words in ipairs { {}, { "--against", path }, { "--scratch", g.url } } do
       local code, out = in_dir("drift", words[1], words[2])
-      assert.same({ 4, "+ column public.a.x\n" }, { code, out })
+      assert.same({ 4, "+ column public.a.x" }, { code, out:match "^[^\n]*" })
     end
     local code, out = in_dir("drift", "--json", "--no-owners", "--except", "pub*")
     local document = cli.documents(out)[1]

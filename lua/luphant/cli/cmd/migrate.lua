@@ -157,6 +157,7 @@ local function plan(db, args, env)
     json.write(env, {
       schema_version = json.VERSION, verb = "plan", direction = direction, plan_hash = found.hash,
       steps = json.steps(found, effects_of), findings = direction == "up" and json.findings(findings) or nil,
+      hooks = mapped(found.hooks, function(hook) return { hook = hook.name, file = hook.file } end),
       waiting = mapped(found.waiting, function(item)
         return { version = item.entry.version, name = item.entry.name, kind = item.entry.kind, reason = item.reason }
       end),
@@ -250,6 +251,7 @@ end
 ---@param env luphant.cli.env
 ---@return integer exit_code
 function M.run(args, env)
+  if args.verb == "baseline" then args.version = args.version or args.at end
   if args.verb == "finish" then args.verb, args.phase = "up", args.phase or "contract" end
   local problem = options.problem(args) or counted(args)
   if problem then return ending.misuse(args, env, problem) end

@@ -28,8 +28,15 @@ local function read(path)
   return snapshot, err and ("%s: %s"):format(path, err.message)
 end
 
+--- Is anything left out?
+---@param args table
+---@return boolean
+function M.is_narrowed(args)
+  return #args.except > 0 or args.no_owners == true or args.no_grants == true or args.no_comments == true
+end
+
 local function scope_of(args)
-  if #args.except == 0 and not (args.no_owners or args.no_grants or args.no_comments) then return nil end
+  if not M.is_narrowed(args) then return nil end
   local except
   if #args.except > 0 then
     except = { args.schema or "luphant" }

@@ -14,7 +14,7 @@ local LISTS = {}
 for word in ([[
   steps done not_run problems migrations events waiting blocked_by ahead behind pending statements changes
   differences removed files locks rewritten scanned built relations kept tenants findings hazards failed
-  not_begun]]):gmatch "%S+" do LISTS[word] = true end
+  not_begun hooks]]):gmatch "%S+" do LISTS[word] = true end
 
 local MAX_DEPTH = 8
 

@@ -54,9 +54,14 @@ end
 local WRITE = {
   edited = edited,
   applied = done "applied", reverted = done "reverted", resolve = done "resolved", skip = done "skipped",
-  repair = done "repaired", baseline = done "baseline",
+  repair = done "repaired",
+  baseline = function(out, err, event)
+    if event.written then out:write(("written   %s\n"):format(event.written)) end
+    done "baseline"(out, err, event)
+  end,
   backup = function(out, _, event)
-    out:write(("backup    %s  (%d bytes%s)\n"):format(event.file, event.bytes, event.restored and ", restored" or ""))
+    local size = event.bytes and ("%d bytes%s"):format(event.bytes, event.restored and ", restored" or "")
+    out:write(("backup    %s  (%s)\n"):format(event.file, size or "by a command"))
   end,
   start = function(_, err, event)
     if event.backup then
@@ -146,6 +151,10 @@ local DETAIL = {
   end,
   notice = function(_, err, event)
     err:write(("%-8s  %s\n"):format((event.severity or "notice"):lower(), event.message))
+  end,
+  hook = function(_, err, event)
+    local which = event.version and " of " .. name_of(event) or ""
+    err:write(("hook      %s%s  (%d ms)\n"):format(event.hook, which, event.duration_ms))
   end,
   lock_acquired = function(_, err, event)
     err:write(("locked    after %.1f s\n"):format(event.waited))
@@ -249,6 +258,9 @@ function lines.plan(env, plan, effects)
   end
   for _, waiting in ipairs(plan.waiting) do
     env.out:write(("%-8s  %s  %s\n"):format("waits", name_of(waiting.entry), waiting.reason))
+  end
+  for _, hook in ipairs(#plan.steps > 0 and plan.hooks or {}) do
+    env.out:write(("%-8s  %s  %s\n"):format("hook", hook.name, hook.file))
   end
   env.out:write(#plan.steps == 0 and "nothing to do\n" or "plan hash " .. plan.hash .. "\n")
 end

@@ -45,6 +45,7 @@ local function what_to_run(parser)
   parser:flag("--applied", "resolve: it is there.")
   parser:flag("--rolled-back", "resolve: it is not there.")
   parser:option("--backup", "up, down: take a pg_dump into this folder before anything runs.")
+  parser:option("--backup-cmd", "The same by a command; the first line that it writes is the backup's name.")
   parser:option("--backup-table", "With --backup: only this one, or `touched`: what the run works on."):count "*"
   parser:flag("--preserve", "up, down, redo, resume: keep copies of the rows that a statement destroys.")
   parser:flag("--verify-backup", "With --backup: restore it into a database of its own, too.")
@@ -79,6 +80,13 @@ local function surroundings(parser)
   parser:flag("--hide-queries", "Do not show what others run when they are in the way.")
 end
 
+local function of_baseline(parser)
+  parser:option("--at", "baseline: the version, as an option.")
+  parser:flag("--from-db", "baseline: write what is in the database to a baseline, and record that as applied.")
+  parser:option("--name", "baseline: with --from-db, what the file is called behind its version (default: baseline).")
+  parser:option("--scratch", "baseline: with --from-db, URL of another server for the scratch database.")
+end
+
 --- Adds the arguments to a parser (argparse); without that of the verb where the parser belongs to one.
 function options.configure(parser, verb)
   if not verb then parser:argument("verb", "What to do."):choices(shared.NAMES) end
@@ -87,6 +95,7 @@ function options.configure(parser, verb)
     :args "?"
   what_to_run(parser)
   surroundings(parser)
+  of_baseline(parser)
   parser:flag("--exit-code", "status: 3 when something is pending, 4 when something is wrong.")
   parser:flag("--down", "plan: of the way back.")
   parser:flag("--sql", "plan: with the statements, and what they are known to do.")
@@ -136,12 +145,19 @@ local function number_problem(args)
   end
 end
 
+local function baseline_problem(args)
+  if args.from_db then
+    return args.name and not args.name:find "^[%w_%-]+$" and "--name must be letters, digits, _ and -" or nil
+  end
+  if args.verb == "baseline" and (args.name or args.scratch) then return "--name and --scratch belong to --from-db" end
+end
+
 --- What is wrong with the command line although each word of it is right; nil when nothing is.
 ---@param args table
 ---@return string?
 function options.problem(args)
-  if NEEDS_VERSION[args.verb] and not args.version then return args.verb .. " needs a version" end
-  local wrong = args.version and number_problem(args)
+  if NEEDS_VERSION[args.verb] and not args.version and not args.from_db then return args.verb .. " needs a version" end
+  local wrong = args.version and number_problem(args) or baseline_problem(args)
   if wrong then return wrong end
   local is_look = args.verb == "repair" and args.dry_run
   if (NEEDS_REASON[args.verb] or #args.only > 0) and not is_look and (args.reason or "") == "" then
@@ -170,6 +186,7 @@ function options.problem(args)
   if args.quiet and (args.verbose or args.json) then
     return ("--quiet and --%s exclude each other"):format(args.json and "json" or "verbose")
   end
+  if args.backup and args.backup_cmd then return "--backup and --backup-cmd exclude each other" end
   if args.verify_backup and not args.backup then return "--verify-backup needs --backup" end
   if #args.backup_table > 0 and not args.backup then return "--backup-table needs --backup" end
   for _, text in ipairs(args.var) do
@@ -218,7 +235,10 @@ function options.of(args, verb)
     if only and only[1] == "touched" then only = "touched" end
     out.backup = { dir = args.backup, restore = args.verify_backup, tables = only }
   end
-  if verb == "up" then
+  if args.backup_cmd then out.backup = { command = args.backup_cmd } end
+  if verb == "baseline" then
+    out.from_db, out.name, out.scratch = args.from_db, args.name, args.scratch
+  elseif verb == "up" then
     for _, name in ipairs(OF_UP) do out[name] = args[name] end
     out.only, out.rerun = filled(args.only), filled(args.rerun)
     out.tenants = tenants_of(args)

@@ -67,7 +67,9 @@ no connection; 2 wrong use; 4 the folder is not in order.]] },
   luphant migrate repair --dry-run
   luphant migrate repair --reason "only comments were edited"]] .. "\n" .. AMENDS },
   baseline = { "Begin the history of a database that was made otherwise", [[
-  luphant migrate baseline 20260731094500              # all up to there count as applied]] .. "\n" .. AMENDS },
+  luphant migrate baseline 20260731094500              # all up to there count as applied
+  luphant migrate baseline --from-db                   # what is there becomes the first migration]]
+    .. "\n" .. AMENDS },
   lint = { "Tell what migrations will do to others, and the safe way", [[
   luphant migrate lint
   luphant migrate lint --base origin/main --format github
@@ -90,7 +92,9 @@ local ONLY = {
   ["--plan-hash"] = "up down finish", ["--dry-run"] = "up down finish repair", ["--run"] = "down plan",
   ["--partial"] = "down plan", ["--from"] = "resume", ["--assume-not-run"] = "resume", ["--applied"] = "resolve",
   ["--rolled-back"] = "resolve", ["--backup"] = RUN, ["--backup-table"] = RUN, ["--preserve"] = RUN,
-  ["--verify-backup"] = RUN, ["--reason"] = RUN .. " " .. AMEND, ["--yes"] = RUN .. " plan " .. AMEND,
+  ["--verify-backup"] = RUN, ["--backup-cmd"] = RUN, ["--at"] = "baseline", ["--from-db"] = "baseline",
+  ["--name"] = "baseline", ["--scratch"] = "baseline", ["--reason"] = RUN .. " " .. AMEND,
+  ["--yes"] = RUN .. " plan " .. AMEND,
   ["--protected"] = RUN .. " plan " .. AMEND, ["--tenants"] = "up finish status",
   ["--tenants-query"] = "up finish status", ["--shared"] = "up finish", ["--create-tenants"] = "up finish",
   ["--template"] = "up finish", ["--jobs"] = "up finish status", ["--continue-on-error"] = "up finish",

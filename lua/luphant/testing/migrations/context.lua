@@ -73,7 +73,7 @@ end
 
 -- The first `count` of the list, which is what the folder was then.
 function Context:prefix(count)
-  local out = {}
+  local out = { hooks = self.list.hooks }
   for i = 1, count do out[i] = self.list[i] end
   return out
 end
@@ -112,7 +112,7 @@ end
 
 -- A baseline behind what it stands for, where the files are still there: one by one they come first.
 local function in_order(list)
-  local out, last = {}, {}
+  local out, last = { hooks = list.hooks }, {}
   for _, migration in ipairs(list) do
     for _, other in ipairs(list) do
       local is_covered = migration.kind == "baseline" and other.kind == "versioned"
@@ -135,7 +135,7 @@ function M.new(fields)
   fields.findings = {}
   fields.list = in_order(fields.list)
   fields.options = border.options("up", fields.runner, 2)
-  fields.options.phase = "all"
+  fields.options.phase, fields.options.is_scratch = "all", true
   return setmetatable(fields, Context)
 end
 

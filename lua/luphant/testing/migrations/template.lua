@@ -7,6 +7,7 @@
 -- SPDX-License-Identifier: MIT
 
 local core = require "luphant.core"
+local hooks = require "luphant.migrate.hooks"
 local luphant = require "luphant"
 local scratch = require "luphant.migrate.scratch"
 local tables = require "luphant.migrate.tables"
@@ -21,6 +22,7 @@ local function name_of(self)
   for i, migration in ipairs(self.list) do
     lines[i] = ("%s %s %s"):format(migration.kind, migration.version, migration.checksum)
   end
+  for _, line in ipairs(hooks.lines(self.list.hooks)) do lines[#lines + 1] = line end
   local names = {}
   for name, value in pairs(self.options.values) do names[#names + 1] = name .. "=" .. value end
   table.sort(names)

@@ -16,6 +16,7 @@ function M.configure(parser)
   common.files(parser)
   common.database(parser)
   common.values(parser)
+  parser:flag("--since-run", "Only whether anything was changed since the last run; needs no scratch database.")
   expected.configure(parser)
   common.json(parser)
   parser:epilog [[
@@ -26,9 +27,22 @@ Examples:
   luphant migrate drift
   luphant migrate drift --scratch postgres://ci@localhost/postgres --no-owners --no-grants
   luphant migrate drift --against schema.json
+  luphant migrate drift --since-run             # every minute, if you like
 
 Exit codes: 0 no difference, other than in the order of columns; 1 failed, no connection; 2 wrong use;
 4 the schema has drifted, or what it ought to be cannot be known.]]
+end
+
+local function tell(env, found)
+  local since = found.since
+  if #found.differences > 0 then
+    env.out:write(schema.diff_text(found.differences))
+  elseif not found.different then
+    env.out:write(since and ("nothing was changed since the run of %s\n"):format(since.at) or "no drift\n")
+  end
+  if not found.different or not since or not since.is_known then return end
+  env.out:write(since.moved and ("the schema was changed since the run of %s\n"):format(since.at)
+    or ("it was so already when the run of %s ended\n"):format(since.at))
 end
 
 --- Runs the verb.
@@ -36,8 +50,12 @@ end
 ---@param env luphant.cli.env
 ---@return integer exit_code
 function M.run(args, env)
+  if args.since_run and (args.against or args.scratch or expected.is_narrowed(args)) then
+    return ending.misuse(args, env, "--since-run compares with the last run, and nothing else says with what")
+  end
   local opts, code = expected.options(args, env)
   if not opts then return code end
+  opts.since_run = args.since_run
   return ending.connected(args, env, function(conn)
     local found, err = migrate.drift(conn, args.dir, opts)
     if not found then return ending.report(args, env, err) end
@@ -45,7 +63,7 @@ function M.run(args, env)
       found.schema_version, found.verb = json.VERSION, "drift"
       json.write(env, found)
     else
-      env.out:write(#found.differences > 0 and schema.diff_text(found.differences) or "no drift\n")
+      tell(env, found)
     end
     return found.different and ending.INTEGRITY or ending.OK
   end)
