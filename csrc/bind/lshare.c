@@ -12,10 +12,11 @@
  *           |  PENDING, "types"     as conn:run
  *           |  PENDING, "again"     as conn:run
  *           |  nil, err             nothing was sent
- *   pump    -> under_way, news, next, stuck, unflushed
+ *   pump    -> under_way, news, next, stuck, unflushed, swollen
  *              reads and writes what can be; list[1 ... news] are the slots that have landed. `next`: the first slot
  *              under way that somebody waits for, or nil. `stuck`: the running one is of no use any more and should be
- *              cancelled. under_way is -1 when the session is lost.
+ *              cancelled; `swollen`: at once, its result fills the memory, and while a request is on its way nothing is
+ *              read. under_way is -1 when the session is lost.
  *   collect -> result               the slot is free again, as in all cases but "wait"
  *           |  PENDING, "wait"      not landed
  *           |  PENDING, "again"     the statement is described now: submit again
@@ -192,7 +193,7 @@ int lshare_submit_gate(lua_State *L) {
 
 /* ---- reading ---------------------------------------------------------------------------------------------- */
 
-/* conn:pump(list) -> under_way, news, slot, stuck, unflushed; see the head of lshare.c */
+/* conn:pump(list) -> under_way, news, slot, stuck, unflushed, swollen; see the head of lshare.c */
 int lshare_pump(lua_State *L) {
   lconn *b = lshare_check(L);
   luaL_checktype(L, 2, LUA_TTABLE);
@@ -218,7 +219,8 @@ int lshare_pump(lua_State *L) {
   }
   lua_pushboolean(L, lph_share_is_stuck(s));
   lua_pushboolean(L, s->unflushed);
-  return 5;
+  lua_pushboolean(L, lph_share_is_swollen(s));
+  return 6;
 }
 
 /* conn:riders(list) -> number; the slots under way that somebody waits for, in order */

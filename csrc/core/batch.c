@@ -456,9 +456,6 @@ int lph_batch_finish(lph_conn *c) {
   return LPH_FAILED;
 }
 
-/* A row that is too long to be read away costs the connection rather than the memory. */
-#define DISCARD_MAX ((size_t)16 << 20)
-
 int lph_batch_drain(lph_conn *c) {
   c->batch->stopped = true;
   for (;;) {
@@ -474,7 +471,7 @@ int lph_batch_drain(lph_conn *c) {
       return c->state == LPH_IDLE ? LPH_DONE : want;
     }
     if (c->ssl != NULL && lph_tls_pending(c->ssl) > 0) continue;
-    if (c->op.received <= DISCARD_MAX) return lph_batch_want(c);
+    if (c->op.received <= LPH_DISCARD_MAX) return lph_batch_want(c);
     lph_error_set(&c->error, "result_too_big", "what is left of the result is too big to be read away");
     c->error.sent = LPH_SENT_YES;
     lph_conn_close(c);

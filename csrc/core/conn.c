@@ -158,6 +158,7 @@ lph_err lph_conn_look_hard(lph_conn *c) {
   /* Twice: the last words come first, the end of the stream behind them. */
   for (int i = 0; i < 2; i++) {
     bool there = PQconsumeInput(c->pg);
+    c->sip.passed_by = true;
     lph_conn_drop_notifications(c);
     if (!there || is_fatal(&c->last_words)) {
       lph_conn_lost(c, LPH_SENT_NO);

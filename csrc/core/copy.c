@@ -99,10 +99,15 @@ static bool consume_secret(lph_conn *c) {
   return PQconsumeInput(c->pg);
 }
 
+static size_t look_on(void *arg, char **data, size_t len) {
+  look(arg, *data, len);
+  return len;
+}
+
 static bool consume(lph_conn *c) {
   size_t taken;
   if (!c->copy.direct) return consume_secret(c);
-  return lph_sip_consume_seen(&c->sip, c->pg, look, &c->copy, &taken);
+  return lph_sip_consume_seen(&c->sip, c->pg, look_on, &c->copy, &taken);
 }
 
 /* ---- what goes to the server --------------------------------------------------------------------------------- */

@@ -330,17 +330,13 @@ bool lph_op_consume(lph_conn *c) {
   return ok;
 }
 
-/* A statement that was cancelled still sends the row it is at, and libpq keeps that row in memory to its end. One
- * of some hundred megabytes costs the connection rather than the memory. */
-#define DISCARD_MAX ((size_t)16 << 20)
-
 void lph_op_uncount(lph_op *op, size_t bytes) { op->received -= bytes < op->received ? bytes : op->received; }
 
 static lph_want check_size(lph_conn *c, lph_want want) {
   lph_op *op = &c->op;
   if (c->max_result_bytes == 0 || want <= LPH_DONE) return want;
   if (op->discarding) {
-    if (op->received <= DISCARD_MAX) return want;
+    if (op->received <= LPH_DISCARD_MAX) return want;
     lph_error_set(&c->error, "result_too_big", "what is left of the result is too big to be read away");
     c->error.sent = LPH_SENT_YES;
     lph_conn_close(c);

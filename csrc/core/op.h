@@ -120,6 +120,9 @@ void lph_op_discard(struct lph_conn *c);
 void lph_op_observe(struct lph_conn *c, const char *tag);
 /* PQconsumeInput; under max_result_bytes what it takes is counted in `received`. */
 bool lph_op_consume(struct lph_conn *c);
+/* A statement that was cancelled still sends the row it is at, and libpq keeps that row in memory to its end. More than
+ * this costs the connection rather than the memory. */
+#define LPH_DISCARD_MAX ((size_t)16 << 20)
 /* So many of the bytes that came in were no result (a notice). */
 void lph_op_uncount(lph_op *op, size_t bytes);
 /* Frees results and failure of the last operation; keeps allocated room. */

@@ -299,21 +299,27 @@ int lph_pool_dismiss(lph_pool *p) {
 
 /* ---- growing ----------------------------------------------------------------------------------------------------- */
 
+/* What a success proves is taken for granted for so many seconds. */
+#define PROVEN_FOR 1.0
+
 /* So many attempts at once: a quarter of the pool. A restarted server is not met by a storm, and one slow connect does
- * not hold up all. After a failure one attempt at a time finds out whether the trouble is over; and until there was a
- * connection at all one attempt finds out whether there can be any: a wrong password is tried once, not by everybody. */
-static int most_connecting(const lph_pool *p) {
-  return p->proven && p->pause == 0 && p->options.max >= 8 ? p->options.max / 4 : 1;
+ * not hold up all. After a failure one attempt at a time finds out whether the trouble is over; and when no connection
+ * was made of late one attempt finds out whether there can be any: a wrong password, or one that was right yesterday, is
+ * tried once, not by everybody. */
+static int most_connecting(const lph_pool *p, double now) {
+  bool sure = p->proven && now - p->proven_at < PROVEN_FOR && p->pause == 0;
+  return sure && p->options.max >= 8 ? p->options.max / 4 : 1;
 }
 
 /* Would another connection find somebody who needs it, and may there be one more attempt? */
-static bool is_needed(const lph_pool *p) {
-  if (p->closing || lph_pool_total(p) >= p->options.max || p->connecting >= most_connecting(p)) return false;
+static bool is_needed(const lph_pool *p, double now) {
+  if (p->closing || lph_pool_total(p) >= p->options.max) return false;
+  if (p->connecting >= most_connecting(p, now)) return false;
   return p->waiting > p->connecting || staying(p) < p->options.min;
 }
 
 int lph_pool_grow(lph_pool *p, double now) {
-  if (!is_needed(p) || now < p->resume_at) return LPH_POOL_NONE;
+  if (!is_needed(p, now) || now < p->resume_at) return LPH_POOL_NONE;
   lph_list *node = lph_list_first(&p->empty);
   if (node == NULL) return LPH_POOL_NONE;
   lph_slot *s = lph_list_entry(node, lph_slot, link);
@@ -323,13 +329,14 @@ int lph_pool_grow(lph_pool *p, double now) {
 }
 
 double lph_pool_grow_at(const lph_pool *p, double now) {
-  return is_needed(p) && now < p->resume_at ? p->resume_at : 0;
+  return is_needed(p, now) && now < p->resume_at ? p->resume_at : 0;
 }
 
 int lph_pool_born(lph_pool *p, int slot, double now) {
   lph_slot *s = lph_pool_slot(p, slot);
   p->pause = p->resume_at = 0;
   p->proven = true;
+  p->proven_at = now;
   p->count.connected++;
   lph_histo_add(&p->connect, now - s->since);
   s->uses = 0;
@@ -386,7 +393,7 @@ lph_chore lph_pool_chore(lph_pool *p, double now, int *slot) {
 static double sooner(double a, double b) { return a == 0 || (b > 0 && b < a) ? b : a; }
 
 double lph_pool_chore_at(const lph_pool *p, double now) {
-  if (is_needed(p) && now >= p->resume_at) return now;
+  if (is_needed(p, now) && now >= p->resume_at) return now;
   double at = lph_pool_grow_at(p, now);
   lph_list_each(&p->idle, node, after) {
     const lph_slot *s = lph_list_entry(node, lph_slot, link);

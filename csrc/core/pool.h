@@ -73,7 +73,8 @@ typedef struct lph_pool {
   int connecting, idle_count, used, waiting;
   int leaving; /* of the used */
   bool closing;
-  bool proven; /* there was a connection: who we are and where to is right */
+  bool proven; /* there was a connection: who we are and where to is right, or was */
+  double proven_at; /* when the last one was made */
   unsigned epoch;
   uint64_t random;
   double pause;     /* the last back-off, 0 after a success */

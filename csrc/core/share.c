@@ -25,6 +25,7 @@ static lph_share *new_share(int socket) {
   lph_share *s = lph_zalloc(sizeof *s);
   if (s == NULL) return NULL;
   s->fd = fcntl(socket, F_DUPFD_CLOEXEC, 0);
+  s->strain.arg = s;
   lph_list_init(&s->flight);
   lph_list_init(&s->news);
   lph_list_init(&s->unused);
@@ -133,11 +134,6 @@ lph_ride *lph_share_first_wanted(const lph_share *s) {
   return NULL;
 }
 
-bool lph_share_is_stuck(const lph_share *s) {
-  const lph_ride *head = head_of(s);
-  return head != NULL && (!head->wanted || head->too_big > 0);
-}
-
 /* ---- sending ---------------------------------------------------------------------------------------------- */
 
 /* In pipeline mode libpq leaves messages nobody asked for unread. Out of it a FATAL that came meanwhile is delivered
@@ -163,11 +159,12 @@ lph_boarding lph_share_board(lph_conn *c, size_t bytes, bool patient) {
   s->now = lph_now();
   if (s->in_flight == 0 && look(c) != LPH_OK) return LPH_BOARD_FAILED;
   if (LPH_UNLIKELY(s->doomed)) return set_doomed(c), LPH_BOARD_FAILED;
-  if (s->in_flight >= LPH_SHARE_FLIGHT || s->unflushed || lph_list_is_empty(&s->unused))
-    return LPH_BOARD_FULL;
-  if (s->in_flight > 0 && s->bytes + bytes > LPH_SHARE_BYTES) return LPH_BOARD_FULL;
-  if (s->in_flight > 0 && !patient && s->now - s->head_since > LPH_SHARE_SLOW) return LPH_BOARD_SLOW;
-  return LPH_BOARD_YES;
+  bool no_room = s->unflushed || lph_list_is_empty(&s->unused);
+  if (s->in_flight == 0) return no_room ? LPH_BOARD_FULL : LPH_BOARD_YES;
+  bool shut = head_of(s)->too_big > 0 || lph_strain_is_shut(&s->strain);
+  if (!patient && (shut || s->now - s->head_since > LPH_SHARE_SLOW)) return LPH_BOARD_SLOW;
+  no_room |= shut || s->in_flight >= LPH_SHARE_FLIGHT || s->bytes + bytes > LPH_SHARE_BYTES;
+  return no_room ? LPH_BOARD_FULL : LPH_BOARD_YES;
 }
 
 /* A PQsend... function answered 0. Half a flight may wait in libpq's buffer: not provably in order. Without its Sync
@@ -194,6 +191,7 @@ static lph_ride *sent(lph_conn *c, lph_ride *ride) {
   c->last_use = s->now;
   depart(s, ride);
   s->unflushed = PQflush(c->pg) != 0;
+  if (LPH_UNLIKELY(s->unflushed)) c->sip.passed_by = true;
   return ride;
 }
 
@@ -201,6 +199,7 @@ lph_ride *lph_share_execute(lph_conn *c, lph_stmt *stmt, const lph_params *p) {
   lph_ride *ride = new_ride(c, LPH_RIDE_EXECUTE, stmt);
   ride->syncs = 1;
   ride->bytes = p->bytes;
+  lph_share_before_sending(c->share, p->bytes + (size_t)p->count * 6 + strlen(stmt->sql));
   int ok = stmt->name[0] != '\0' ? PQsendQueryPrepared(c->pg, stmt->name, p->count, p->values, p->lengths,
                                                        p->formats, stmt->binary)
                                  : PQsendQueryParams(c->pg, stmt->sql, p->count, stmt->param_oids, p->values,
@@ -238,6 +237,8 @@ lph_ride *lph_share_prepare(lph_conn *c, lph_stmt *stmt) {
   lph_ride *ride = new_ride(c, LPH_RIDE_PREPARE, stmt);
   ride->bytes = strlen(stmt->sql);
   ride->syncs = 1;
+  lph_share_before_sending(c->share, ride->bytes + (size_t)stmt->forced_count * 4 +
+                                       (size_t)c->stmts.goodbye_count * (LPH_STMT_NAME + 64));
   bool ok = send_goodbyes(c, ride) &&
             PQsendPrepare(c->pg, stmt->name, stmt->sql, stmt->forced_count, stmt->forced) &&
             PQsendDescribePrepared(c->pg, stmt->name) && PQpipelineSync(c->pg);
@@ -283,14 +284,6 @@ static void land(lph_conn *c, lph_ride *ride) {
   }
 }
 
-static bool fits(lph_conn *c, lph_ride *ride, const PGresult *res) {
-  if (LPH_LIKELY(c->max_result_bytes == 0) || ride->kind == LPH_RIDE_PREPARE) return true;
-  size_t size = PQresultMemorySize(res);
-  if (size <= c->max_result_bytes) return true;
-  ride->too_big = size;
-  return false;
-}
-
 /* One result for the first ride under way; takes it over. */
 static void receive(lph_conn *c, lph_ride *ride, PGresult *res) {
   bool keep = false;
@@ -302,6 +295,7 @@ static void receive(lph_conn *c, lph_ride *ride, PGresult *res) {
       break; /* PREPARE: the last is Describe's */
     case PGRES_PIPELINE_SYNC:
       PQclear(res);
+      c->share->synced++;
       if (--ride->syncs == 0) land(c, ride);
       return;
     case PGRES_FATAL_ERROR:
@@ -313,7 +307,7 @@ static void receive(lph_conn *c, lph_ride *ride, PGresult *res) {
       break;
     default: break;
   }
-  if (keep && fits(c, ride, res)) {
+  if (keep && lph_share_fits(c, ride, res)) {
     drop_result(ride);
     ride->result = res;
   } else {
@@ -369,28 +363,31 @@ static lph_want broken(lph_conn *c) {
   return LPH_FAILED;
 }
 
-/* The result that is arriving, seen through what was taken from the socket: libpq shows none of it before the end. */
-static void watch_size(lph_conn *c) {
-  lph_ride *head = head_of(c->share);
-  if (LPH_LIKELY(c->max_result_bytes == 0) || head == NULL || head->kind != LPH_RIDE_EXECUTE) return;
-  if (c->op.received / 2 > c->max_result_bytes && head->too_big == 0) head->too_big = c->op.received;
+static lph_want give_up(lph_conn *c) {
+  lph_error_set(&c->error, "closed", "the shared connection was closed: another statement's result went beyond "
+                                     "max_result_bytes, and what was left of it was too big to be read away");
+  lph_share_strand(c, &c->error);
+  lph_conn_close(c);
+  return LPH_FAILED;
 }
 
 int lph_share_step(lph_conn *c) {
   if (lph_share_check(c) != LPH_OK) return LPH_FAILED;
   lph_share *s = c->share;
+  if (LPH_UNLIKELY(s->cancel_open) && lph_share_is_swollen(s)) return s->unflushed ? LPH_WANT_RW : LPH_WANT_READ;
   do {
     /* Reading first: a server that cannot get rid of its answers does not take our bytes. */
-    if (!lph_op_consume(c)) return broken(c);
+    if (!lph_share_consume(c)) return broken(c);
     if (s->unflushed) {
       int rc = PQflush(c->pg);
       if (rc < 0) return broken(c);
       s->unflushed = rc > 0;
+      c->sip.passed_by = true;
     }
     if (!collect(c)) return broken(c);
     lph_conn_drop_notifications(c);
-  } while (s->in_flight > 0 && c->ssl != NULL && lph_tls_pending(c->ssl) > 0);
-  watch_size(c);
+    if (!lph_share_watch_size(c)) return give_up(c);
+  } while (s->in_flight > 0 && c->ssl != NULL && lph_tls_pending(c->ssl) > 0 && !lph_share_is_swollen(s));
   if (s->in_flight == 0) return LPH_DONE;
   return s->unflushed ? LPH_WANT_RW : LPH_WANT_READ;
 }

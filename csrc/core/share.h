@@ -24,6 +24,7 @@
 
 #include "base/error.h"
 #include "base/list.h"
+#include "core/strain.h"
 
 struct lph_conn;
 struct lph_params;
@@ -55,6 +56,7 @@ typedef struct lph_ride {
   unsigned syncs;        /* not yet answered */
   size_t bytes;          /* what it sent, roughly */
   size_t too_big;        /* memory that the result took before it was refused; 0 = it fits */
+  bool strained;         /* too big, and libpq does not get to see more of it */
   bool landed;           /* all of its answer is there */
   bool wanted;           /* somebody waits for it */
   bool fresh;            /* the statement was described in the call under way */
@@ -70,6 +72,8 @@ typedef struct lph_share {
   lph_list flight, news, unused;
   unsigned in_flight;
   size_t bytes;      /* of the rides under way */
+  lph_strain strain; /* under max_result_bytes, without TLS: what libpq gets to see */
+  unsigned synced;   /* Syncs answered since the strain's anchor, as libpq tells them */
   bool unflushed;    /* libpq still holds bytes for the server */
   bool doomed;       /* to be closed with the next step */
   bool cancel_open;  /* a cancel request is not through yet */
@@ -96,7 +100,7 @@ lph_err lph_share_check(struct lph_conn *c);
 typedef enum lph_boarding {
   LPH_BOARD_YES,
   LPH_BOARD_FULL,  /* as much is under way as there may be: read first, then try again */
-  LPH_BOARD_SLOW,  /* the statement that is running has been for LPH_SHARE_SLOW */
+  LPH_BOARD_SLOW,  /* the running statement has been for LPH_SHARE_SLOW, or its result is being read away */
   LPH_BOARD_FAILED /* conn->error: the session was lost (nothing of a new ride was sent), or is not shared */
 } lph_boarding;
 
@@ -120,6 +124,8 @@ lph_ride *lph_share_next_news(lph_share *s);
 lph_ride *lph_share_first_wanted(const lph_share *s);
 /* The statement that is running now and that nobody has use for: to be cancelled. */
 bool lph_share_is_stuck(const lph_share *s);
+/* Its result is too big, and libpq would keep the rest of it: nothing is read while a cancel request is on its way. */
+bool lph_share_is_swollen(const lph_share *s);
 
 /* Nobody waits for this ride any more: under way it is forgotten when it lands, else at once. */
 void lph_share_leave(struct lph_conn *c, lph_ride *ride);
@@ -133,6 +139,17 @@ bool lph_share_failure(struct lph_conn *c, const lph_ride *ride);
 void lph_share_cancel_begins(lph_share *s);
 void lph_share_cancel_ends(lph_share *s);
 bool lph_ride_was_hit(const lph_ride *ride);
+
+/* ---- max_result_bytes (sharesize.c); for share.c ---- */
+
+/* PQconsumeInput. Rows beyond the limit do not get as far as libpq where that is possible. */
+bool lph_share_consume(struct lph_conn *c);
+/* A look at what has come in. False: more than may be read away; the session is to be given up. */
+bool lph_share_watch_size(struct lph_conn *c);
+/* May this result be kept? */
+bool lph_share_fits(struct lph_conn *c, lph_ride *ride, const PGresult *res);
+/* So many bytes go to libpq: it may send some at once, and read when that cannot be done. */
+void lph_share_before_sending(lph_share *s, size_t bytes);
 
 /* The session is being closed under the rides: all under way land as lost. `why` may be NULL or unset. */
 void lph_share_strand(struct lph_conn *c, const lph_error *why);

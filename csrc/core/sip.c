@@ -56,19 +56,23 @@ static bool swallow(const lph_sip *s, PGconn *pg, int fd, bool at_once) {
 }
 
 static bool consume(lph_sip *s, PGconn *pg, void *ssl, lph_sip_look *look, void *arg, size_t *taken) {
-  char mouthful[MOUTHFUL];
+  char room[LPH_SIP_ROOM + MOUTHFUL], *mouthful = room + LPH_SIP_ROOM;
   int fd = PQsocket(pg);
   *taken = 0;
   /* libpq writes what is left first, which must not go into the pair. Nothing long comes from a server that has not
    * got all of the statement. */
-  if (PQflush(pg) != 0 || (!s->open && !open_sip(s, fd))) return PQconsumeInput(pg);
-  ssize_t n = recv(fd, mouthful, sizeof mouthful, MSG_DONTWAIT);
+  if (PQflush(pg) != 0 || (!s->open && !open_sip(s, fd))) {
+    s->passed_by = true;
+    return PQconsumeInput(pg);
+  }
+  ssize_t n = recv(fd, mouthful, MOUTHFUL, MSG_DONTWAIT);
   if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
     return lph_tls_pending(ssl) > 0 ? swallow(s, pg, fd, false) : true;
   }
   if (n <= 0) return PQconsumeInput(pg); /* the end, which libpq shall see itself */
   *taken = (size_t)n;
-  if (look != NULL) look(arg, mouthful, (size_t)n);
+  if (look != NULL) n = (ssize_t)look(arg, &mouthful, (size_t)n);
+  if (n == 0) return true;
   bool at_once = ssl == NULL && n <= AT_ONCE;
   if (send(s->pair[0], mouthful, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT) == n)
     return swallow(s, pg, fd, at_once);

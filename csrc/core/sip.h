@@ -18,14 +18,17 @@
 
 typedef struct lph_sip {
   bool open;
+  bool passed_by; /* libpq has read from the socket by itself; cleared by whoever keeps account */
   int real;    /* the connection, under a second number of ours */
   int pair[2]; /* ours, libpq's */
 } lph_sip;
 
 /* As PQconsumeInput. `*taken` = how many bytes came off the socket. `ssl` may be NULL. */
 bool lph_sip_consume(lph_sip *s, PGconn *pg, void *ssl, size_t *taken);
-/* The same without TLS; `look` sees the bytes before libpq does. */
-typedef void lph_sip_look(void *arg, const char *data, size_t len);
+/* The same without TLS; `look` sees the bytes before libpq does, and answers how many of them it gets. They may begin
+ * elsewhere then, up to LPH_SIP_ROOM bytes earlier. */
+#define LPH_SIP_ROOM 8
+typedef size_t lph_sip_look(void *arg, char **data, size_t len);
 bool lph_sip_consume_seen(lph_sip *s, PGconn *pg, lph_sip_look *look, void *arg, size_t *taken);
 /* Before PQfinish: the server sees the end of the stream only when all numbers of it are closed. */
 void lph_sip_close(lph_sip *s);

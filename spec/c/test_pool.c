@@ -34,6 +34,7 @@ static void min_is_filled_and_refilled_without_a_borrower(void **state) {
   (void)state;
   open_pool((lph_pool_options){.max = 16, .min = 3});
   pool.proven = true;
+  pool.proven_at = now;
   int slot, slots[3];
   for (int i = 0; i < 3; i++) { /* side by side, as the cap of 16 / 4 allows */
     assert_true(lph_pool_chore_at(&pool, now) == now);

@@ -15,6 +15,7 @@
 static int attempts_at_once(int max, int waiters) {
   open_pool((lph_pool_options){.max = max});
   pool.proven = true;
+  pool.proven_at = now;
   for (int i = 0; i < waiters; i++) lph_pool_enqueue(&pool, now);
   int n = 0;
   while (lph_pool_grow(&pool, now) > 0) n++;
@@ -55,10 +56,28 @@ static void until_there_was_a_connection_one_attempt_at_a_time_asks(void **state
   close_pool();
 }
 
+static void what_was_right_a_while_ago_one_attempt_asks_first(void **state) {
+  (void)state;
+  open_pool((lph_pool_options){.max = 16});
+  lph_pool_enqueue(&pool, now);
+  assert_true(lph_pool_born(&pool, lph_pool_grow(&pool, now), now) > 0);
+  now += 60; /* meanwhile the password may have changed */
+  for (int i = 0; i < 10; i++) lph_pool_enqueue(&pool, now);
+  int first = lph_pool_grow(&pool, now);
+  assert_true(first > 0);
+  assert_int_equal(lph_pool_grow(&pool, now), LPH_POOL_NONE);
+  assert_true(lph_pool_born(&pool, first, now) > 0);
+  for (int i = 0; i < 4; i++) assert_true(lph_pool_grow(&pool, now) > 0);
+  assert_int_equal(lph_pool_grow(&pool, now), LPH_POOL_NONE);
+  check_sound(16);
+  close_pool();
+}
+
 static void after_a_failure_one_attempt_at_a_time_asks_again(void **state) {
   (void)state;
   open_pool((lph_pool_options){.max = 16});
   pool.proven = true;
+  pool.proven_at = now;
   for (int i = 0; i < 10; i++) lph_pool_enqueue(&pool, now);
   int slots[4];
   for (int i = 0; i < 4; i++) slots[i] = lph_pool_grow(&pool, now);
@@ -369,6 +388,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
     TEST(until_there_was_a_connection_one_attempt_at_a_time_asks),
     TEST(attempts_at_once_are_a_quarter_of_max_and_no_more_than_are_needed),
+    TEST(what_was_right_a_while_ago_one_attempt_asks_first),
     TEST(after_a_failure_one_attempt_at_a_time_asks_again),
     TEST(pauses_grow_from_50_ms_to_5_s_with_jitter_and_end_with_a_success),
     TEST(resize_up_lets_waiters_grow_at_once),

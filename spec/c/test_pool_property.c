@@ -32,7 +32,7 @@ typedef enum ticket_state { FREE, QUEUED, SERVED, DISMISSED } ticket_state;
 
 static struct model {
   lph_pool_options options;
-  double now, resume_at;
+  double now, resume_at, proven_at;
   bool closing, failing, proven; /* failing: the last connect that ended failed */
   int most;                      /* total may not exceed it */
   struct {
@@ -151,7 +151,8 @@ static void expect_served(int slot, int answer) {
 static bool may_grow(void) {
   int connecting = count_in(LPH_SLOT_CONNECTING), quarter = m.options.max / 4;
   if (m.closing || total() >= m.options.max || m.now < m.resume_at) return false;
-  if (connecting >= (!m.proven || m.failing || quarter < 1 ? 1 : quarter)) return false;
+  bool sure = m.proven && m.now - m.proven_at < 1 && !m.failing;
+  if (connecting >= (!sure || quarter < 1 ? 1 : quarter)) return false;
   return m.waiting > connecting || staying() < m.options.min;
 }
 
@@ -287,6 +288,7 @@ static void die(void) {
 static void be_born(int slot) {
   m.failing = false;
   m.proven = true;
+  m.proven_at = m.now;
   m.resume_at = 0;
   m.slot[slot].uses = 0;
   m.slot[slot].rested = m.slot[slot].seen = m.now;

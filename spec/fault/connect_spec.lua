@@ -137,6 +137,43 @@ ordeal.family("a server that cannot be reached", { server = start }, function(te
     assert(world.server:psql "alter role app password 'first'")
   end)
 
+  -- To see it fail: let most_connecting in core/pool.c trust whatever was proven once.
+  test("F17 a password that changes under a pool costs one attempt at a time, from the first", function(world)
+    local db = world.pool(tcp(world, { max_connections = 16, acquire_timeout = 5 }))
+    local held = assert(db:acquire())
+    world.pause(1.2) -- no connection was made of late
+    assert(world.server:psql "alter role app password 'second'")
+    local before, tasks, most, told = log_count(world, "password authentication failed"), {}, 0, 0
+    local until_ = probe.now() + 1
+    local function storm()
+      repeat
+        most = math.max(most, db:stats().connecting)
+        local err = probe.fails(2, db.query, db, "select 1")
+        assert.same({ "auth", "28P01" }, { err.kind, err.sqlstate })
+        told = told + 1
+        world.pause(0.01)
+      until probe.now() > until_
+    end
+    local function watch()
+      repeat
+        most = math.max(most, db:stats().connecting)
+        world.pause(0.001)
+      until probe.now() > until_
+    end
+    for i = 1, world.spawn and 20 or 0 do tasks[i] = world.spawn(i == 1 and watch or storm) end
+    if world.spawn then world.join(tasks) else storm() end
+    local attempts = log_count(world, "password authentication failed") - before
+    assert.equal(db:stats().connect_failed, attempts)
+    assert.is_true(attempts >= 1 and attempts <= 12, attempts .. " attempts in a second")
+    assert.is_true(most <= 1, most .. " attempts at the same time")
+    assert.is_true(told >= 1)
+    probe.usable(held)
+    assert(world.server:psql "alter role app password 'first'")
+    assert.is_true(world.eventually(function() return db:query_value "select 1" == 1 end, 7))
+    held:release()
+    world.assert_sound(db)
+  end)
+
   test("F18 a password that changes is asked for again; sessions that are open go on", function(world)
     local password, asked = "first", 0
     local options = tcp(world, { password = function()

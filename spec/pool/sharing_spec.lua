@@ -5,8 +5,10 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local core = require "luphant.core"
 local env = require "spec.support.env"
 local luphant = require "luphant"
+local probe = require "spec.support.probe"
 local worlds = require "spec.contract.worlds"
 
 local function each_world(body)
@@ -104,6 +106,62 @@ describe("a pool that shares", function()
         local db = open(world, { max_connections = 1, share = { connections = 1 } })
         assert(db:query_value "select 1")
         assert.equal(1, db:stats().shared.connections)
+        assert.equal(5, assert(db:with(function(conn) return conn:query_value "select 5" end)))
+        assert.equal(1, db:stats().connected)
+        assert.is_true(db:close(2))
+      end)
+    end)
+
+    -- Making a connection takes longer here than anybody waits rather than queue behind a slow statement.
+    it("never lets what comes later wait for a slow statement while a connection may be opened", function()
+      world.run(function()
+        local db = open(world, { max_connections = 4, share = { connections = 1 },
+          after_connect = function(conn) assert(conn:query "select pg_sleep(0.1)") end })
+        assert(db:query_value "select 1")
+        local slow = world.spawn(function() return (db:execute "select pg_sleep(20)") end)
+        world.pause(0.05)
+        local ticks, worst, over = 0, 0, false
+        local ticker = world.spawn(function()
+          local last = core.now()
+          while not over do
+            world.pause(0.005)
+            worst, last, ticks = math.max(worst, core.now() - last), core.now(), ticks + 1
+          end
+        end)
+        local tasks, from = {}, core.now()
+        for i = 1, 6 do
+          tasks[i] = world.spawn(function() assert.equal(i, assert(db:query_value("select $1::int", i))) end)
+        end
+        world.join(tasks)
+        assert.is_nil(slow.done)
+        assert.is_true(core.now() - from < 5 * probe.slow)
+        for i = 1, 20 do assert.equal(i, assert(db:query_value("select $1::int", i))) end
+        assert.is_nil(slow.done)
+        over = true
+        world.join { ticker }
+        assert.is_true(ticks > 5 and worst < 0.25 * probe.slow, ("%d ticks, the longest %.3f s"):format(ticks, worst))
+        db:close(0)
+        world.join { slow }
+      end)
+    end)
+
+    it("has the connection of a task that is gone again once its answer is there", function()
+      if not world.kill then return end
+      world.run(function()
+        local db = open(world, { max_connections = 1, share = { connections = 1 } })
+        assert(db:query_value "select 1")
+        local kept = {}
+        coroutine.wrap(function()
+          kept[1] = world.spawn(function() return (db:query_value "select pg_sleep(0.1)") end)
+        end)()
+        world.pause(0.05)
+        coroutine.wrap(function()
+          world.kill(kept[1])
+          kept[1] = nil
+        end)()
+        world.pause(0.1)
+        collectgarbage()
+        collectgarbage()
         assert.equal(5, assert(db:with(function(conn) return conn:query_value "select 5" end)))
         assert.equal(1, db:stats().connected)
         assert.is_true(db:close(2))

@@ -53,6 +53,13 @@ local function lend(pool, limit)
   return lent
 end
 
+-- Is there a connection that nobody has, or will there be another? Not while connecting fails.
+local function may_open(pool)
+  if pool.closed or pool.last_error then return false end
+  local counts = pool.core:counts()
+  return counts.idle > 0 or counts.connecting > 0 or counts.total < counts.max
+end
+
 --- The shared pipelines of a pool; nil where nobody else runs or none are wanted.
 ---@param pool luphant.pool
 ---@return luphant.share|nil
@@ -61,6 +68,7 @@ function sharing.new(pool)
   local made = share.new({
     acquire = function(limit) return lend(pool, limit) end,
     release = function(lent) lent:release() end,
+    may_open = function() return may_open(pool) end,
     waiter = pool.waiter, settings = pool.settings,
   }, { connections = limit_of(pool.settings) })
   return observing.view(pool, made)

@@ -8,16 +8,25 @@
 -- finds that answers wait for a reader who has had his chance becomes the reader himself. While there is a reader
 -- nobody else reads: his own answer would be taken in, and he would go on waiting for it.
 --
+-- What a task that is gone was waiting for is nobody's: its place is given back, and its statement cancelled if it
+-- still runs. Tasks are known by weak references; one is gone when it is dead or was collected.
+--
 -- SPDX-License-Identifier: MIT
 
+local compat = require "luphant.compat"
 local core = require "luphant.core"
 
 local carrier = {}
+
+local running, status = coroutine.running, compat.thread_status
 
 local NAP = 0.5       -- how long a task parks at most before it looks after the reader
 local CHANCE = 0.02   -- what a reader gets once its socket is known to be ready
 local IMPATIENCE = 0.01 -- what a statement nobody wants gets before it is cancelled
 local CANCEL_AGAIN = 0.1
+
+local MAIN = {} -- stands for the main program, which is no coroutine on LuaJIT and never ends
+local BY_WEAK_VALUES = { __mode = "v" }
 
 -- The methods of every core connection are the same: looked up once.
 local pump, submit, collect
@@ -45,7 +54,8 @@ function carrier.new(owner, conn)
     return token
   end })
   self = {
-    owner = owner, conn = conn, box = box, fd = box:fd(), tokens = tokens, news = {}, rides = 0, term = 0, pumps = 0,
+    owner = owner, conn = conn, box = box, fd = box:fd(), tokens = tokens, tasks = setmetatable({}, BY_WEAK_VALUES),
+    news = {}, rides = 0, term = 0, pumps = 0,
     submit = submit, reader = false, want = "r", nap = waiter.now() + NAP, used = waiter.now(), lost = false,
     now = waiter.now, wait = waiter.wait, park = waiter.park, wake = waiter.wake, sleep = waiter.sleep,
     guard = waiter.guard, unguard = waiter.unguard,
@@ -89,21 +99,31 @@ end
 
 ---------------------------------------------------------------------------------------------- reading
 
+-- Nobody will come for the answer in this slot.
+local function is_gone(self, slot)
+  local task = self.tasks[slot]
+  return task == nil or (task ~= MAIN and status(task) == "dead")
+end
+
 -- Takes in what has come and wakes whom it is for. Answers whether `mine` is among them.
 local function take_in(self, mine)
   local list, tokens, wake = self.news, self.tokens, self.wake
-  local rides, news, first, stuck, unflushed = pump(self.box, list)
+  local rides, news, first, stuck, unflushed, swollen = pump(self.box, list)
   local found = false
   self.pumps = self.pumps + 1
   self.rides, self.first, self.want = rides, first, unflushed and "rw" or "r"
   for i = 1, news or 0 do
     local slot = list[i]
-    if slot == mine then found = true else wake(tokens[slot]) end
+    if slot == mine then
+      found = true
+    elseif not wake(tokens[slot]) and is_gone(self, slot) then
+      self.box:leave(slot)
+    end
   end
   if rides == 0 and not self.sick then self.owner.best = self end
   if stuck or self.stuck or self.cancel then
-    self.stuck = stuck
-    mind_cancel(self)
+    self.stuck, self.swollen = stuck, swollen
+    mind_cancel(self, swollen)
   end
   if rides < 0 and not self.lost then
     self.lost, self.rides = true, 0
@@ -140,7 +160,9 @@ local function lead(self, slot, deadline)
   repeat
     local at = now()
     self.nap, self.used = at + NAP, at
-    local ok, ready = pcall(self.wait, self.fd, self.want, patience(self, at, deadline))
+    local fd, want = self.fd, self.want
+    if self.swollen and self.cancel then fd, want = self.cancel:fd(), "r" end -- nothing is read before it is through
+    local ok, ready = pcall(self.wait, fd, want, patience(self, at, deadline))
     if self.term ~= term then -- taken for dead: somebody else reads
       if not ok then error(ready, 0) end
       return
@@ -178,6 +200,7 @@ end
 ---@param deadline number|nil
 function carrier.await(self, slot, deadline)
   local box, unguard = self.box, self.unguard
+  self.tasks[slot] = running() or MAIN
   if unguard then self.guard(self.tokens[slot]) end
   repeat
     if not self.reader then
@@ -198,15 +221,29 @@ function carrier.await(self, slot, deadline)
   return nil, "timeout"
 end
 
+-- Somebody has left.
+local function look_at_head(self)
+  if self.lost then return end
+  local _
+  _, _, self.stuck = self.box:load()
+  if self.stuck then mind_cancel(self, true) end
+end
+
 --- Gives a ride up. Answers whether its statement may have run.
 function carrier.leave(self, slot)
   local begun = self.box:leave(slot)
-  if not self.lost then
-    local _
-    _, _, self.stuck = self.box:load()
-    if self.stuck then mind_cancel(self, true) end
-  end
+  look_at_head(self)
   return begun
+end
+
+--- Gives up what tasks that are gone have left here.
+function carrier.sweep(self)
+  for slot in pairs(self.tokens) do
+    if is_gone(self, slot) then self.box:leave(slot) end
+  end
+  look_at_head(self)
+  if self.reader and is_gone(self, self.leader) then pass_on(self) end
+  if not self.reader and self.rides > 0 then take_in(self) end
 end
 
 --- The task whose statement this was is gone, and the reader with it if that was him.

@@ -222,6 +222,7 @@ function methods:shrink(seconds)
   local before, count = self.waiter.now() - seconds, 0
   for i = #self.carriers, 1, -1 do
     local one = self.carriers[i]
+    carrier.sweep(one)
     if one.used <= before and carrier.release(one) then
       remove(self, one)
       self.lender.release(one.conn)
@@ -229,6 +230,7 @@ function methods:shrink(seconds)
     end
   end
   for one in pairs(self.sick) do
+    carrier.sweep(one)
     if one.box:riders {} == 0 then carrier.close(one) end
   end
   return count

@@ -7,6 +7,7 @@
 -- Connections are borrowed from a lender while there is something to do, and given back:
 --   lender.acquire(deadline) -> connection | nil, err    on the waiter's clock; nil = the lender's own limit
 --   lender.release(connection)                           in order and idle, or closed
+--   lender.may_open() -> boolean                         optional: is one idle, being made, or may be?
 --   lender.waiter, lender.settings                       of those connections
 --
 -- Here is the way of a statement to which nothing happens. What else may is in share/trip.lua; which connection it

@@ -9,6 +9,7 @@
 local carrier = require "luphant.share.carrier"
 local connection = require "luphant.connection"
 local core = require "luphant.core"
+local deadlines = require "luphant.deadline"
 local errors = require "luphant.errors"
 local types = require "luphant.types"
 
@@ -20,7 +21,8 @@ local AGAIN, PATIENT = 64, 128 -- flags of submit, see lshare.c
 
 local TRIES = 3   -- on how many connections a statement that never left is tried
 local HITS = 3    -- how often a statement may be hit by cancel requests for others before it travels alone
-local SLOW = 0.02 -- how long to wait for a connection rather than queue behind a slow statement
+local SLOW = 0.02 -- how long to wait for a connection rather than queue behind a slow statement, at first
+local LONGEST = 0.25 -- and at a time, while one is being made
 
 ---@class luphant.share.trip
 ---@field code integer
@@ -96,21 +98,32 @@ local function depart(self, ...)
   return submitted(self, one, slot, what, more, ...)
 end
 
--- The statement that runs on `one` is slow: onto another connection, or one of its own, if there is one within a
--- moment; else behind it.
+-- On board of the first connection that takes it now. Answers that one, and what submit answered.
+local function board_any(self, ...)
+  for _, one in ipairs(self.share.fleet.carriers) do
+    local slot, what, more = carrier.submit(one, self.code + self.flags, self.sql, ...)
+    if what ~= "slow" and what ~= "full" then return one, slot, what, more end
+  end
+end
+
+local function is_late(self) return self.deadline and self.share.waiter.now() >= self.deadline end
+
+-- The statement that runs on `one` is slow: onto another connection, or one of its own; behind it only when there is
+-- none, and none will be in a moment.
 local function avoid(self, one, ...)
   local fleet, lender = self.share.fleet, self.share.lender
-  if carrier.has_news(one) then -- it is this program that is late, not the server
+  if not one.stuck and carrier.has_news(one) then -- it is this program that is late, not the server
     local slot, what, more = carrier.submit(one, self.code + self.flags % PATIENT + PATIENT, self.sql, ...)
     return submitted(self, one, slot, what, more, ...)
   end
-  for _, other in ipairs(fleet.carriers) do
-    if other ~= one then
-      local slot, what, more = carrier.submit(other, self.code + self.flags, self.sql, ...)
-      if what ~= "slow" and what ~= "full" then return submitted(self, other, slot, what, more, ...) end
-    end
-  end
-  local conn = lender.acquire(lender.waiter.now() + SLOW)
+  local seconds, conn = SLOW, nil
+  repeat
+    local other, slot, what, more = board_any(self, ...)
+    if other then return submitted(self, other, slot, what, more, ...) end
+    conn = lender.acquire(deadlines.sooner(self.deadline, lender.waiter.now() + seconds))
+    seconds = math.min(seconds * 2, LONGEST)
+  until conn or is_late(self) or not (lender.may_open and lender.may_open())
+  if not conn and is_late(self) then return finish(self, nil, nil, timed_out(false)) end
   if conn and not fleet:may_grow() then return run_alone(self, conn, ...) end
   if not (conn and fleet:add(conn)) then self.flags = self.flags % PATIENT + PATIENT end
   return depart(self, ...)
@@ -122,6 +135,7 @@ local function reconsider(self, one, what)
     self.flags = AGAIN
   elseif what == "full" then
     self.full = not carrier.make_room(one)
+    self.flags = self.flags % PATIENT -- in the meantime there may be a connection with less on it
   elseif what == "types" then
     local ok, err = types.load(one.box, one.conn.types, function(...) return self.share:run(QUERY, ...) end)
     if not ok then return nil, err end
