@@ -24,7 +24,7 @@ describe("a task that is gone", function()
 
   local function with(fn)
     local loop = scheduler.new()
-    local lender = lenders.new(loop.waiter, {})
+    local lender = lenders.new(loop.waiter, { limit = 1 })
     local shared = share.new(lender, { connections = 1 })
     loop:run(function()
       assert.equal(1, shared:run(VALUE, "select 1"))

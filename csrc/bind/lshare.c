@@ -15,8 +15,8 @@
  *   pump    -> under_way, news, next, stuck, unflushed, swollen
  *              reads and writes what can be; list[1 ... news] are the slots that have landed. `next`: the first slot
  *              under way that somebody waits for, or nil. `stuck`: the running one is of no use any more and should be
- *              cancelled; `swollen`: at once, its result fills the memory, and while a request is on its way nothing is
- *              read. under_way is -1 when the session is lost.
+ *              cancelled; `swollen`: at once, and nothing is read before the request is through, because its result
+ *              would fill the memory. under_way is -1 when the session is lost.
  *   collect -> result               the slot is free again, as in all cases but "wait"
  *           |  PENDING, "wait"      not landed
  *           |  PENDING, "again"     the statement is described now: submit again

@@ -73,7 +73,7 @@ typedef struct lph_pool {
   int connecting, idle_count, used, waiting;
   int leaving; /* of the used */
   bool closing;
-  bool proven; /* there was a connection: who we are and where to is right, or was */
+  bool proven;      /* there was a connection: who we are and where to is right, or was */
   double proven_at; /* when the last one was made */
   unsigned epoch;
   uint64_t random;

@@ -364,8 +364,9 @@ static lph_want broken(lph_conn *c) {
 }
 
 static lph_want give_up(lph_conn *c) {
-  lph_error_set(&c->error, "closed", "the shared connection was closed: another statement's result went beyond "
-                                     "max_result_bytes, and what was left of it was too big to be read away");
+  lph_error_set(&c->error, "closed",
+                "the shared connection was closed: another statement's result went beyond "
+                "max_result_bytes, and what was left of it was too big to be read away");
   lph_share_strand(c, &c->error);
   lph_conn_close(c);
   return LPH_FAILED;
@@ -374,7 +375,7 @@ static lph_want give_up(lph_conn *c) {
 int lph_share_step(lph_conn *c) {
   if (lph_share_check(c) != LPH_OK) return LPH_FAILED;
   lph_share *s = c->share;
-  if (LPH_UNLIKELY(s->cancel_open) && lph_share_is_swollen(s)) return s->unflushed ? LPH_WANT_RW : LPH_WANT_READ;
+  if (lph_share_is_swollen(s)) return s->unflushed ? LPH_WANT_RW : LPH_WANT_READ;
   do {
     /* Reading first: a server that cannot get rid of its answers does not take our bytes. */
     if (!lph_share_consume(c)) return broken(c);
@@ -433,6 +434,7 @@ bool lph_share_failure(lph_conn *c, const lph_ride *ride) {
 
 void lph_share_cancel_begins(lph_share *s) {
   s->cancel_open = true;
+  if (s->in_flight > 0) head_of(s)->stopped = true;
   lph_list_each(&s->flight, node, after) ride_of(node)->suspect = true;
 }
 

@@ -57,6 +57,7 @@ typedef struct lph_ride {
   size_t bytes;          /* what it sent, roughly */
   size_t too_big;        /* memory that the result took before it was refused; 0 = it fits */
   bool strained;         /* too big, and libpq does not get to see more of it */
+  bool stopped;          /* a cancel request was sent while this was the first in flight */
   bool landed;           /* all of its answer is there */
   bool wanted;           /* somebody waits for it */
   bool fresh;            /* the statement was described in the call under way */
@@ -124,7 +125,8 @@ lph_ride *lph_share_next_news(lph_share *s);
 lph_ride *lph_share_first_wanted(const lph_share *s);
 /* The statement that is running now and that nobody has use for: to be cancelled. */
 bool lph_share_is_stuck(const lph_share *s);
-/* Its result is too big, and libpq would keep the rest of it: nothing is read while a cancel request is on its way. */
+/* Its result is too big, and libpq would keep the rest of it: it is to be cancelled at once, and nothing is read before
+ * the request is through. */
 bool lph_share_is_swollen(const lph_share *s);
 
 /* Nobody waits for this ride any more: under way it is forgotten when it lands, else at once. */

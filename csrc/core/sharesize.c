@@ -22,7 +22,7 @@ bool lph_share_is_stuck(const lph_share *s) {
 
 bool lph_share_is_swollen(const lph_share *s) {
   const lph_ride *head = head_of(s);
-  return head != NULL && head->too_big > 0 && !head->strained;
+  return head != NULL && head->too_big > 0 && !head->strained && (s->cancel_open || !head->stopped);
 }
 
 /* What arrives is not the same as what it takes in memory. */

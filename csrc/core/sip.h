@@ -19,8 +19,8 @@
 typedef struct lph_sip {
   bool open;
   bool passed_by; /* libpq has read from the socket by itself; cleared by whoever keeps account */
-  int real;    /* the connection, under a second number of ours */
-  int pair[2]; /* ours, libpq's */
+  int real;       /* the connection, under a second number of ours */
+  int pair[2];    /* ours, libpq's */
 } lph_sip;
 
 /* As PQconsumeInput. `*taken` = how many bytes came off the socket. `ssl` may be NULL. */

@@ -317,6 +317,7 @@ function conn:parameter_status(name) end
 ---@return integer
 ---@return boolean?
 ---@return boolean?
+---@return boolean?
 function conn:pump(list) end
 
 ---@param code integer

@@ -94,7 +94,7 @@ function keep.tick(pool)
   local now = pool.waiter.now()
   pool:reclaim_abandoned(pool.core:waiting() > 0)
   pool:look_for_leaks()
-  if pool.shared then pool.shared:shrink(SHARED_IDLE) end
+  if pool.shared then pool.shared:shrink(pool.core:waiting() > 0 and 0 or SHARED_IDLE) end
   local chore, slot = pool.core:chore()
   while chore do
     if chore == "close" then

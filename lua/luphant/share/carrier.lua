@@ -6,24 +6,22 @@
 --
 -- Surroundings may kill a reader without a word. So nobody parks for longer than NAP: whoever wakes from one and
 -- finds that answers wait for a reader who has had his chance becomes the reader himself. While there is a reader
--- nobody else reads: his own answer would be taken in, and he would go on waiting for it.
---
--- What a task that is gone was waiting for is nobody's: its place is given back, and its statement cancelled if it
--- still runs. Tasks are known by weak references; one is gone when it is dead or was collected.
+-- nobody else reads: his own answer would be taken in, and he would go on waiting for it. What a task that is gone
+-- (dead, or collected: they are known by weak references) has left is given up, and its statement cancelled.
 --
 -- SPDX-License-Identifier: MIT
 
 local compat = require "luphant.compat"
 local core = require "luphant.core"
+local stopping = require "luphant.share.stopping"
 
 local carrier = {}
 
+local mind_cancel = stopping.mind
 local running, status = coroutine.running, compat.thread_status
 
-local NAP = 0.5       -- how long a task parks at most before it looks after the reader
-local CHANCE = 0.02   -- what a reader gets once its socket is known to be ready
-local IMPATIENCE = 0.01 -- what a statement nobody wants gets before it is cancelled
-local CANCEL_AGAIN = 0.1
+local NAP = 0.5     -- how long a task parks at most before it looks after the reader
+local CHANCE = 0.02 -- what a reader gets once its socket is known to be ready
 
 local MAIN = {} -- stands for the main program, which is no coroutine on LuaJIT and never ends
 local BY_WEAK_VALUES = { __mode = "v" }
@@ -63,40 +61,6 @@ function carrier.new(owner, conn)
   return self
 end
 
------------------------------------------------------------------------------------------- cancelling
-
-local function end_cancel(self)
-  self.cancel:close()
-  self.cancel = nil
-  self.box:cancelling(false)
-end
-
--- Stops the running statement, which nobody wants. The request may come late and hit the next one: that one was
--- rolled back by it and is sent again (see "hit").
-local function start_cancel(self, at)
-  self.cancel_at = self.cancel_at or at
-  self.cancel_after = at + CANCEL_AGAIN
-  self.box:cancelling(true)
-  self.cancel = self.box:start_cancel(self.owner.settings.cancel_grace)
-  if not self.cancel then self.box:cancelling(false) end
-end
-
--- `at_once`: whoever has just left was waiting for the running statement.
-local function mind_cancel(self, at_once)
-  if self.cancel and self.cancel:is_done() then end_cancel(self) end
-  if not self.stuck then
-    self.stuck_at, self.cancel_at = nil, nil
-    return
-  end
-  local at = self.now()
-  self.stuck_at = self.stuck_at or at
-  if self.cancel_at and at - self.cancel_at > self.owner.settings.cancel_grace then
-    self.owner:on_sick(self)
-  end
-  if self.cancel or at < (self.cancel_after or 0) then return end
-  if at_once or at - self.stuck_at >= IMPATIENCE then start_cancel(self, at) end
-end
-
 ---------------------------------------------------------------------------------------------- reading
 
 -- Nobody will come for the answer in this slot.
@@ -123,7 +87,7 @@ local function take_in(self, mine)
   if rides == 0 and not self.sick then self.owner.best = self end
   if stuck or self.stuck or self.cancel then
     self.stuck, self.swollen = stuck, swollen
-    mind_cancel(self, swollen)
+    mind_cancel(self)
   end
   if rides < 0 and not self.lost then
     self.lost, self.rides = true, 0
@@ -149,7 +113,7 @@ end
 -- How long the reader waits for its socket. Never for ever: what libpq reads while it cannot get rid of its bytes
 -- does not show on the socket any more.
 local function patience(self, at, deadline)
-  local limit = at + ((self.stuck or self.cancel) and IMPATIENCE or NAP)
+  local limit = at + ((self.stuck or self.cancel) and stopping.IMPATIENCE or NAP)
   return deadline and deadline < limit and deadline or limit
 end
 
@@ -161,7 +125,7 @@ local function lead(self, slot, deadline)
     local at = now()
     self.nap, self.used = at + NAP, at
     local fd, want = self.fd, self.want
-    if self.swollen and self.cancel then fd, want = self.cancel:fd(), "r" end -- nothing is read before it is through
+    if self.swollen and self.cancel then fd, want = self.cancel:fd(), "r" end
     local ok, ready = pcall(self.wait, fd, want, patience(self, at, deadline))
     if self.term ~= term then -- taken for dead: somebody else reads
       if not ok then error(ready, 0) end
@@ -199,25 +163,25 @@ end
 ---@param slot integer
 ---@param deadline number|nil
 function carrier.await(self, slot, deadline)
-  local box, unguard = self.box, self.unguard
+  local box, token, unguard = self.box, self.tokens[slot], self.unguard
   self.tasks[slot] = running() or MAIN
-  if unguard then self.guard(self.tokens[slot]) end
+  if unguard then self.guard(token) end
   repeat
     if not self.reader then
       lead(self, slot, deadline)
     else
       local limit = self.nap
       if deadline and deadline < limit then limit = deadline end
-      local ok, why = self.park(self.tokens[slot], limit)
+      local ok, why = self.park(token, limit)
       if not ok then watch(self, why) end
     end
     local result, err, more = collect(box, slot)
     if err ~= "wait" then
-      if unguard then unguard(self.tokens[slot]) end
+      if unguard then unguard(token) end
       return result, err, more
     end
   until deadline and self.now() >= deadline
-  if unguard then unguard(self.tokens[slot]) end
+  if unguard then unguard(token) end
   return nil, "timeout"
 end
 
@@ -241,9 +205,9 @@ function carrier.sweep(self)
   for slot in pairs(self.tokens) do
     if is_gone(self, slot) then self.box:leave(slot) end
   end
-  look_at_head(self)
   if self.reader and is_gone(self, self.leader) then pass_on(self) end
-  if not self.reader and self.rides > 0 then take_in(self) end
+  if not self.reader and self.rides > 0 then take_in(self) end -- before it is cancelled: it may have ended
+  look_at_head(self)
 end
 
 --- The task whose statement this was is gone, and the reader with it if that was him.

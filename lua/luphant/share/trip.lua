@@ -116,7 +116,7 @@ local function avoid(self, one, ...)
     local slot, what, more = carrier.submit(one, self.code + self.flags % PATIENT + PATIENT, self.sql, ...)
     return submitted(self, one, slot, what, more, ...)
   end
-  local seconds, conn = SLOW, nil
+  local seconds, conn = SLOW
   repeat
     local other, slot, what, more = board_any(self, ...)
     if other then return submitted(self, other, slot, what, more, ...) end
