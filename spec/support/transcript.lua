@@ -80,6 +80,7 @@ local RULES = {
   { "%(%d+ bytes", "(3141 bytes" },
   { "luphant%-migrate %x+%-%x+%-%x+%-%x+%-%x+", "luphant-migrate 5b1f0a77-93a4-4c1e-ad52-1b2c3d4e5f60" },
   { "plan hash %x+", "plan hash 5d1c" }, { "its hash is %x+", "its hash is 5d1c" }, { "process %d+", "process 4711" },
+  { ", for %d+ s", ", for 1 s" },
   { "  by %S+", "  by deploy" },
 }
 

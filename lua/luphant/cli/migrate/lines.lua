@@ -22,6 +22,13 @@ local function who(list)
   return table.concat(names, ", ")
 end
 
+-- Who has the lock, from where, for how long, and with what it is busy.
+local function holder_of(holder)
+  local query = holder.state == "active" and holder.query and ": " .. holder.query:gsub("%s+", " "):sub(1, 80) or ""
+  return ("%s%s, for %d s%s"):format(who { holder }, holder.address and " from " .. holder.address or "",
+    math.floor(holder.seconds), query)
+end
+
 local function done(word)
   return function(out, _, event)
     local took = event.duration_ms and ("  (%d ms)"):format(event.duration_ms) or ""
@@ -79,9 +86,8 @@ local WRITE = {
     end
   end,
   lock_wait = function(_, err, event)
-    local holder = event.holder
     err:write(("waiting   another run of migrations is under way%s%s\n"):format(
-      event.tenant and " in " .. event.tenant or "", holder and " (" .. who { holder } .. ")" or ""))
+      event.tenant and " in " .. event.tenant or "", event.holder and " (" .. holder_of(event.holder) .. ")" or ""))
   end,
   retry = function(_, err, event)
     err:write(("retrying  %s in %.1f s: %s\n"):format(name_of(event), event.pause, event.message))
