@@ -99,6 +99,30 @@ describe("the schema as the last run left it", function()
     assert.is_true(assert(look()).different)
   end)
 
+  it("needs no more than the rights to migrate; where it cannot be had the run goes on, and says so", function()
+    assert(g.conn:script "drop role if exists luphant_plain; create role luphant_plain login")
+    assert(g.conn:script(("grant create on database %s to luphant_plain"):format(g.dbname)))
+    assert(g.conn:script "grant create on schema public to luphant_plain")
+    local conn = g.connect { user = "luphant_plain" }
+    local told = {}
+    local function listen(event) if event.event == "warning" then told[#told + 1] = event.message end end
+    assert(migrate.up(conn, g.dir, { on_event = listen }))
+    assert.same({}, told)
+    assert.is_false(assert(migrate.drift(conn, g.dir, { since_run = true })).different)
+    -- Somebody holds a table that is to be read: that is not waited for.
+    g.put("0002_b.sql", "create table b ();\n")
+    assert(g.conn:script "create table c (n int); create view v as select n from c")
+    assert(g.conn:script "begin; lock table c")
+    assert.equal(1, #assert(migrate.up(conn, g.dir, { on_event = listen, lock_timeout = 0.2 })))
+    assert(g.conn:script "commit")
+    assert.equal(1, #told)
+    assert.truthy(told[1]:find("the hash of the schema could not be kept", 1, true), told[1])
+    local _, err = migrate.drift(conn, g.dir, { since_run = true })
+    assert.truthy(err.message:find("a run since then has left no hash", 1, true), err.message)
+    conn:close()
+    assert(g.conn:script "drop schema luphant cascade; drop owned by luphant_plain; drop role luphant_plain")
+  end)
+
   it("is kept once for many tenants", function()
     g.put("0001_a.sql", "create table a (n int);\n")
     assert(migrate.tenants(g.conn, g.dir, { tenants = { "t1", "t2" }, create = true, jobs = 2 }))

@@ -61,6 +61,26 @@ describe("a test of migrations", function()
     conn:close()
   end)
 
+  it("runs hooks where it tries migrations out, and makes another template when one of them changes", function()
+    put(GOOD)
+    assert(lfs.mkdir(dir .. "/hooks"))
+    put { ["hooks/after_each.lua"] = "return function(_, event) assert(event.scratch) end\n" }
+    assert.equal("", messages(try { phases = { "walk", "race" } }))
+    put { ["hooks/before_each.sql"] = "select nowhere from nothing;\n" }
+    assert_says(try {}, "hook before_each")
+    local names = {}
+    for i, text in ipairs { "one", "two" } do
+      put { ["hooks/before_each.sql"] = ("comment on schema public is '%s';\n"):format(text) }
+      local database = assert(migrations.database { dir = dir, server = env.url() })
+      local conn = assert(database:connect())
+      names[i] = conn:query_value "select obj_description('public'::regnamespace, 'pg_namespace')"
+      conn:close()
+      database:close()
+    end
+    assert.same({ "one", "two" }, names)
+    assert.equal(2, migrations.forget(env.url()))
+  end)
+
   it("finds ways back that leave traces, fail, cannot be gone twice, or are not there", function()
     put(GOOD)
     put {
