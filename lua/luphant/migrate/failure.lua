@@ -26,16 +26,18 @@ function M.invalid(problems)
   })
 end
 
--- The line on which the server found the error: it counts characters of the statement that was sent.
-local function line_of(cause, statement)
-  local position, line, seen = cause.position, statement.line, 0
+-- The place where the server found the error: it counts characters of the statement that was sent. The column is known
+-- only with a position; values of placeholders before it on its line make it that of the text they were put into.
+local function place_of(cause, statement)
+  local position, line, column, seen = cause.position, statement.line, statement.column, 0
   if not position then return line end
   for char in (cause.query or statement.sql):gmatch "[%z\1-\127\194-\244][\128-\191]*" do
     seen = seen + 1
     if seen >= position then break end
-    if char == "\n" then line = line + 1 end
+    column = column and column + 1
+    if char == "\n" then line, column = line + 1, 1 end
   end
-  return line
+  return line, column
 end
 
 ---@class (exact) luphant.migrate.Where
@@ -54,11 +56,14 @@ function M.failed(where, cause)
   if type(cause) ~= "table" then cause = { message = tostring(cause) } end
   if cause.kind == "migration_failed" then return cause end
   local file, statement = order.file_of(where.step), where.statement
-  local line = statement and line_of(cause, statement) or where.line or (where.section and where.section.line)
+  local line, column
+  if statement then line, column = place_of(cause, statement) end
+  line = line or where.line or (where.section and where.section.line)
   local is_error = errors.is_error(cause)
   return errors.new("migration_failed",
     M.describe { file = file, line = line, message = ("migrate:%s: %s"):format(where.part, cause.message) }, {
-      file = file, line = line, version = where.step.version, statement = where.index, part = where.part,
+      file = file, line = line, line_column = column, version = where.step.version,
+      statement = where.index, part = where.part,
       class = is_error and cause.class or nil, sqlstate = cause.sqlstate, detail = cause.detail,
       hint = cause.hint, cause = is_error and cause or nil, sent = is_error and cause.sent or "yes",
       retryable = false,

@@ -51,8 +51,8 @@ function json.error(err)
   return {
     tenants = tenants,
     kind = err.kind, class = err.class, message = err.message, hint = err.hint, file = err.file, line = err.line,
-    version = err.version, statement = err.statement, sqlstate = err.sqlstate, problems = err.problems,
-    findings = err.findings, not_begun = err.not_begun, done = err.done, not_run = err.not_run,
+    column = err.line_column, version = err.version, statement = err.statement, sqlstate = err.sqlstate,
+    problems = err.problems, findings = err.findings, not_begun = err.not_begun, done = err.done, not_run = err.not_run,
     blocked_by = err.blocked_by, holder = err.holder,
   }
 end
