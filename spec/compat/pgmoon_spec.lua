@@ -277,6 +277,35 @@ describe("luphant.compat.pgmoon", function()
       two:keepalive()
     end)
 
+    it("are waited for by no more than backlog allows", function()
+      local few = { pool_size = 1, pool_name = "crowded", luphant = { acquire_timeout = 20 } }
+      local one, two = pgmoon.new(config(few)), pgmoon.new(config(few))
+      two.config.backlog, one.config.backlog = 0, 0
+      assert(one:connect())
+      local took, ok, message = probe.timed(two.connect, two)
+      assert.is_nil(ok)
+      assert.matches("^pool_overflow: too many waiting connect operations", message)
+      assert.equal("pool_overflow", two.last_error.kind)
+      assert(took < 10, "it waited for " .. took)
+      one:keepalive()
+      assert(two:connect())
+      two:keepalive()
+    end)
+
+    it("are refused when their number, or that of those who wait, makes no sense", function()
+      for name, values in pairs { pool_size = { 0, -1, 1.5, "10", false }, backlog = { -1, 0.5, "1", false } } do
+        for _, value in ipairs(values) do
+          local ok, why = pcall(function()
+            local connected = pgmoon.new(config { [name] = value }):connect() -- no tail call: its line is told
+            return connected
+          end)
+          assert.is_false(ok)
+          assert.matches(("pgmoon_spec.lua:%%d+: %s is a whole number from %d on, got %s"):format(name,
+            name == "pool_size" and 1 or 0, (tostring(value):gsub("%-", "%%-"))), why)
+        end
+      end
+    end)
+
     it("say what they are", function()
       assert.matches("^<Postgres luphant: ", tostring(pg))
       assert.equal("<Postgres luphant: closed>", tostring(pgmoon.new {}))

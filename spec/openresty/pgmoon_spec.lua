@@ -25,6 +25,26 @@ location = /slow {
     pg:keepalive()
   }
 }
+location = /crowd { # eight at once, two connections, three may wait
+  content_by_lua_block {
+    local app = require "app"
+    local served, refused, messages = 0, 0, {}
+    local function ask()
+      local pg, why = app.try { pool_size = 2, backlog = 3, pool_name = "crowd" }
+      if not pg then
+        refused, messages[why] = refused + 1, true
+        return
+      end
+      assert(pg:query "select pg_sleep(0.3)")
+      served = served + 1
+      pg:keepalive()
+    end
+    local threads = {}
+    for i = 1, 8 do threads[i] = ngx.thread.spawn(ask) end
+    for _, thread in ipairs(threads) do assert(ngx.thread.wait(thread)) end
+    ngx.print(served, " ", refused, " ", (next(messages)))
+  }
+}
 location = /beside {
   content_by_lua_block {
     local app = require "app"
@@ -56,13 +76,14 @@ describe("luphant.compat.pgmoon in nginx", function()
       files = { ["app.lua"] = ([[
         local pgmoon = require "luphant.compat.pgmoon"
         local app = {}
-        function app.connect()
-          local pg = pgmoon.new {
-            socket_path = "%s/.s.PGSQL.%s", user = "%s", database = "%s", application_name = "pgmoon_spec",
-          }
-          assert(pg:connect())
-          return pg
+        function app.try(config)
+          config.socket_path, config.user, config.database = "%s/.s.PGSQL.%s", "%s", "%s"
+          config.application_name = "pgmoon_spec"
+          local pg = pgmoon.new(config)
+          local ok, why = pg:connect()
+          return ok and pg, why
         end
+        function app.connect() return assert(app.try {}) end
         return app]]):format(target.host, target.port, target.user, target.dbname) },
       http = "init_by_lua_block { package.path = '$dir/?.lua;' .. package.path }",
       server = SERVER,
@@ -84,6 +105,11 @@ describe("luphant.compat.pgmoon in nginx", function()
     assert.equal(0, conn:query_value [[
       select count(*) from pg_stat_activity where application_name = 'pgmoon_spec' and state <> 'idle']])
     conn:close()
+    web.check(server)
+  end)
+
+  it("lets no more than backlog wait for pool_size connections", function()
+    assert.matches("^5 3 pool_overflow: too many waiting connect operations", web.fetch(server, "/crowd"))
     web.check(server)
   end)
 

@@ -75,7 +75,8 @@ end
 function Postgres:connect()
   if self.conn then self:disconnect() end
   local pool, err = pools.get(self.config)
-  if not pool then return failed(self, err) end
+  err = err or pools.crowded(pool, self.config)
+  if err then return failed(self, err) end
   self.conn, err = pool:acquire(self.timeout and { timeout = self.timeout } or nil)
   if not self.conn then return failed(self, err) end
   take_notices(self) -- of whoever had it before

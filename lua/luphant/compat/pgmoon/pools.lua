@@ -5,6 +5,7 @@
 -- SPDX-License-Identifier: MIT
 
 local compat = require "luphant.compat"
+local errors = require "luphant.errors"
 local luphant = require "luphant"
 local wait = require "luphant.wait"
 
@@ -67,13 +68,21 @@ local function place(config)
   return dir, port
 end
 
+-- What cosockets take for a number of connections, or of those who wait for one.
+local function check_count(config, name, least)
+  local value = config[name]
+  if value == nil or (type(value) == "number" and value >= least and value % 1 == 0) then return value end
+  error(("%s is a whole number from %d on, got %s"):format(name, least, tostring(value)), 5)
+end
+
 local function options_of(config)
   local host, port = place(config)
   local out = tls_of(config)
+  if check_count(config, "backlog", 0) then out.max_waiting = false end -- pools.crowded sees to it
   for name, value in pairs {
     host = host, port = tostring(port), dbname = config.database, user = config.user, password = config.password,
     application_name = config.application_name, waiter = waiter_of(config),
-    max_connections = config.pool_size or KEPT,
+    max_connections = check_count(config, "pool_size", 1) or KEPT,
   } do
     out[name] = value
   end
@@ -102,6 +111,20 @@ function pools.get(config)
   local pool, err = luphant.open(options)
   open[key] = pool
   return pool, err
+end
+
+--- The error for whoever comes when all connections are in use and as many as `backlog` says wait for one already; nil:
+--- there is room, or no such limit.
+---@param pool luphant.pool
+---@param config table
+---@return luphant.error|nil
+function pools.crowded(pool, config)
+  local backlog = config.backlog
+  if not backlog then return nil end
+  local counts = pool.core:counts()
+  if counts.used + counts.waiting < counts.max + backlog then return nil end
+  return errors.new("pool_overflow", "too many waiting connect operations",
+    { hint = ("backlog = %d lets no more wait for one of %d connections."):format(backlog, counts.max) })
 end
 
 --- Is it of no use to anybody else? What the master process of nginx has opened must not live on in its workers.
