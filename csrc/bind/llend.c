@@ -6,6 +6,7 @@
  *     slot, RAISED, err         the verb raised; the slot is lent
  *     slot, DUE, due            as take (nil: as if that had been called); nothing has run
  *     false                     nothing is idle
+ *     false, true               a child of the process that opened the pool
  *     nil                       the waiter is to be chosen first, then the same with CHOSEN added to the code
  *
  *   pool:lend() and core.give_back(handle) do what luphant.pool.lending does in Lua. While they can, the pool's *lane* is
@@ -136,14 +137,14 @@ static bool is_chosen(lua_State *L) {
 }
 
 /* Upvalues: class, lconn_run. */
-/* pool:run(code, sql, ...) -> true, result | slot, result, err, stale | false | nil; see the head of llend.c */
+/* pool:run(code, sql, ...) -> true, result | slot, result, err, stale | false | false, true | nil; see the head of llend.c */
 static int lpool_run(lua_State *L) {
   lpool *b = lpool_check_open(L);
   if (!is_chosen(L) && b->is_undecided) {
     if (must_choose(L, b)) return 0;
     lua_pop(L, 1);
   }
-  if (LPH_UNLIKELY(b->owner != lph_process_id())) return lua_pushboolean(L, 0), 1;
+  if (LPH_UNLIKELY(b->owner != lph_process_id())) return lua_pushboolean(L, 0), lua_pushboolean(L, 1), 2;
   lph_pool_due due;
   double now = lph_now();
   int slot = lph_pool_take(&b->p, now, &due);

@@ -248,7 +248,7 @@ static int sleep_on(lua_State *L, slot *s, int at) {
   while (true) {
     short ready = s->ready;
     bool woken = s->woken;
-    double left = has_end ? deadline - lph_now() : longest;
+    double left = has_end && ready == 0 && !woken ? deadline - lph_now() : longest;
     if (ready != 0 || woken || left <= 0) {
       release(L, s);
       if (ready != 0) return push_ready(L, ready);

@@ -183,11 +183,18 @@ static int lpool_touch(lua_State *L) {
   return 0;
 }
 
-/* pool:enqueue() -> ticket | nil, "full" */
+/* The boolean: is grow() worth a call? Nothing: something is idle by now (a finalizer may have given it back).
+ * pool:enqueue() -> ticket, boolean | nil, "full" | nil */
 static int lpool_enqueue(lua_State *L) {
   lpool *b = lpool_check_open(L);
-  int ticket = lph_pool_enqueue(&b->p, lph_now());
-  if (ticket > 0) return lpool_push_slot(L, ticket);
+  if (LPH_UNLIKELY(b->p.idle_count > 0)) return 0;
+  double now = lph_now();
+  int ticket = lph_pool_enqueue(&b->p, now);
+  if (ticket > 0) {
+    lua_pushinteger(L, ticket);
+    lua_pushboolean(L, lph_pool_is_lacking(&b->p, now));
+    return 2;
+  }
   if (ticket == LPH_POOL_NO_MEMORY) return luaL_error(L, "not enough memory");
   lua_pushnil(L);
   lua_pushliteral(L, "full");

@@ -311,15 +311,14 @@ static int most_connecting(const lph_pool *p, double now) {
   return sure && p->options.max >= 8 ? p->options.max / 4 : 1;
 }
 
-/* Would another connection find somebody who needs it, and may there be one more attempt? */
-static bool is_needed(const lph_pool *p, double now) {
+bool lph_pool_is_lacking(const lph_pool *p, double now) {
   if (p->closing || lph_pool_total(p) >= p->options.max) return false;
   if (p->connecting >= most_connecting(p, now)) return false;
   return p->waiting > p->connecting || staying(p) < p->options.min;
 }
 
 int lph_pool_grow(lph_pool *p, double now) {
-  if (!is_needed(p, now) || now < p->resume_at) return LPH_POOL_NONE;
+  if (!lph_pool_is_lacking(p, now) || now < p->resume_at) return LPH_POOL_NONE;
   lph_list *node = lph_list_first(&p->empty);
   if (node == NULL) return LPH_POOL_NONE;
   lph_slot *s = lph_list_entry(node, lph_slot, link);
@@ -329,7 +328,7 @@ int lph_pool_grow(lph_pool *p, double now) {
 }
 
 double lph_pool_grow_at(const lph_pool *p, double now) {
-  return is_needed(p, now) && now < p->resume_at ? p->resume_at : 0;
+  return lph_pool_is_lacking(p, now) && now < p->resume_at ? p->resume_at : 0;
 }
 
 int lph_pool_born(lph_pool *p, int slot, double now) {
@@ -393,7 +392,7 @@ lph_chore lph_pool_chore(lph_pool *p, double now, int *slot) {
 static double sooner(double a, double b) { return a == 0 || (b > 0 && b < a) ? b : a; }
 
 double lph_pool_chore_at(const lph_pool *p, double now) {
-  if (is_needed(p, now) && now >= p->resume_at) return now;
+  if (lph_pool_is_lacking(p, now) && now >= p->resume_at) return now;
   double at = lph_pool_grow_at(p, now);
   lph_list_each(&p->idle, node, after) {
     const lph_slot *s = lph_list_entry(node, lph_slot, link);

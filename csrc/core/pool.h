@@ -132,6 +132,8 @@ int lph_pool_dismiss(lph_pool *p);
 /* A slot to be connected now (EMPTY -> CONNECTING), or LPH_POOL_NONE: nobody needs one, the pool is full, enough are
  * under way, or the back-off lasts. */
 int lph_pool_grow(lph_pool *p, double now);
+/* Would another connection find somebody who needs it, and may there be one more attempt, if not yet? */
+bool lph_pool_is_lacking(const lph_pool *p, double now);
 /* When lph_pool_grow is worth another call although nothing happens: end of the back-off; 0 = it does not last. */
 double lph_pool_grow_at(const lph_pool *p, double now);
 /* CONNECTING -> as lph_pool_give; LPH_POOL_RETIRE when the pool was closed, refreshed or made smaller meanwhile. */

@@ -99,44 +99,44 @@ local function run_inner(self, sql, ...)
   return result, err
 end
 
+local function rerun_after(prepare, extra)
+  return function(self, code, sql, ...)
+    local ok, err = prepare(self)
+    if ok then return self.box:rerun(code + extra, sql, ...) end
+    return nil, err
+  end
+end
+
+-- What has to be done before a call can go on, by the word that the core says (lrun.c).
+local first = {
+  types = rerun_after(function(self)
+    return types.load(self.box, self.types, function(...) return run_inner(self, ...) end)
+  end, 0),
+  open = rerun_after(function(self) return transaction.open(self) end, 0),
+  digits = rerun_after(function(self) return check_digits(self, true, "this stream") end, EXACT),
+  ahead = rerun_after(function(self) return settle.run(self) end, 0),
+  again = rerun_after(function() return true end, 0),
+}
+
 -- A call that did not end in one go. `result, err, more` are what the core answered; see lconn.c.
 function complete(self, code, result, err, more, sql, ...)
   if err == "request" then return run_request(self, code, sql, ...) end
   if err == "observe" then return run_observed(self, code, sql, ...) end
   local box, retries = self.box, 0
-  if self.copying and result == nil and err and err.kind == "busy" and copy.settle(self) then
+  if result == nil and self.copying and err and err.kind == "busy" and copy.settle(self) then
     result, err, more = box:run(code, sql, ...)
   end
   while true do
-    if result == PENDING and err == "types" then
-      local ok, why = types.load(box, self.types, function(...) return run_inner(self, ...) end)
-      if ok then
-        result, err, more = box:rerun(code, sql, ...)
+    if result == PENDING then
+      local does = first[err]
+      if does then
+        result, err, more = does(self, code, sql, ...)
       else
-        result, err = nil, why
+        local ok
+        ok, err, more = finish(self, err)
+        result = nil
+        if ok then result, err, more = box:take() end
       end
-    elseif result == PENDING and err == "open" then
-      local ok
-      ok, err = transaction.open(self)
-      result = nil
-      if ok then result, err, more = box:rerun(code, sql, ...) end
-    elseif result == PENDING and err == "digits" then
-      local ok
-      ok, err = check_digits(self, true, "this stream")
-      result = nil
-      if ok then result, err, more = box:rerun(code + EXACT, sql, ...) end
-    elseif result == PENDING and err == "ahead" then
-      local ok
-      ok, err = settle.run(self)
-      result = nil
-      if ok then result, err, more = box:rerun(code, sql, ...) end
-    elseif result == PENDING and err == "again" then
-      result, err, more = box:rerun(code, sql, ...)
-    elseif result == PENDING then
-      local ok
-      ok, err, more = finish(self, err)
-      result = nil
-      if ok then result, err, more = box:take() end
     elseif more == "stale" and retries < 2 then -- twice: BEGIN was gone as well as the statement
       retries = retries + 1
       result, err, more = box:rerun(code, sql, ...)

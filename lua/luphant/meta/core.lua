@@ -653,7 +653,7 @@ function pool:dismiss() end
 function pool:drop(slot) end
 
 ---@return integer|nil
----@return nil|"full"
+---@return boolean|"full"|nil
 function pool:enqueue() end
 
 --- whoever borrowed it is of no interest any more
@@ -729,7 +729,7 @@ function pool:restart() end
 ---@param sql string
 ---@param ... any
 ---@return true|integer|false|nil
----@return any|nil
+---@return any|nil|true
 ---@return nil|luphant.error
 ---@return nil|"stale"?
 function pool:run(code, sql, ...) end

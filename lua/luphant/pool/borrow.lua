@@ -28,8 +28,9 @@ end
 local function is_past(pool, limit) return limit ~= nil and pool.waiter.now() >= limit end
 
 -- While nothing is connected and the last attempt failed for good, the pause before the next one has the same answer.
-local function known_refusal(pool)
-  if pool.refusal and pool.core:grow_at() and pool.core:counts().total == 0 then return pool.refusal end
+-- `refusal`: that of the pool, if there is any.
+local function known_refusal(pool, refusal)
+  if refusal and pool.core:grow_at() and pool.core:counts().total == 0 then return refusal end
 end
 
 -- Nobody could ever give a connection back. But one that was lost without being released can be: it is garbage.
@@ -39,8 +40,7 @@ local function find_lost(pool)
 end
 
 -- What belonged to tasks that ended comes back. A busy pool is not searched for each waiter.
-local function look_for_ended(pool)
-  local now = pool.waiter.now()
+local function look_for_ended(pool, now)
   if now < pool.next_look then return false end
   pool.next_look = now + LOOK_SECONDS
   return pool:reclaim_abandoned(true)
@@ -48,17 +48,16 @@ end
 
 -- Parks until something changes, or the pause after a failed attempt ends (`again`). nil, err: waiting has no point.
 local function rest(pool, token, limit, again)
-  local waiter = pool.waiter
-  local at = deadline.sooner(limit, pool:on_waiters_clock(again))
+  local waiter, at, look = pool.waiter, limit, nil
+  if again then at = deadline.sooner(limit, pool:on_waiters_clock(again)) end
   -- The first time somebody may have looked for ended borrowers a moment ago; then it is for us to look again.
-  local look = not token.looked and pool.next_look or nil
-  token.looked = true
+  if not token.looked then token.looked, look = true, pool.next_look end
   token.parked = true
-  local woken, alone = waiter.park(token, deadline.sooner(at, look))
+  local woken, alone = waiter.park(token, look and deadline.sooner(at, look) or at)
   token.parked = false
   if woken then return true end
   if not alone then
-    if look then look_for_ended(pool) end
+    if look then look_for_ended(pool, waiter.now()) end
     return true
   end
   if again then
@@ -72,15 +71,19 @@ end
 -- The program stood still for so long that our place in the queue was given up, or what we were given taken away.
 local PASSED_OVER = {}
 
--- Answers the slot; or nil, and why waiting has no point any more.
-local function await(pool, ticket, token, limit)
+-- Answers the slot; or nil, and why waiting has no point any more. `lacking`: may the pool want to grow?
+local function await(pool, ticket, token, limit, lacking)
   local core = pool.core
   while true do
-    local grown, again = core:grow()
+    local grown, again, failure
+    if lacking then
+      grown, again = core:grow()
+      failure = known_refusal(pool, pool.refusal)
+    end
+    lacking = true
     if grown then
       grow.connect(pool, grown, limit)
     else
-      local failure = known_refusal(pool)
       if failure then return nil, copy_of(failure) end
       local ok, err = rest(pool, token, limit, again)
       if not ok then return nil, err end
@@ -91,7 +94,7 @@ local function await(pool, ticket, token, limit)
       pool.tokens[ticket], pool.waiting_tasks[ticket] = nil, nil
       return slot
     end
-    local failure = token.failure or known_refusal(pool)
+    failure = token.failure or known_refusal(pool, pool.refusal)
     if failure then return nil, copy_of(failure) end
     if is_past(pool, limit) then return nil, report.timed_out(pool, token) end
   end
@@ -114,25 +117,26 @@ end
 local queue_up
 
 -- Answers the slot, and the token where that is guarded: the slot is watched over by the same guard from now on.
-function queue_up(pool, limit)
+-- Nothing: there is an idle one by now. `since`: the time.
+function queue_up(pool, limit, since)
   if pool.closed then return nil, report.closed() end
   local deadlock = report.self_deadlock(pool)
   if deadlock and not find_lost(pool) then return nil, deadlock end
-  local ticket = pool.core:enqueue()
-  if not ticket then return nil, report.overflow(pool) end
+  local ticket, lacking = pool.core:enqueue()
+  if not ticket then return nil, lacking and report.overflow(pool) end
   local guard = pool.waiter.guard
   local token = {
-    parked = false, looked = false, since = pool.waiter.now(), pool = pool, ticket = ticket, abandoned = abandoned,
+    parked = false, looked = false, since = since, pool = pool, ticket = ticket, abandoned = abandoned,
     slot = false, session = false, guard = false, -- set later: a table grows at a price
   }
   pool.tokens[ticket], pool.waiting_tasks[ticket] = token, pool.current_task()
   local guarded = guard and guard(token)
   if pool.has_tasks and not pool.keeper then keep.start(pool) end -- it finds borrowers that end meanwhile
-  local ok, slot, err = pcall(await, pool, ticket, token, limit)
+  local ok, slot, err = pcall(await, pool, ticket, token, limit, lacking)
   if ok and slot then return slot, guarded and token or nil end
   local late = leave(pool, ticket, token)
   if guarded then pool.waiter.unguard(token) end
-  if err == PASSED_OVER then return queue_up(pool, limit) end
+  if err == PASSED_OVER then return queue_up(pool, limit, since) end
   if ok and late then return late end -- served at the last moment
   if late then pool:give_back(late) end
   if not ok then error(slot, 0) end
@@ -170,31 +174,33 @@ local function is_sound(pool, slot, due, limit)
   return due ~= "check" or answers(pool, slot, limit)
 end
 
--- Nothing is idle: what is lent to nobody who needs it comes back. Answers whether there was any.
-local function free_some(pool)
-  if pool.shared and pool.shared:shrink() > 0 then return true end
-  return look_for_ended(pool)
+-- Nothing is idle: what is lent to nobody who needs it comes back, or the caller stands in line. Answers as queue_up.
+local function wait_for_slot(pool, limit)
+  if pool.shared and pool.shared:shrink() > 0 then return nil end
+  local now = pool.waiter.now()
+  if look_for_ended(pool, now) then return nil end
+  return queue_up(pool, limit, now)
 end
 
 local function find_slot(pool, limit, slot, due)
   local refusals = 0
   while true do
-    local err, token
+    local told -- the token of the slot that was waited for, or why there is none
     if pool.closed then
       if slot then pool:give_back(slot) end
       return nil, report.closed()
     end
-    if not slot then slot, due = pool.core:take() end
+    if slot == nil then slot, due = pool.core:take() end
     if due == "forked" then
       pool:restart()
-    elseif not slot and not free_some(pool) then
-      slot, err = queue_up(pool, limit)
-      if not slot then return nil, err end
-      due, token = "handed", err
+    elseif not slot then
+      slot, told = wait_for_slot(pool, limit)
+      if told and not slot then return nil, told end
+    else
+      pool.owners[slot] = pool.current_task() -- of one that was waited for, whoever gave it back has noted it
     end
     if slot then
-      pool.owners[slot] = pool.current_task()
-      pool:watch_over(slot, token)
+      pool:watch_over(slot, told)
       local session = pool.sessions[slot]
       local sound = is_sound(pool, slot, due, limit)
       local welcome, cause = false, nil
@@ -212,7 +218,7 @@ end
 --- A connected slot for the caller, who gives it back or discards it.
 ---@param pool luphant.pool
 ---@param limit number|nil  deadline on the waiter's clock
----@param slot? integer  one that was taken already
+---@param slot? integer|false  one that was taken already; false: there is none to be taken
 ---@param due? string  what was said about it
 ---@return integer|nil slot
 ---@return luphant.error|nil

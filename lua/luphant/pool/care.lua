@@ -14,6 +14,7 @@ local reset = require "luphant.pool.reset"
 local wait = require "luphant.wait"
 
 local care, methods = {}, {}
+local hand_on
 
 local running, status = coroutine.running, compat.thread_status
 
@@ -136,6 +137,11 @@ end
 -- A slot was given to the waiter with this ticket. One who is gone leaves it to the next.
 function methods:hand_over(ticket, slot)
   self:forget_borrower(slot)
+  hand_on(self, ticket, slot)
+end
+
+-- The same for a slot whose borrower has been forgotten.
+function hand_on(self, ticket, slot)
   self.owners[slot] = self.waiting_tasks[ticket]
   local answer = self:wake(ticket)
   if answer == false then return self:pass_on(ticket, slot) end
@@ -175,7 +181,11 @@ function methods:give_back(slot)
   self:forget_borrower(slot)
   if not self.tidies then
     local what = self.core:give(slot)
-    if what ~= nil then self:settle(slot, what) end
+    if type(what) == "number" then
+      hand_on(self, what, slot)
+    elseif what ~= nil then
+      self:settle(slot, what)
+    end
   else
     self.core:tend(slot)
     self:clean(slot)

@@ -55,7 +55,10 @@ local function pool_error(pool, kind, message, hint)
   return errors.new(kind, message, { pool = counts, detail = detail, hint = hint })
 end
 
+local NONE = {}
+
 local function own_slots(pool)
+  if next(pool.handles) == nil then return NONE end -- nobody holds one
   local me, list = pool.current_task(), {}
   if not pool:is_holder(me) then return list end
   for slot = 1, pool.core:size() do
@@ -131,8 +134,9 @@ end
 ---@return luphant.error|nil
 function report.self_deadlock(pool)
   if not pool.has_tasks then return nil end -- one thread of control: told as exhausted
-  local core, me, mine = pool.core, pool.current_task(), own_slots(pool)[1]
+  local mine = own_slots(pool)[1]
   if not mine then return nil end
+  local core, me = pool.core, pool.current_task()
   local counts = core:counts()
   if counts.used < counts.max then return nil end
   for slot = 1, core:size() do

@@ -41,7 +41,7 @@ local function run_anywhere(self, slot, due, call, ...)
   local limit, result, err = lending.limit_of(self), nil, nil
   for _ = 1, MOST_ATTEMPTS do
     local again
-    if slot == nil or due ~= nil or not self.direct then
+    if not slot or due ~= nil or not self.direct then
       slot, err = borrow.slot(self, limit, slot, due)
       if not slot then return nil, err end
     end
@@ -53,8 +53,9 @@ local function run_anywhere(self, slot, due, call, ...)
 end
 
 local function go_on(self, code, slot, result, err, more, sql, ...)
-  if slot == false then
-    result, err = run_anywhere(self, nil, nil, connection.run, code, sql, ...)
+  if slot == false then -- and why: nothing is idle, or it has not been asked for
+    if result ~= nil then slot = nil end
+    result, err = run_anywhere(self, slot, nil, connection.run, code, sql, ...)
   elseif result == RAISED then
     self:give_back(slot)
     error(err, 0)
@@ -78,7 +79,7 @@ local function run(self, code, sql, ...)
   if self.auto then self:choose_waiter() end
   -- Beside statements of other tasks; whoever rides has an answer of one value, too.
   if self.shared and not self.closed then return self.shared:run(code, sql, ...) end
-  if not self.direct or self.closed then return go_on(self, code, false, nil, nil, nil, sql, ...) end
+  if not self.direct or self.closed then return go_on(self, code, false, true, nil, nil, sql, ...) end
   local slot, result, err, more = self.core:run(code + CHOSEN, sql, ...)
   if slot == true then return result end
   return go_on(self, code, slot, result, err, more, sql, ...)
