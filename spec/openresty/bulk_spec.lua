@@ -168,7 +168,7 @@ describe("much at once inside of nginx", function()
     for _ = 1, 3 do web.burst(server, { "/left", "/left_stream", "/left", "/left_stream" }, 0.3) end
     assert.is_true(require("spec.support.probe").eventually(function()
       return web.fetch(server, "/state") == "0 0"
-    end, 10), web.fetch(server, "/state"))
+    end, 30), web.fetch(server, "/state"))
     assert.equal("11 50", web.fetch(server, "/cursor"))
   end)
 

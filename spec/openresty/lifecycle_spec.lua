@@ -39,6 +39,9 @@ local SERVER = [[
   location = /slow { content_by_lua_block { ngx.say((assert(require("shop").db:query_value(
     "select 's' from pg_sleep($1)", tonumber(ngx.var.arg_s)))))
   } }
+  location = /locked { content_by_lua_block { ngx.say((assert(require("shop").db:query_value
+    "select 's' from pg_advisory_xact_lock_shared(77002)")))
+  } }
   location = /transaction {
     content_by_lua_block {
       assert(require("shop").db:transaction(function(tx)
@@ -96,17 +99,18 @@ local SERVER = [[
   location = /listen { # in each worker one listener for all requests, and one who waits by himself
     content_by_lua_block {
       local shop = require "shop"
-      shop.heard, shop.waited = 0, 0
+      shop.heard, shop.waited, shop.listens = 0, 0, false
       assert(shop.db:listen("nginx_life", function(payload) shop.heard = shop.heard + tonumber(payload) end))
       ngx.timer.at(0, function()
         local listener = assert(shop.db:listen "nginx_life")
+        shop.listens = true
         while true do
           local payload = listener:wait()
           if not payload then break end
           shop.waited = shop.waited + tonumber(payload)
         end
       end)
-      ngx.sleep(0.2)
+      while not shop.listens do ngx.sleep(0.01) end
       ngx.say "listens"
     }
   }
@@ -125,6 +129,7 @@ local SERVER = [[
 ]]
 
 local WHOLE = "0 0 few" -- used, waiting, total
+local LONG = 30 -- seconds for what comes at once on a machine that has nothing else to do
 
 describe("inside of nginx", function()
   if web.missing(false, true) then return pending(web.missing(false, true)) end
@@ -158,13 +163,13 @@ describe("inside of nginx", function()
   end
 
   local function is_whole(server)
-    return probe.eventually(function() return web.fetch(server, "/stats") == WHOLE end, 8)
+    return probe.eventually(function() return web.fetch(server, "/stats") == WHOLE end, LONG)
   end
 
   local function looks_whole(server, name)
     assert.is_true(is_whole(server), "the pool has lost connections: " .. web.fetch(server, "/stats"))
     local left = "state like 'idle in%' or (state = 'active' and query like '%pg_sleep%')"
-    assert.is_true(probe.eventually(function() return sessions(name, left) == 0 end, 8), "something goes on")
+    assert.is_true(probe.eventually(function() return sessions(name, left) == 0 end, LONG), "something goes on")
     local paths = {}
     for i = 1, 3 * MOST do paths[i] = "/one" end
     for _, body in ipairs(web.burst(server, paths)) do assert.equal("1", body) end
@@ -217,7 +222,7 @@ describe("inside of nginx", function()
           web.burst(server, { "/slow?s=0.05", "/slow?s=0.05", "/slow?s=0.05", "/slow?s=0.05" })
           assert(admin:query("select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1",
             name))
-          probe.eventually(function() return sessions(name) == 0 end)
+          assert.is_true(probe.eventually(function() return sessions(name) == 0 end, LONG))
           for _ = 1, 8 do assert.equal("1", web.fetch(server, "/one")) end -- nobody notices
         end
         local bodies = web.burst(server, { "/slow?s=5", "/slow?s=5" }, 0.2)
@@ -245,8 +250,8 @@ describe("inside of nginx", function()
           for _, other in ipairs(now) do left = left + (pid == other and 1 or 0) end
         end
         return left == 0 and #now == 2
-      end, 5), "old workers stay")
-      assert.is_true(probe.eventually(function() return sessions(name) <= 2 * MOST end))
+      end, LONG), "old workers stay")
+      assert.is_true(probe.eventually(function() return sessions(name) <= 2 * MOST end, LONG))
     end)
   end)
 
@@ -256,24 +261,30 @@ describe("inside of nginx", function()
       assert.equal(1, sessions(name))
       local old = server:workers()[1]
       assert(server:reload())
+      -- Who is not told waits for the keeper's or the janitor's next look, which may be a minute away.
       local took = probe.timed(function()
-        assert.is_true(probe.eventually(function() return not (shell.run("kill -s 0 " .. old)) end, 5))
+        assert.is_true(probe.eventually(function() return not (shell.run("kill -s 0 " .. old)) end, LONG))
       end)
-      assert.is_true(took < 1 * probe.slow + 0.5, "it took " .. took)
-      assert.is_true(probe.eventually(function() return sessions(name) == 0 end))
+      assert.is_true(took < 10 * probe.slow, "it took " .. took)
+      assert.is_true(probe.eventually(function() return sessions(name) == 0 end, LONG))
     end)
   end)
 
   it("a worker that is told to quit finishes its requests first", function()
     with({}, function(server, name)
-      local paths = {}
-      for i = 1, MOST do paths[i] = "/slow?s=0.6" end
-      local quit = io.popen(("sleep 0.3; kill -s QUIT %d; echo sent"):format(server.pid))
-      for i, body in ipairs(web.burst(server, paths)) do assert.equal("s", body, "request " .. i) end
-      assert.matches("sent", quit:read "*a")
-      quit:close()
-      assert.is_true(probe.eventually(function() return not (shell.run("kill -s 0 " .. server.pid)) end, 5))
-      assert.is_true(probe.eventually(function() return sessions(name) == 0 end))
+      assert(admin:query "select pg_advisory_lock(77002)")
+      local urls = (" " .. shell.quote(server:url "/locked")):rep(MOST)
+      local clients = io.popen("curl -sS --parallel --parallel-immediate" .. urls .. " 2>/dev/null") -- its progress
+      assert.is_true(probe.eventually(function()
+        return sessions(name, "wait_event_type = 'Lock' and wait_event = 'advisory'") == MOST
+      end, LONG))
+      assert(server:quit())
+      assert.is_true(probe.eventually(function() return server:get "/one" == nil end, LONG)) -- nobody listens any more
+      assert(admin:query "select pg_advisory_unlock(77002)")
+      assert.equal(("s\n"):rep(MOST), clients:read "*a")
+      clients:close()
+      assert.is_true(probe.eventually(function() return not (shell.run("kill -s 0 " .. server.pid)) end, LONG))
+      assert.is_true(probe.eventually(function() return sessions(name) == 0 end, LONG))
     end)
   end)
 
@@ -283,7 +294,9 @@ describe("inside of nginx", function()
       web.fetch(server, "/at_exit")
       probe.eventually(function() return sessions(name, "query like '%pg_sleep%'") == 1 end)
       assert(server:reload())
-      assert.is_true(probe.eventually(function() return admin:query_value "select sum(n) from nginx_life" == 7 end))
+      assert.is_true(probe.eventually(function()
+        return admin:query_value "select sum(n) from nginx_life" == 7
+      end, LONG))
       assert(admin:execute "delete from nginx_life")
     end)
   end)
@@ -292,22 +305,23 @@ describe("inside of nginx", function()
     with({}, function(server, name)
       assert.equal("listens", web.fetch(server, "/listen"))
       for _ = 1, 3 do assert(admin:query "select pg_notify('nginx_life', '7')") end
-      assert.is_true(probe.eventually(function() return web.fetch(server, "/heard") == "21 21" end),
+      assert.is_true(probe.eventually(function() return web.fetch(server, "/heard") == "21 21" end, LONG),
         web.fetch(server, "/heard"))
       local old = server:workers()[1]
       assert(server:reload())
-      assert.is_true(probe.eventually(function() return not (shell.run("kill -s 0 " .. old)) end, 5))
-      assert.is_true(probe.eventually(function() return sessions(name) == 0 end))
+      assert.is_true(probe.eventually(function() return not (shell.run("kill -s 0 " .. old)) end, LONG))
+      assert.is_true(probe.eventually(function() return sessions(name) == 0 end, LONG))
     end)
   end)
 
   it("a worker that is killed is replaced, and leaves no session behind", function()
     with({ crashes = true }, function(server, name)
       web.burst(server, { "/slow?s=0.05", "/slow?s=0.05", "/slow?s=0.05" })
-      assert.equal(3, sessions(name))
+      local before = sessions(name)
+      assert.is_true(before >= 1 and before <= 3)
       shell.run("kill -s KILL " .. server:workers()[1])
-      assert.is_true(probe.eventually(function() return server:get "/one" ~= nil end))
-      assert.is_true(probe.eventually(function() return sessions(name) <= 1 end))
+      assert.is_true(probe.eventually(function() return server:get "/one" ~= nil end, LONG))
+      assert.is_true(probe.eventually(function() return sessions(name) <= 1 end, LONG))
       looks_whole(server, name)
     end)
   end)
@@ -318,7 +332,7 @@ describe("inside of nginx", function()
       for _, mode in ipairs { "fast", "immediate" } do
         assert.equal("1", web.fetch(server, "/one"))
         assert(pg:restart(mode))
-        assert.is_true(probe.eventually(function() return (server:get "/one") == "1\n" end, 10))
+        assert.is_true(probe.eventually(function() return (server:get "/one") == "1\n" end, LONG))
         for _ = 1, 5 do assert.equal("1", web.fetch(server, "/one")) end
       end
       assert.is_true(is_whole(server))
@@ -339,7 +353,7 @@ describe("inside of nginx", function()
       assert.matches("luphant/core.so", shell.read_file(("/proc/%d/maps"):format(worker)), 1, true)
       local _, told = server:log():gsub("lua_code_cache is off: each request", "")
       assert.equal(1, told)
-      assert.is_true(probe.eventually(function() return sessions(name) <= 2 end), "sessions: " .. sessions(name))
+      assert.is_true(probe.eventually(function() return sessions(name) <= 2 end, LONG), "sessions: " .. sessions(name))
     end)
   end)
 

@@ -88,11 +88,11 @@ describe("the phases of a TLS handshake in nginx", function()
           .. " https://%s/hello 2>&1"):format(more or "", dir, server.dir, socket, name, name))
       end
       local function is_whole()
-        assert.is_true(probe.eventually(function() return web.fetch(server, "/stats") == "0 0" end, 8))
+        assert.is_true(probe.eventually(function() return web.fetch(server, "/stats") == "0 0" end, 30))
         assert.is_true(probe.eventually(function()
           return conn:query_value [[select count(*) from pg_stat_activity
             where application_name = 'nginx_ssl' and state <> 'idle']] == 0
-        end))
+        end, 30))
       end
       -- Only the certificate of the database is one that the client trusts.
       for _ = 1, 3 do assert.equal("hello", get("localhost", "tls")) end

@@ -103,8 +103,8 @@ function web.with(options, fn, check)
   if not ok then error(err, 0) end
 end
 
---- Makes requests to all paths at the same time; answers their bodies, and with `seconds` those that were there in
---- time: the clients of the others go away.
+--- Makes requests to all paths at the same time; answers their bodies, and raises when one is missing. With `seconds`
+--- those that were there in time: the clients of the others go away.
 ---@param server luphant.testing.Nginx
 ---@param paths string[]
 ---@param seconds? number
@@ -133,6 +133,9 @@ function web.burst(server, paths, seconds)
     end
   end
   for _, sock in ipairs(waiting) do sock:close() end
+  for i, path in ipairs(seconds and {} or paths) do
+    if not bodies[i] then error(("request %d, %s, was not answered"):format(i, path), 2) end
+  end
   return bodies
 end
 
