@@ -291,6 +291,41 @@ describe("helpers for specs", function()
     assert.truthy(why:find("0003_c.sql: the way back leaves something else", 1, true), why)
   end)
 
+  it("with_database: dropped when all was well, kept for a look when the test failed", function()
+    local opts, name = { dir = dir, server = env.url() }, nil
+    local admin = assert(luphant.connect(env.url()))
+    local function is_there()
+      return admin:query_value("select exists(select from pg_database where datname = $1)", name)
+    end
+    assert.same({ 7, nil, "x" }, { migrations.with_database(opts, function(database)
+      name = database.name
+      assert(assert(database:connect()):query_value "select count(*) from a")
+      return 7, nil, "x"
+    end) })
+    assert.is_false(is_there())
+    local said, stderr = {}, io.stderr
+    io.stderr = { write = function(_, ...) said[#said + 1] = table.concat { ... } end } -- luacheck: ignore
+    local why = { "a table, as those of busted" }
+    local fine, got = pcall(migrations.with_database, opts, function(database)
+      name = database.name
+      error(why)
+    end)
+    io.stderr = stderr -- luacheck: ignore
+    assert.is_false(fine)
+    assert.equal(why, got)
+    assert.is_true(is_there())
+    local command = assert(said[1]:match "is kept: (psql .*)\n$")
+    assert.equal(name .. "\n", shell.run(command .. " -XAtc 'select current_database()'") .. "\n")
+    assert(admin:script("drop database " .. name))
+    admin:close()
+    for wrong, part in pairs { [{ { dir = dir } }] = "needs a server", [{ opts, 1 }] = "bad argument #2" } do
+      local ok, message = pcall(function() assert(migrations.with_database(wrong[1], wrong[2])) end)
+      assert.is_false(ok)
+      assert.truthy(message:find(part, 1, true) and message:find("migrations_spec.lua", 1, true), message)
+    end
+    assert.equal(1, migrations.forget(env.url()))
+  end)
+
   it("database: a migrated copy for each test, made of one template until a file changes", function()
     migrations.forget(env.url())
     local opts = { dir = dir, server = env.url() }

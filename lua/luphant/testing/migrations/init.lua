@@ -18,6 +18,7 @@ local kill = require "luphant.testing.migrations.kill"
 local migrate = require "luphant.migrate"
 local race = require "luphant.testing.migrations.race"
 local server = require "luphant.testing.server"
+local shell = require "luphant.testing.shell"
 local template = require "luphant.testing.migrations.template"
 local walk = require "luphant.testing.migrations.walk"
 
@@ -199,17 +200,50 @@ function M.cases(opts)
   return cases
 end
 
+local function check_server(options, name)
+  if not options.server then error(name .. " needs a server: { server = url }", 3) end
+end
+
+local function database_of(options)
+  local list, err = migrate.load(options.dir, { ignore = options.ignore })
+  if not list then return nil, err end
+  local self = context.new { list = list, target = options.server, runner = runner_options(options) }
+  return template.copy(self)
+end
+
 --- A migrated database for one test, copied from one that is made once and kept as long as the files are the same.
 ---@param opts table `dir` and `server`
 ---@return luphant.testing.migrations.Database?
 ---@return luphant.error?
 function M.database(opts)
   local options = check(opts, DATABASE, "database")
-  if not options.server then error("database needs a server: { server = url }", 2) end
-  local list, err = migrate.load(options.dir, { ignore = options.ignore })
-  if not list then return nil, err end
-  local self = context.new { list = list, target = options.server, runner = runner_options(options) }
-  return template.copy(self)
+  check_server(options, "database")
+  return database_of(options)
+end
+
+local function finish(database, fine, ...)
+  if fine then
+    local ok, err = database:close()
+    if not ok then return nil, err end
+    return ...
+  end
+  io.stderr:write("the database of the test that failed is kept: psql ", shell.quote(database:address()), "\n")
+  database:keep()
+  error((...), 0)
+end
+
+--- `fn(database)` with such a one, which is dropped afterwards. Where `fn` raises it is kept for a look, standard error
+--- says where, and the error goes on.
+---@param opts table `dir` and `server`
+---@param fn fun(database: luphant.testing.migrations.Database): ...
+---@return any ... what fn answers
+function M.with_database(opts, fn)
+  local options = check(opts, DATABASE, "with_database")
+  check_server(options, "with_database")
+  args.argument(fn, "function", 2, "with_database")
+  local database, err = database_of(options)
+  if not database then return nil, err end
+  return finish(database, pcall(fn, database))
 end
 
 --- Drops what `database` keeps on a server. Answers how many.

@@ -83,6 +83,21 @@ function Database:close() return self.scratch:close() end
 ---@return string
 function Database:keep() return self.scratch:keep() end
 
+-- What psql needs to find it; a password is none of it.
+local FINDS = { "host", "hostaddr", "port", "user" }
+
+--- Where it is, in words of libpq.
+---@return string
+function Database:address()
+  local out = {}
+  for _, keyword in ipairs(FINDS) do
+    local value = self.params[keyword]
+    if value then out[#out + 1] = ("%s='%s'"):format(keyword, (tostring(value):gsub("[\\']", "\\%0"))) end
+  end
+  out[#out + 1] = ("dbname='%s'"):format(self.name)
+  return table.concat(out, " ")
+end
+
 --- A copy for one test.
 ---@param self luphant.testing.migrations.Context
 ---@return luphant.testing.migrations.Database?
