@@ -181,6 +181,10 @@ describe("luphant migrate", function()
     assert.same({ "users", "AccessExclusiveLock", "reads and writes", "rewrite", 50 }, { list[1].locks[1].relation,
       list[1].locks[1].mode, list[1].locks[1].blocks, list[1].locks[1].work, list[1].locks[1].rows_estimate })
     assert.same({ 50, false, false, 0 }, { list[2].rows_estimate, list[2].rewrite, list[2].scan, #list[2].hazards })
+    local of = {}
+    for _, said in ipairs(list[1].lint) do of[said.rule] = said end
+    assert.same({ "error", "string" }, { of["change-column-type"].severity, type(of["change-column-type"].message) })
+    for _, said in ipairs(list[2].lint) do assert.not_equal("error", said.severity) end
     local stats = g.folder() .. "/stats.json"
     local handle = assert(io.open(stats, "wb"))
     handle:write(core.json_encode { ["public.users"] = 12000000 })

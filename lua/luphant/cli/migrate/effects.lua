@@ -93,16 +93,17 @@ local function locks_of(statement, source)
   return out, most, works
 end
 
--- What the linter calls an error, by the line of the statement it stands in.
-local function hazards_of(findings, step, statement, following)
-  local out = {}
+-- What the linter says, by the line of the statement it stands in; and which of it it calls an error.
+local function judged(findings, step, statement, following)
+  local hazards, all = {}, {}
   for _, finding in ipairs(findings) do
-    if finding.severity == "error" and finding.file == step.file and finding.line >= statement.line
+    if finding.file == step.file and finding.line >= statement.line
       and (not following or finding.line < following.line) then
-      out[#out + 1] = finding.rule
+      all[#all + 1] = { rule = finding.rule, severity = finding.severity, message = finding.message }
+      if finding.severity == "error" then hazards[#hazards + 1] = finding.rule end
     end
   end
-  return out
+  return hazards, all
 end
 
 --- What the linter says about the files that a plan would run.
@@ -124,6 +125,7 @@ end
 ---@field rewrite boolean
 ---@field scan boolean
 ---@field hazards string[] names of rules
+---@field lint { rule: string, severity: string, message: string }[] all that the linter says of it
 
 --- The statements of a step, with what they do.
 ---@param step luphant.migrate.Step
@@ -136,10 +138,11 @@ function M.of(step, source, findings)
     local list = part.section and part.section.statements or {}
     for i, statement in ipairs(list) do
       local taken, most, works = locks_of(statement, source)
+      local hazards, said = judged(findings, step, statement, list[i + 1])
       out[#out + 1] = {
         part = part.name, statement = statement, locks = taken, rows_estimate = most, rewrite = works.rewrite or false,
         scan = works.scan or works.rewrite or works.build or false,
-        hazards = hazards_of(findings, step, statement, list[i + 1]),
+        hazards = hazards, lint = said,
       }
     end
   end

@@ -14,7 +14,7 @@ local LISTS = {}
 for word in ([[
   steps done not_run problems migrations events waiting blocked_by ahead behind pending statements changes
   differences removed files locks rewritten scanned built relations kept tenants findings hazards failed
-  not_begun hooks]]):gmatch "%S+" do LISTS[word] = true end
+  not_begun hooks lint]]):gmatch "%S+" do LISTS[word] = true end
 
 local MAX_DEPTH = 8
 
@@ -77,7 +77,8 @@ local function statements_of(step, effects, traced)
     out[i] = {
       part = effect.part, sql = effect.statement.sql, file = step.file, line = effect.statement.line,
       transaction = step.transaction, locks = effect.locks, rows_estimate = effect.rows_estimate,
-      rewrite = effect.rewrite, scan = effect.scan, hazards = effect.hazards, trace = traced and traced.statements[i],
+      rewrite = effect.rewrite, scan = effect.scan, hazards = effect.hazards, lint = effect.lint,
+      trace = traced and traced.statements[i],
     }
   end
   return out
