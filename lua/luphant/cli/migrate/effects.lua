@@ -97,7 +97,8 @@ end
 local function judged(findings, step, statement, following)
   local hazards, all = {}, {}
   for _, finding in ipairs(findings) do
-    if finding.file == step.file and finding.line >= statement.line
+    -- What is said of a whole file has no line.
+    if finding.file == step.file and finding.line and finding.line >= statement.line
       and (not following or finding.line < following.line) then
       all[#all + 1] = { rule = finding.rule, severity = finding.severity, message = finding.message }
       if finding.severity == "error" then hazards[#hazards + 1] = finding.rule end
