@@ -99,11 +99,12 @@ describe("a pool that goes away", function()
 
   it("without being closed is collected with its connections", function()
     probe.keeps_descriptors(function()
-      local db = assert(luphant.open(env.url(), { application_name = "pool_forgotten", waiter = "poll" }))
-      local held = { db:acquire(), (db:acquire()) }
-      held[1]:release()
-      assert.equal(2, sessions "pool_forgotten")
-      db, held = nil, nil -- luacheck: ignore 311
+      coroutine.wrap(function() -- whose stack goes with it
+        local db = assert(luphant.open(env.url(), { application_name = "pool_forgotten", waiter = "poll" }))
+        local held = { db:acquire(), (db:acquire()) }
+        held[1]:release()
+        assert.equal(2, sessions "pool_forgotten")
+      end)()
     end)
     assert.is_true(probe.eventually(function() return sessions "pool_forgotten" == 0 end))
   end)

@@ -127,9 +127,10 @@ describe("the keeper of a pool", function()
     with_pool({ max_connections = 2, on_warning = function(w) warnings[#warnings + 1] = w.event end }, function()
       local function lose() assert(db:acquire()):execute "begin" end
       lose()
-      collectgarbage()
-      collectgarbage()
-      assert.is_true(within(2, function() return db:stats().idle == 1 end))
+      assert.is_true(within(2, function()
+        collectgarbage() -- again and again: LuaJIT takes what is left on a stack for alive
+        return db:stats().idle == 1
+      end))
       assert.same({ 1, "reclaimed" }, { db:stats().reclaimed, warnings[1] })
     end)
   end)

@@ -77,6 +77,7 @@ function probe.keeps_descriptors(fn)
   -- A helper thread that was let go needs a moment to see it.
   local after
   probe.eventually(function()
+    collectgarbage()
     after = probe.descriptors()
     return after <= before -- fewer: what earlier tests had let go is gone by now
   end, 3)
