@@ -20,6 +20,9 @@ void lpool_open(lua_State *L);
 int lpool_new(lua_State *L); /* core.pool(options, seed) -> pool */
 /* lpoll.c */
 extern const luaL_Reg lpoll_functions[];
+/* lnest.c */
+extern const luaL_Reg lnest_functions[];
+void lnest_open(lua_State *L);
 /* lsignal.c */
 extern const luaL_Reg lsignal_functions[];
 /* lnginx.c */

@@ -36,6 +36,7 @@ int luaopen_luphant_core(lua_State *L) {
   luaL_setfuncs(L, own_functions, 0);
   luaL_setfuncs(L, lpoll_functions, 0);
   luaL_setfuncs(L, lsignal_functions, 0);
+  luaL_setfuncs(L, lnest_functions, 0);
   luaL_setfuncs(L, lnginx_functions, 0);
   luaL_setfuncs(L, lcrypto_functions, 0);
   luaL_setfuncs(L, lfacts_functions, 0);
@@ -52,6 +53,7 @@ int luaopen_luphant_core(lua_State *L) {
   lstream_open(L);
   lcancel_open(L);
   lnginx_open(L);
+  lnest_open(L);
   ltypemap_open(L);
   lconn_open(L);
   lpool_open(L);

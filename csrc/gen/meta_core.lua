@@ -35,7 +35,8 @@ local NAMES = {
   batch = "luphant.core.batch", index = "integer", isolated = "boolean", style = "integer", again = "boolean",
   started = "integer", answered = "integer", ended = "boolean", normalize = "function", advance = "function",
   any = "any", table = "table",
-  nginx = "luphant.core.nginx", subsystem = '"http"|"stream"', semaphore = "number", request = "number",
+  nginx = "luphant.core.nginx", nest = "luphant.core.nest", subsystem = '"http"|"stream"', semaphore = "number",
+  request = "number",
   serial = "number", unflushed = "boolean?", timeout = "number", type = "table", value = "any", want = WANT,
   inward = "boolean", count = "integer", columns = "integer", is_binary = "boolean", reason = "string",
   names = "string[]", oids = "integer[]", guard = "luphant.core.copy", why = "string", from = "integer",
@@ -54,6 +55,7 @@ local OBJECTS = {
   { name = "map", class = "luphant.core.typemap" },
   { name = "pool", class = "luphant.core.pool" },
   { name = "nginx", class = "luphant.core.nginx" },
+  { name = "nest", class = "luphant.core.nest" },
   { name = "guard", class = "luphant.core.copy" },
   { name = "stream", class = "luphant.core.stream" },
 }

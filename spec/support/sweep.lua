@@ -714,6 +714,18 @@ scenario {
 }
 
 scenario {
+  name = "watching through one descriptor",
+  setup = connected(),
+  run = function(things)
+    local nest, list = require("luphant.core").nest(), {}
+    assert(nest:watch(things.conn.box:fd(), "rw"))
+    assert(nest:take(list) == 1)
+    return list
+  end,
+  expect = function(list) assert(#list == 2 and list[2] == "w") end,
+}
+
+scenario {
   name = "listening",
   setup = function()
     local things = connected()()

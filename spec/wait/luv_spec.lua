@@ -159,27 +159,50 @@ describe("the luv waiter", function()
     listener:close()
   end)
 
-  -- In a process that does not close its state: luv loses the memory of a handle that it cannot make.
-  it("names the descriptor that another handle of the loop watches, and takes it when that has stopped", function()
-    assert.equal("true\ntimeout\ntrue", (probe.script({}, [[
-      local uv, waiter = require "luv", require("luphant.wait").choose "luv"
-      local listener = assert(require("socket").bind("127.0.0.1", 0))
-      local fd = math.floor(listener:getfd())
-      local other = assert(uv.new_poll(fd))
-      local function refused()
-        local ok, why = pcall(waiter.wait, fd, "r")
-        print(not ok and why:find(("descriptor %d already"):format(fd), 1, true) ~= nil)
-      end
+  -- libuv itself has one handle for a descriptor, and refuses a second.
+  it("waits for a descriptor that another handle of the loop watches, too", function()
+    local listener = assert(socket.bind("127.0.0.1", 0))
+    local fd, seen = math.floor(listener:getfd()), {}
+    local other = assert(uv.new_poll(fd))
+    start(function()
+      other:start("r", function() seen.other = true end)
+      seen.early = waiter.wait(fd, "r", waiter.now() + 0.002) or "timeout"
+      local client = assert(socket.connect("127.0.0.1", (select(2, listener:getsockname()))))
+      seen.late = waiter.wait(fd, "r", waiter.now() + 5)
+      waiter.sleep(waiter.now() + 0.01)
+      other:close()
+      client:close()
+    end)
+    uv.run()
+    assert.same({ early = "timeout", late = "r", other = true }, seen)
+    listener:close()
+  end)
+
+  -- To see it fail: let luvpolls.new answer uv.new_poll.
+  it("says nothing of sockets that were reset", function()
+    local printed, code = probe.script({}, [[
+      local uv, waiter, socket = require "luv", require("luphant.wait").choose "luv", require "socket"
+      local listener = assert(socket.bind("127.0.0.1", 0))
       coroutine.wrap(function()
-        other:start("r", function() end)
-        refused()
-        other:stop()
-        print(waiter.wait(fd, "r", waiter.now() + 0.002) or "timeout")
-        other:start("r", function() end)
-        refused()
-        os.exit(0)
+        for round, events in ipairs { "r", "w", "rw", "r" } do
+          local here = assert(socket.connect("127.0.0.1", (select(2, listener:getsockname()))))
+          local there = assert(listener:accept())
+          if round == 4 then
+            waiter.spawn(function()
+              there:setoption("linger", { on = true, timeout = 0 })
+              there:close()
+            end)
+          else
+            there:setoption("linger", { on = true, timeout = 0 }) -- ends with RST
+            there:close()
+          end
+          assert(waiter.wait(here:getfd(), events, waiter.now() + 5))
+          here:close()
+        end
       end)()
-      uv.run()]])))
+      uv.run()
+      print "done"]])
+    assert.same({ "done" }, { printed, code })
   end)
 
   it("lets go of all that a coroutine waits for when it is closed", function()

@@ -96,6 +96,9 @@ function core.mem_failed() end
 ---@return integer
 function core.mem_live() end
 
+---@return luphant.core.nest|nil
+function core.nest() end
+
 --- the text is what this ngx_lua lacks
 ---@param subsystem "http"|"stream"
 ---@return luphant.core.nginx|nil
@@ -855,6 +858,23 @@ function nginx:wait(fd, events, deadline) end
 ---@param pass number
 ---@return boolean
 function nginx:wake(pass) end
+
+---@class luphant.core.nest: userdata
+local nest = {}
+
+--- readable when take has something to tell
+---@return integer
+function nest:fd() end
+
+--- how many
+---@param list table[]
+---@return integer
+function nest:take(list) end
+
+---@param fd integer
+---@param events "r"|"w"|"rw"
+---@return boolean
+function nest:watch(fd, events) end
 
 ---@class luphant.core.copy: userdata
 local guard = {}

@@ -14,6 +14,7 @@
 
 local args = require "luphant.args"
 local compat = require "luphant.compat"
+local polls = require "luphant.wait.luvpolls"
 
 local module = {}
 
@@ -82,6 +83,7 @@ end
 function module.new(core)
   local uv = require "luv"
   local now, look = core.now, core.poll
+  local new_poll = polls.new(uv, core)
   local watches, idle_timers, parked = {}, {}, {}
   local waiter = { name = "luv", now = now }
 
@@ -175,7 +177,7 @@ function module.new(core)
   local function watch_of(fd)
     local watch = watches[fd]
     if watch and not watch.handle:is_closing() then return watch end
-    local handle, why, name = uv.new_poll(fd)
+    local handle, why, name = new_poll(fd)
     if not handle then return nil, name == "EEXIST" and why end
     watch = { handle = handle, callers = {}, events = "" }
     function watch.ready(failure, ready)
@@ -206,13 +208,14 @@ function module.new(core)
     else
       local watch, taken = watch_of(fd)
       if taken then refuse(fd, taken) end
-      if not watch then return events end -- closed, or a file, which is always ready: the next read tells
+      if not watch then return events end -- closed, or a file: the next read tells
       entry.fd, entry.events, entry.watch = fd, events, watch
       watch.callers[#watch.callers + 1] = entry
       local ok, why = refresh(watch)
       if not ok then
         forget(entry)
-        refuse(fd, why)
+        if why then refuse(fd, why) end
+        return events -- closed, or a file
       end
     end
     limit(entry, deadline)
