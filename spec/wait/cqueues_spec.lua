@@ -33,6 +33,20 @@ describe("the cqueues waiter", function()
     assert.equal("poll", chosen.name)
   end)
 
+  -- As the guide says. What luphant has for itself in a loop does not (spec/pool/keep_spec.lua).
+  it("has a loop that goes on for who is parked without a deadline, as for every coroutine", function()
+    local loop, ended = cqueues.new(), false
+    loop:wrap(function()
+      waiter.park "token"
+      ended = true
+    end)
+    assert(loop:loop(0.05))
+    assert.same({ 1, false }, { loop:count(), ended })
+    assert.is_true(waiter.wake "token")
+    assert(loop:loop(5))
+    assert.same({ 0, true }, { loop:count(), ended })
+  end)
+
   it("is what connect uses there", function()
     local order = {}
     inside(function()

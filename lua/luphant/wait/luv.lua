@@ -5,10 +5,9 @@
 -- coroutine goes on. An error that leaves a coroutine is raised in the callback that resumed it; luv
 -- reports it as every error of a callback.
 --
--- A poll handle is kept for each descriptor number and timers are kept for reuse, all of them stopped: a
--- stopped handle keeps neither the loop alive nor anything in the kernel, and a new poll handle costs
--- three system calls more. Only who waits or sleeps keeps the loop alive; who is parked without a deadline
--- does not.
+-- A poll handle (luvpolls.lua) is kept for each descriptor number and timers are kept for reuse, all of them
+-- stopped: a stopped handle does not keep the loop alive. Who waits or sleeps does; who is parked without a
+-- deadline does not.
 --
 -- SPDX-License-Identifier: MIT
 

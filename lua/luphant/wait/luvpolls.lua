@@ -25,9 +25,12 @@ function handle.is_closing() return false end
 function handle:start(events, callback)
   local owner = self.owner
   if not owner.nest:watch(self.fd, events) then return nil end
-  if self.wanted == "" then owner.active = owner.active + 1 end
+  if self.wanted == "" then
+    local active = owner.active + 1
+    owner.active = active
+    if active == 1 then owner:open() end
+  end
   self.wanted, self.callback, self.armed = events, callback, true
-  owner:open()
   return true
 end
 
@@ -66,11 +69,13 @@ local function deliver(self, fd, events)
 end
 
 function methods:turn()
-  local list, failed, failure = {}, false, nil
+  local list, failed, failure = self.spare or {}, false, nil
+  self.spare = nil -- a callback may run the loop
   for i = 1, self.nest:take(list) do
     local ok, why = deliver(self, list[2 * i - 1], list[2 * i])
     if not ok and not failed then failed, failure = true, why end
   end
+  self.spare = list
   if failed then error(failure, 0) end
 end
 
