@@ -75,12 +75,22 @@ static const export for_events[] = {
   EXPORT(add_channel_event, "ngx_add_channel_event", "ngx_add_channel_event"),
 };
 
+/* Where ngx_lua notes which request runs, in its own LuaJIT; the stream module hides its get_request, which answers this,
+ * since 0.0.9. */
+static const export noted = {
+  "lua_getexdata",
+  "lua_getexdata",
+  offsetof(nginx_exports, get_request),
+};
+
+static void *find(const export *e, bool http) { return dlsym(RTLD_DEFAULT, http ? e->http : e->stream); }
+
 /* Answers the name of what is missing. */
 static const char *find_exports(nginx_exports *x, const export *list, size_t count, bool http) {
   for (size_t i = 0; i < count; i++) {
-    const char *name = http ? list[i].http : list[i].stream;
-    void *found = dlsym(RTLD_DEFAULT, name);
-    if (found == NULL) return name;
+    void *found = find(&list[i], http);
+    if (found == NULL && list[i].at == noted.at) found = find(&noted, http);
+    if (found == NULL) return http ? list[i].http : list[i].stream;
     /* POSIX says a function pointer survives the way through void *; ISO C wants it copied. */
     memcpy((char *)x + list[i].at, &found, sizeof found);
   }

@@ -88,7 +88,8 @@ describe("inside of nginx", function()
   it("a name that takes long to resolve keeps nobody", function()
     probe.with_library("slow_resolver", function(path)
       local wrapper = os.tmpname()
-      shell.write_file(wrapper, ("#!/bin/sh\nLD_PRELOAD=%s exec nginx \"$@\"\n"):format(path))
+      shell.write_file(wrapper, ("#!/bin/sh\nLD_PRELOAD=%s exec %s \"$@\"\n"):format(path,
+        os.getenv "LUPHANT_NGINX" or "nginx"))
       shell.run("chmod +x " .. wrapper)
       local front = web.start { server = SERVER, environment = { LUPHANT_TEST_URL = pg:url() }, binary = wrapper }
       local ok, err = pcall(function()
