@@ -402,6 +402,7 @@ int lph_batch_next(lph_conn *c, const lph_leg **leg) {
       PQclear(res);
     } else if (status == PGRES_PIPELINE_SYNC) {
       receive_sync(c, res);
+      if (LPH_UNLIKELY(!lph_conn_speaks_utf8(c))) return lph_conn_refuse_encoding(c);
     } else if (status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH) {
       PQclear(res);
       return refuse_copy(c);

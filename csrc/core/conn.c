@@ -137,6 +137,21 @@ lph_want lph_conn_lost(lph_conn *c, lph_sent sent) {
   return LPH_FAILED;
 }
 
+lph_want lph_conn_refuse_encoding(lph_conn *c) {
+  const char *name = PQparameterStatus(c->pg, "client_encoding");
+  lph_error_set(
+    &c->error, "encoding",
+    "client_encoding was changed to %.60s, and luphant takes all texts for UTF-8: the session was closed",
+    name == NULL ? "something else" : name);
+  lph_error_put(&c->error, LPH_E_HINT,
+                "COPY reads and writes other encodings (encoding 'LATIN1' among its options); convert_to and "
+                "convert_from do so for single values.");
+  c->error.sent = LPH_SENT_YES;
+  lph_share_strand(c, &c->error);
+  lph_conn_close(c);
+  return LPH_FAILED;
+}
+
 /* Between two statements of a busy program a session is not looked at: that would be a system call for each. One that
  * ends in such a moment is still noticed, but the statement counts as maybe sent. */
 #define IDLE_MOMENT 0.005
@@ -201,6 +216,7 @@ static lph_want step_dial(lph_conn *c) {
   c->ssl = PQsslInUse(pg) ? PQsslStruct(pg, "OpenSSL") : NULL;
   lph_error_clear(&c->last_words);
   PQsetNoticeReceiver(pg, on_notice, c);
+  c->encoding = PQclientEncoding(pg);
   c->state = LPH_IDLE;
   return LPH_DONE;
 }

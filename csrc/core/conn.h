@@ -67,6 +67,7 @@ typedef struct lph_conn {
   double last_use;         /* when the last operation began */
   bool row_by_row;         /* libpq may still be in single-row mode (lph_op_enter_pipeline) */
   bool let_go;             /* its last cancel request has been sent */
+  int encoding;            /* client_encoding of its beginning, libpq's number: UTF-8 */
   unsigned marks;          /* what may have been left in the session (marks.h) */
   bool hears;              /* it is there to listen (notify.h); then `ear` is open */
   bool hears_beside;       /* and runs statements, too */
@@ -110,6 +111,15 @@ bool lph_conn_is_warm(const lph_conn *c, double now);
 
 /* The session broke: conn->error tells it (with last words), the state becomes CLOSED. */
 lph_want lph_conn_lost(lph_conn *c, lph_sent sent);
+
+/* client_encoding is still that of the beginning. If a statement has changed it, no text from now on is what it is
+ * taken for, in either direction. Servers tell of it when they are ready again (before PostgreSQL 14 at once), so that is
+ * when to ask; then the session is closed, with conn->error. */
+static inline bool lph_conn_speaks_utf8(const lph_conn *c) {
+  int encoding = PQclientEncoding(c->pg); /* -1: the session is lost, which is for others to tell */
+  return encoding == c->encoding || encoding < 0;
+}
+lph_want lph_conn_refuse_encoding(lph_conn *c);
 
 /* libpq keeps every notification until somebody takes it. Nobody listens on a connection that runs
  * statements, so a server (or a LISTEN in a script) must not fill our memory with them. */

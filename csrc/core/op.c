@@ -251,6 +251,7 @@ static bool drop_copy_data(lph_conn *c) {
 
 static lph_want finish(lph_conn *c) {
   lph_op *op = &c->op;
+  if (LPH_UNLIKELY(!lph_conn_speaks_utf8(c))) return lph_conn_refuse_encoding(c);
   if (op->piped && !PQexitPipelineMode(c->pg)) {
     lph_outcome_refused(c->pg, &c->error);
     lph_conn_close(c);

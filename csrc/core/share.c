@@ -296,7 +296,7 @@ static void receive(lph_conn *c, lph_ride *ride, PGresult *res) {
     case PGRES_PIPELINE_SYNC:
       PQclear(res);
       c->share->synced++;
-      if (--ride->syncs == 0) land(c, ride);
+      if (--ride->syncs == 0 && lph_conn_speaks_utf8(c)) land(c, ride);
       return;
     case PGRES_FATAL_ERROR:
       /* A DEALLOCATE that fails is of no interest: what was to go is gone. */
@@ -338,6 +338,7 @@ static bool collect(lph_conn *c) {
     } else {
       nulls = 0;
       receive(c, head, res);
+      if (LPH_UNLIKELY(!lph_conn_speaks_utf8(c))) return false; /* nothing behind it either */
     }
   }
   if (head != NULL && head != before) s->head_since = lph_now();
@@ -346,6 +347,7 @@ static bool collect(lph_conn *c) {
 
 /* What the server said before it went tells more than what libpq noticed afterwards. */
 static lph_want broken(lph_conn *c) {
+  if (LPH_UNLIKELY(!lph_conn_speaks_utf8(c))) return lph_conn_refuse_encoding(c);
   collect(c); /* for the server's last words */
   lph_ride *head = head_of(c->share);
   const char *severity = head == NULL ? NULL

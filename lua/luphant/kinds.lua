@@ -39,6 +39,9 @@ return {
       .. "when `err.sent` is \"no\"." },
   { kind = "protocol", class = "connection", retryable = false,
     meaning = "What came back is not an answer in PostgreSQL's protocol. The connection was closed." },
+  { kind = "encoding", class = "usage", retryable = false,
+    meaning = "A statement has changed `client_encoding`. All texts are taken for UTF-8, in both "
+      .. "directions, so the connection was closed before any other could be mistaken." },
   { kind = "forked", class = "usage", retryable = false,
     meaning = "The connection belongs to the parent process. Connect again after fork." },
   { kind = "busy", class = "usage", retryable = false,
