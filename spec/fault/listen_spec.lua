@@ -1,7 +1,7 @@
 -- A listener whose server restarts, crashes, moves to another host, or falls silent.
 --
 -- To see it fail: take next_check out of notify/line.lua (F8), `params.target_session_attrs = ...` (F52, the standby),
--- or let lph_notify_hear (csrc/core/notify.c) forget about floods (F45).
+-- let refuse answer false, or let lph_notify_hear (csrc/core/notify.c) forget about floods (F45).
 --
 -- SPDX-License-Identifier: MIT
 
@@ -273,6 +273,22 @@ ordeal.family("a listener with two servers", { server = start_two }, function(te
     sender:close()
     assert(shell.run(restart_command(pg, "fast") .. " >/dev/null")) -- the ground asks it for what was left
   end)
+end)
+
+ordeal.family("a listener at a standby", { server = start_two }, function(test)
+  test("F52 is told at once that the server refuses LISTEN, with what it said",
+    function(world)
+      local pg = world.server
+      local db = world.pool(world.options { host = pg.standby.socket_dir, port = pg.standby.port })
+      for _, seconds in ipairs { 60, false } do
+        local from = probe.now()
+        local _, err = db:listen({ "faults", "more" }, function() end, { timeout = seconds })
+        assert.equal("25006", err and err.sqlstate)
+        assert.is_true(probe.now() - from < 5 * probe.slow)
+        assert.same({ 0, 0 }, { db:stats().listening.listeners, db:stats().listening.channels })
+      end
+      db:close()
+    end)
 end)
 
 local function start_tls() return assert(server.start { tls = true }) end

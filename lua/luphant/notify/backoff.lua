@@ -30,4 +30,14 @@ function backoff.is_permanent(err)
   return PERMANENT[err.kind] or (err.sqlstate or ""):sub(1, 2) == "28"
 end
 
+-- Classes of SQLSTATE that say what a server is or understands, not how it is doing.
+local REFUSALS = { ["0A"] = true, ["22"] = true, ["25"] = true, ["42"] = true, ["54"] = true }
+
+--- Will a server that answered LISTEN with this answer the same again? A standby does, until it is promoted.
+---@param err luphant.error
+---@return boolean
+function backoff.is_refusal(err)
+  return REFUSALS[(err.sqlstate or ""):sub(1, 2)] or false
+end
+
 return backoff

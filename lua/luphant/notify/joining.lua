@@ -116,6 +116,7 @@ local function await(self, member, limit)
   rouse(self)
   self:start()
   while not member.closed and member.times == 0 do
+    if member.refused then return nil, member.refused end
     if has_failed_for_good(self, failures) then return nil, self.last_error end
     if limit and now(self) >= limit then
       return nil, errors.new("connect_timeout", "the server could not be told to listen in time", {

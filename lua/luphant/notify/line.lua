@@ -163,10 +163,30 @@ local function announce(self)
   wake_joining(self)
 end
 
+-- The server has answered LISTEN with an error that will come again: those who wait for these channels are told, and are
+-- out before anything is sent once more. Answers whether that was all that is to be done; where others were to get their
+-- channels back (a session that was made again, on a standby now), only trying again helps them. Several who come at the
+-- same time share a text, and its fate: what the server refuses is LISTEN, hardly ever a name.
+local function refuse(self, op, err)
+  if not backoff.is_refusal(err) or self.box:state() ~= "idle" then return false end
+  local refused, is_old_in_it = {}, false
+  for _, channel in ipairs(op.listen) do
+    for _, member in ipairs(self.wanted[channel] or {}) do
+      if member.times == 0 then refused[member] = true else is_old_in_it = true end
+    end
+  end
+  for member in pairs(refused) do
+    member.refused = err
+    self:leave(member)
+  end
+  wake_joining(self)
+  return next(refused) ~= nil and not is_old_in_it
+end
+
 local function finish_op(self)
   local op, result, err = self.op, self.box:take()
   self.op = nil
-  if not result then return lost(self, err) end
+  if not result then return refuse(self, op, err) or lost(self, err) end
   for _, channel in ipairs(op.listen) do self.subscribed[channel] = true end
   for _, channel in ipairs(op.unlisten) do self.subscribed[channel] = nil end
   self:sync()
