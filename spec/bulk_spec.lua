@@ -8,6 +8,7 @@
 local env = require "spec.support.env"
 local luphant = require "luphant"
 local probe = require "spec.support.probe"
+local shell = require "luphant.testing.shell"
 
 -- More than one portion of unnest (16 chunks of 1000 rows); fewer where every step is slow.
 local MANY = probe.slow > 1 and 18000 or 40000
@@ -121,6 +122,49 @@ describe("insert_many", function()
     local many = assert(conn:insert_many("t", { "id", "name" }, numbered(MANY, 0),
       { returning = "*", on_conflict = "nothing" }))
     assert.same({ MANY - 3, 1, MANY }, { #many, many[1].id, many[#many].id })
+  end)
+
+  for _, via in ipairs { "unnest", "values", "copy" } do
+    it("keeps one time limit for all its portions, by way of " .. via, function()
+      local n = via == "values" and 20000 or MANY
+      local naps, i = via == "values" and 8000 or 16000, 0
+      local function slowly()
+        i = i + 1
+        if i % naps == 0 then assert(shell.run "sleep 0.4") end
+        if i <= n then return { i, "x" } end
+      end
+      local _, err = conn:insert_many("t", { "id", "name" }, slowly, { via = via, timeout = 0.3 })
+      assert.same({ "query_timeout", nil }, { err.kind, err.row })
+      assert.equal(0, count())
+      assert.equal("idle", conn:transaction_status())
+      i = 0
+      assert.equal(n, conn:insert_many("t", { "id", "name" }, slowly, { via = via, timeout = 60 * probe.slow }))
+    end)
+
+    it("stops what the server does too slowly, by way of " .. via, function()
+      assert(conn:script [[
+        create function pg_temp.nap() returns trigger language plpgsql as
+          $$ begin perform pg_sleep(new.id / 10.0); return new; end $$;
+        create trigger nap before insert on t for each row execute function pg_temp.nap()]])
+      local from = probe.now()
+      local _, err = conn:insert_many("t", { "id" }, { { 0 }, { 200 } }, { via = via, timeout = 0.2 })
+      assert.same({ "query_timeout", nil }, { err.kind, err.row })
+      assert.is_true(probe.now() - from < 5 * probe.slow)
+      assert.equal(0, count())
+    end)
+  end
+
+  it("has no time limit with timeout = false, where the connection has one", function()
+    local hasty = assert(luphant.connect(env.url(), { timeout = 0.15 }))
+    assert(hasty:script [[create temp table t (id int);
+      create function pg_temp.nap() returns trigger language plpgsql as
+        $$ begin perform pg_sleep(0.4); return new; end $$;
+      create trigger nap before insert on t for each row execute function pg_temp.nap()]])
+    local _, err = hasty:insert_many("t", { "id" }, { { 1 } })
+    assert.equal("query_timeout", err.kind)
+    assert.equal(1, hasty:insert_many("t", { "id" }, { { 1 } }, { timeout = false }))
+    assert.error_matches(function() hasty:insert_many("t", { "id" }, { { 1 } }, { timeout = 0 }) end, "timeout")
+    hasty:close()
   end)
 
   it("names what is wrong with a row, a table, a column", function()

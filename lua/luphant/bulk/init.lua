@@ -19,6 +19,7 @@ local unpack = table.unpack or unpack -- luacheck: ignore
 ---@field on_conflict? "nothing"|table  { column ..., update = true|string[] } or { constraint =, update = }
 ---@field returning? string|string[]    "*", a column, or columns
 ---@field via? "unnest"|"values"|"copy"
+---@field timeout? number|false  seconds for all of it
 
 ------------------------------------------------------------------------------------------ sending
 
@@ -35,9 +36,11 @@ end
 
 -- Runs some chunks in one flight. `q`: what has a batch.
 local function send(q, plan, chunks, first, last)
+  local late = plan.clock:expired()
+  if late then return nil, late end
   local results, err = q:batch(function(b)
     for i = first, last do add_chunk(b, plan, chunks[i]) end
-  end)
+  end, { timeout = plan.clock:left() })
   return results, err
 end
 
@@ -131,7 +134,7 @@ end
 -- What a portion was refused with, made to name the row. `within(fn)` runs fn(t) in a transaction.
 local function explain(err, plan, chunks, within)
   local failed = err.index
-  if not failed then return err end
+  if not failed or err.kind == "query_timeout" then return err end -- no row is to blame for the time
   if chunks[1].rows then
     if err.param then err.column = plan.columns[err.param] end
     return name_row(err, chunks[1].first + failed - 1)
@@ -154,7 +157,7 @@ end
 local function run_one(q, plan, chunks)
   local results, err = send(q, plan, chunks, 1, #chunks)
   if results then return collect(plan.returning and {} or 0, plan, results) end
-  return nil, explain(err, plan, chunks, function(fn) return q:transaction(fn) end)
+  return nil, explain(err, plan, chunks, function(fn) return q:transaction(fn, { timeout = plan.clock:left() }) end)
 end
 
 local function run_groups(t, plan, rows, chunks)
@@ -185,7 +188,7 @@ end
 
 -- COPY itself is all or nothing. The server tells the line of what it refuses in err.context.
 local function run_copy(q, plan, rows)
-  local writer, err = q:copy_in(plan.target, { columns = plan.columns })
+  local writer, err = q:copy_in(plan.target, { columns = plan.columns, timeout = plan.clock:left() })
   if not writer then return nil, err end
   local ok, done, why = pcall(put_all, writer, plan, rows)
   if not ok then
@@ -204,6 +207,11 @@ local function run_copy(q, plan, rows)
   return nil, number and name_row(why, number) or why
 end
 
+-- COMMIT is bounded, too. A savepoint has no limit of its own: what is sent inside it has.
+local function limits_of(conn, plan)
+  return not conn and plan.clock.timeout and { timeout = plan.clock:left() } or nil
+end
+
 -- Inside a transaction a failure counts like that of any statement, though the savepoint was rolled back.
 local function run_in(q, conn, plan, rows)
   if plan.via == "copy" then return run_copy(q, plan, rows) end
@@ -211,7 +219,7 @@ local function run_in(q, conn, plan, rows)
   local chunks, err = gather.group(rows)
   if chunks and rows.is_over and not conn then return run_one(q, plan, chunks) end
   if chunks then
-    total, err = q:transaction(function(t) return run_groups(t, plan, rows, chunks) end)
+    total, err = q:transaction(function(t) return run_groups(t, plan, rows, chunks) end, limits_of(conn, plan))
   end
   if total == nil and conn then bulk.note(conn, err) end
   return total, err

@@ -6,6 +6,7 @@
 -- SPDX-License-Identifier: MIT
 
 local args = require "luphant.args"
+local clock = require "luphant.bulk.clock"
 local errors = require "luphant.errors"
 local UNTOLD = require("luphant.request").UNTOLD
 
@@ -134,6 +135,7 @@ local function texts(self, target, clauses, quoted)
 end
 
 local OPTIONS = {
+  timeout = { type = "number", above = 0, none = true },
   via = { one_of = { "unnest", "values", "copy" } },
   on_conflict = { check = function() end }, returning = { check = function() end },
 }
@@ -154,7 +156,7 @@ function plan.read(target, columns, given)
   local clauses = conflict_clause(options.on_conflict, columns) .. returning_clause(options.returning)
   return {
     target = target, columns = columns, quoted = quoted, via = options.via, clauses = clauses,
-    returning = options.returning ~= nil,
+    returning = options.returning ~= nil, clock = clock.new(given ~= nil and given.timeout),
   }
 end
 
@@ -166,9 +168,10 @@ end
 function plan.make(q, request)
   local self = {
     via = request.via, target = request.target, columns = request.columns, returning = request.returning,
+    clock = request.clock,
   }
   if self.via == "copy" then return self end
-  local rows, err = q:query({ CATALOG, rows = "named", [UNTOLD] = true }, request.target)
+  local rows, err = q:query({ CATALOG, rows = "named", timeout = self.clock:left(), [UNTOLD] = true }, request.target)
   if not rows then
     err.query, err.position = request.target, nil
     return nil, err
