@@ -13,6 +13,7 @@
 local luphant = require "luphant"
 
 local command, count = arg[1], tonumber(arg[2])
+local LUA = os.getenv "LUA" or arg[-1] -- what the two processes are run by
 local SECONDS = tonumber(os.getenv "JOB_SECONDS" or "0.02") -- what a job takes
 
 local function make_tables(db)
@@ -79,7 +80,7 @@ else
   assert(make_tables(db))
   assert(add(db, count or 40))
   local workers = {}
-  for i = 1, command and 0 or 2 do workers[i] = assert(io.popen(("%s %s drain"):format(arg[-1], arg[0]))) end
+  for i = 1, command and 0 or 2 do workers[i] = assert(io.popen(("%s %s drain"):format(LUA, arg[0]))) end
   for _, each in ipairs(workers) do
     io.write(each:read "*a")
     each:close()

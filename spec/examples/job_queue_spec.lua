@@ -29,8 +29,8 @@ describe("the job queue", function()
   end)
 
   local function command(words)
-    return ("LUA_PATH=%s LUA_CPATH=%s DATABASE_URL=%s JOB_SECONDS=%s %s examples/job_queue.lua %s"):format(
-      shell.quote(package.path), shell.quote(package.cpath), shell.quote(url), "0.01", env.lua(), words)
+    return ("LUA_PATH=%s LUA_CPATH=%s DATABASE_URL=%s JOB_SECONDS=%s LUA=%s %s examples/job_queue.lua %s"):format(
+      shell.quote(package.path), shell.quote(package.cpath), shell.quote(url), "0.01", env.lua(), env.lua(), words)
   end
 
   local function run(words)
@@ -56,13 +56,6 @@ describe("the job queue", function()
   end
 
   it("is worked off by processes", function()
-    if os.getenv "ASAN_OPTIONS" then -- the workers it starts would lack what has to be in a process before all else
-      run "add 40"
-      run "drain"
-      local _, done = counts()
-      assert.equal(40, done)
-      return
-    end
     local output = run ""
     assert.is_truthy(output:find("40 jobs, 40 done", 1, true), output)
     local _, workers = output:gsub("process of backend", "")
