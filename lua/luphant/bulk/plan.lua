@@ -156,7 +156,7 @@ function plan.read(target, columns, given)
   local clauses = conflict_clause(options.on_conflict, columns) .. returning_clause(options.returning)
   return {
     target = target, columns = columns, quoted = quoted, via = options.via, clauses = clauses,
-    returning = options.returning ~= nil, clock = clock.new(given ~= nil and given.timeout),
+    returning = options.returning ~= nil, clock = clock.new(given and given.timeout),
   }
 end
 

@@ -186,7 +186,7 @@ end
 local function finish_op(self)
   local op, result, err = self.op, self.box:take()
   self.op = nil
-  if not result then return refuse(self, op, err) or lost(self, err) end
+  if not result then return lost(self, err) end
   for _, channel in ipairs(op.listen) do self.subscribed[channel] = true end
   for _, channel in ipairs(op.unlisten) do self.subscribed[channel] = nil end
   self:sync()
@@ -257,7 +257,9 @@ local function read(self)
   end
   if self.box ~= box then return true end
   if not want then
-    lost(self, err)
+    local op = self.op
+    self.op = nil
+    if not (op and refuse(self, op, err)) then lost(self, err) end
     return true
   end
   return collect(self) > 0 or was_done or box:has_input()
