@@ -1,5 +1,5 @@
--- Texts are UTF-8 in both directions. What happens when a statement changes client_encoding, openly or not: no text that
--- comes behind it is ever given.
+-- Texts are UTF-8 in both directions. What happens when a statement changes client_encoding, openly or not: no text
+-- that comes behind it is ever given.
 --
 -- To see it fail: let lph_conn_speaks_utf8 (csrc/core/conn.h) answer true.
 --
@@ -93,7 +93,7 @@ describe("client_encoding", function()
     end)
   end
 
-  it("that changes between the statements of an isolated batch keeps the answers before, and gives none behind", function()
+  it("that changes in the middle of an isolated batch keeps the answers before, and gives none behind", function()
     local results, err = conn:batch({ "select 'ä' as t", CALL, "select 'ä' as t" }, { isolated = true })
     refused_and_closed(results, err)
     assert.equal("ä", err.results[1][1].t)

@@ -280,9 +280,9 @@ ordeal.family("a listener at a standby", { server = start_two }, function(test)
     function(world)
       local pg = world.server
       local db = world.pool(world.options { host = pg.standby.socket_dir, port = pg.standby.port })
-      for _, seconds in ipairs { 60, false } do
+      for _ = 1, 2 do
         local from = probe.now()
-        local _, err = db:listen({ "faults", "more" }, function() end, { timeout = seconds })
+        local _, err = db:listen({ "faults", "more" }, function() end, { timeout = 20 })
         assert.equal("25006", err and err.sqlstate)
         assert.is_true(probe.now() - from < 5 * probe.slow)
         assert.same({ 0, 0 }, { db:stats().listening.listeners, db:stats().listening.channels })

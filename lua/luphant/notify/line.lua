@@ -163,10 +163,10 @@ local function announce(self)
   wake_joining(self)
 end
 
--- The server has answered LISTEN with an error that will come again: those who wait for these channels are told, and are
--- out before anything is sent once more. Answers whether that was all that is to be done; where others were to get their
--- channels back (a session that was made again, on a standby now), only trying again helps them. Several who come at the
--- same time share a text, and its fate: what the server refuses is LISTEN, hardly ever a name.
+-- The server has answered LISTEN with an error that will come again: those who wait for these channels are told, and
+-- are out before anything is sent once more. Answers whether that was all that is to be done; where others were to get
+-- their channels back (a session that was made again, on a standby now), only trying again helps them. Several who come
+-- at the same time share a text, and its fate: what the server refuses is LISTEN, hardly ever a name.
 local function refuse(self, op, err)
   if not backoff.is_refusal(err) or self.box:state() ~= "idle" then return false end
   local refused, is_old_in_it = {}, false
