@@ -180,7 +180,8 @@ ordeal.family("a callback", {}, function(test)
       -- Much garbage in each turn: a collection begins when the heap has grown by a part of what other specs left.
       while finalized < 5 and turn < 6000 do
         turn = turn + 1
-        local rows = assert(conn:query "select g as n, 'text ' || g as t, array[g] as a from generate_series(1, 1000) g")
+        local sql = "select g as n, 'text ' || g as t, array[g] as a from generate_series(1, 1000) g"
+        local rows = assert(conn:query(sql))
         for i, row in ipairs(rows) do assert(row.n == i and row.t == "text " .. i and row.a[1] == i) end
       end
     end)
