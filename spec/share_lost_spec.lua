@@ -5,14 +5,13 @@
 
 local connection = require "luphant.connection"
 local core = require "luphant.core"
-local lenders = require "spec.support.lender"
 local luphant = require "luphant"
 local probe = require "spec.support.probe"
 local proxy = require "luphant.testing.proxy"
-local scheduler = require "spec.support.scheduler"
 local servers = require "luphant.testing.server"
-local share = require "luphant.share"
+local sharing = require "spec.support.sharing"
 
+local all = sharing.all
 local VALUE = connection.verbs.query_value
 local INSERT = "insert into share_lost (id) values ($1) returning id"
 
@@ -51,34 +50,10 @@ describe("shared connections that break", function()
     assert(db:script "truncate share_lost")
   end)
 
+  local function close(shared) shared:close() end
   local function with(options, fn)
-    local loop = scheduler.new()
-    local connections = options.connections
-    options.connections, options.url = nil, options.url or url
-    local lender = lenders.new(loop.waiter, options)
-    local shared = share.new(lender, { connections = connections })
-    loop:run(function()
-      fn(shared, lender, loop)
-      local limit = core.now() + 10 * probe.slow
-      repeat
-        shared:shrink()
-        loop.waiter.sleep(core.now() + 0.005)
-      until shared:stats().connections == 0 or core.now() > limit
-      shared:close()
-      while lender.open > 0 and core.now() < limit + 10 do loop.waiter.sleep(core.now() + 0.01) end -- still dialling
-      lender.close()
-    end)
-  end
-
-  local function all(loop, n, fn)
-    local left = n
-    for i = 1, n do
-      loop:spawn(function()
-        fn(i)
-        left = left - 1
-      end)
-    end
-    while left > 0 do loop.waiter.sleep(core.now() + 0.002) end
+    options.url = options.url or url
+    sharing.with(options, fn, close)
   end
 
   -- Each statement is told as done, as not done, or as unknown; the table shows whether that is true.

@@ -9,13 +9,11 @@
 local connection = require "luphant.connection"
 local core = require "luphant.core"
 local footprint = require "spec.support.footprint"
-local lenders = require "spec.support.lender"
-local probe = require "spec.support.probe"
 local proxy = require "luphant.testing.proxy"
-local scheduler = require "spec.support.scheduler"
 local server = require "luphant.testing.server"
-local share = require "luphant.share"
+local sharing = require "spec.support.sharing"
 
+local all = sharing.all
 local MEGABYTE = footprint.MEGABYTE
 local QUERY, VALUE = connection.verbs.query, connection.verbs.query_value
 -- A sanitizer's malloc touches what libpq only reserves, and keeps for a while what was freed.
@@ -34,32 +32,8 @@ describe("a result that is too big on a shared connection", function()
   }
 
   local function with(url, options, fn)
-    local loop = scheduler.new()
-    options.url = url
-    local lender = lenders.new(loop.waiter, options)
-    local shared = share.new(lender, { connections = 1 })
-    loop:run(function()
-      fn(shared, loop, lender)
-      local limit = core.now() + 10 * probe.slow
-      repeat
-        shared:shrink()
-        loop.waiter.sleep(core.now() + 0.005)
-      until shared:stats().connections == 0 or core.now() > limit
-      assert.same({ connections = 0, rides = 0, waiting = 0 }, shared:stats())
-      while lender.open > 0 and core.now() < limit + 10 do loop.waiter.sleep(core.now() + 0.01) end
-      lender.close()
-    end)
-  end
-
-  local function all(loop, n, fn)
-    local left = n
-    for i = 1, n do
-      loop:spawn(function()
-        fn(i)
-        left = left - 1
-      end)
-    end
-    while left > 0 do loop.waiter.sleep(core.now() + 0.002) end
+    options.url, options.connections = url, 1
+    sharing.with(options, function(shared, lender, loop) fn(shared, loop, lender) end)
   end
 
   local function assert_too_big(value, err)

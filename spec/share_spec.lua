@@ -9,10 +9,11 @@ local env = require "spec.support.env"
 local lenders = require "spec.support.lender"
 local luphant = require "luphant"
 local probe = require "spec.support.probe"
-local scheduler = require "spec.support.scheduler"
 local share = require "luphant.share"
+local sharing = require "spec.support.sharing"
 local worlds = require "spec.contract.worlds"
 
+local all, with = sharing.all, sharing.with
 local is_luajit = rawget(_G, "jit") ~= nil
 local VERBS = connection.verbs
 local QUERY, ONE, VALUE, EXECUTE = VERBS.query, VERBS.query_one, VERBS.query_value, VERBS.execute
@@ -48,39 +49,6 @@ describe("shared connections", function()
     db:close()
   end)
   before_each(function() assert(db:script "truncate share_item, share_parent") end)
-
-  -- Runs fn(shared, lender, loop) under the scheduler; afterwards everything must have been given back in order.
-  local function with(options, fn)
-    local loop = scheduler.new()
-    local connections = options.connections
-    options.connections = nil
-    local lender = lenders.new(loop.waiter, options)
-    local shared = share.new(lender, { connections = connections })
-    loop:run(function()
-      fn(shared, lender, loop)
-      -- What was left behind by tasks that gave up may still be under way.
-      local limit = core.now() + 10 * probe.slow
-      repeat
-        shared:shrink()
-        loop.waiter.sleep(core.now() + 0.005)
-      until shared:stats().connections == 0 or core.now() > limit
-      assert.same({ connections = 0, rides = 0, waiting = 0 }, shared:stats())
-      while lender.open > 0 and core.now() < limit + 10 do loop.waiter.sleep(core.now() + 0.01) end -- still dialling
-      lender.close()
-    end)
-  end
-
-  -- Starts n tasks and waits for all of them.
-  local function all(loop, n, fn)
-    local left = n
-    for i = 1, n do
-      loop:spawn(function()
-        fn(i)
-        left = left - 1
-      end)
-    end
-    while left > 0 do loop.waiter.sleep(core.now() + 0.002) end
-  end
 
   describe("give every task its own answers", function()
     for _, setting in ipairs(worlds.others) do
