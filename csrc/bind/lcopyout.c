@@ -18,7 +18,8 @@
 
 #define SIGNATURE "PGCOPY\n\377\r\n"
 #define SIGNATURE_SIZE 11
-#define VALUES (-1) /* a style: on the stack */
+#define VALUES (-1)        /* a style: on the stack */
+#define MOST_PRESIZED 1024 /* of a list, however many rows are asked for; some 1400 short rows come at once */
 
 typedef struct rows {
   lcopy *w;
@@ -311,8 +312,9 @@ static int columns_inside(lua_State *L) {
   prepare(L, &r, w, LROWS_COLUMNS);
   r.lists = lua_gettop(L) + 1;
   for (int column = 0; column < w->columns; column++) {
-    lua_rawgeti(L, 3, column + 1);
-    luaL_checktype(L, -1, LUA_TTABLE);
+    lua_createtable(L, most < MOST_PRESIZED ? most : MOST_PRESIZED, 0);
+    lua_pushvalue(L, -1);
+    lua_rawseti(L, 3, column + 1);
   }
   int top = lua_gettop(L);
   while (t == ROW && count < most) {

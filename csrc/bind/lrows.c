@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "bind/lresult.h"
+#include "core/wirerows.h"
 
 #define NAMES_ON_STACK 200 /* more columns than this: names are fetched from the info table */
 
@@ -146,10 +147,30 @@ static bool fail_cell(build *w, int row, int column) {
   return false;
 }
 
+static LPH_NOINLINE bool no_field(build *w, int row, int column) {
+  w->cell.why = "the bytes from the server are not a row of this statement";
+  w->cell.outdated = false;
+  return fail_cell(w, row, column);
+}
+
+/* The next field off the wire; a `*len` of -1 is NULL. */
+static LPH_INLINE bool next_field(build *w, const char **data, int *len) {
+  size_t left = (size_t)(w->field_end - w->field);
+  if (LPH_UNLIKELY(left < 4)) return false;
+  *len = (int32_t)lph_get_u32(w->field);
+  *data = w->field + 4;
+  if (LPH_UNLIKELY(*len < -1 || (*len > 0 && (size_t)*len > left - 4))) return false;
+  w->field = *data + (*len > 0 ? *len : 0);
+  return true;
+}
+
 /* An empty value, and whatever lcell_push_common does not know. */
 static LPH_NOINLINE int push_rare(lua_State *L, build *w, int row, int column, const char *data, int len) {
   const lph_type *type = w->stmt->columns[column].type;
-  if (len == 0 && (PQgetisnull(w->res, row, column) || (type != NULL && type->kind == LPH_VOID))) return 0;
+  if (len < 0) return 0;
+  bool empty = len == 0;
+  if (empty && w->field == NULL && PQgetisnull(w->res, row - w->wired, column)) return 0;
+  if (empty && type != NULL && type->kind == LPH_VOID) return 0;
   if (LPH_LIKELY(lcell_push(L, &w->cell, type, data, (size_t)len))) return 1;
   fail_cell(w, row, column);
   return -1;
@@ -158,8 +179,14 @@ static LPH_NOINLINE int push_rare(lua_State *L, build *w, int row, int column, c
 /* Pushes the cell's value; NULL, and what a function returns that returns nothing: nothing, and answers 0.
  * -1: failed. In line, because a call of it for each cell would cost as much as what it does. */
 static LPH_INLINE int push_cell(lua_State *L, build *w, int row, int column) {
-  int len = PQgetlength(w->res, row, column);
-  const char *data = PQgetvalue(w->res, row, column);
+  int len;
+  const char *data;
+  if (w->field != NULL) {
+    if (LPH_UNLIKELY(!next_field(w, &data, &len))) return no_field(w, row, column), -1;
+  } else {
+    len = PQgetlength(w->res, row - w->wired, column);
+    data = PQgetvalue(w->res, row - w->wired, column);
+  }
   const lph_type *type = w->stmt->columns[column].type;
   if (LPH_LIKELY(len > 0 && w->cell.plain && type != NULL) &&
       lcell_push_common(L, &w->cell, type->kind, data, (size_t)len))
@@ -243,7 +270,21 @@ static int push_values(lua_State *L, build *w, int row) {
   return w->columns;
 }
 
+/* The next row as it came. Whoever collected it has made sure that all of it is there. */
+static bool open_wired(build *w, int row) {
+  uint32_t size = lph_get_u32(w->wire);
+  w->field = NULL;
+  w->wire += 4;
+  if (size == LPH_WIRE_ELSEWHERE) return row - w->wired < PQntuples(w->res) || no_field(w, row, 0);
+  w->wired++;
+  w->field = w->wire + 2;
+  w->field_end = w->wire += size;
+  if (LPH_LIKELY(size >= 2 && lph_get_u16(w->field - 2) == w->columns)) return true;
+  return no_field(w, row, 0);
+}
+
 int lrows_push_one(lua_State *L, lrows_build *w, int row, int style) {
+  if (w->wire != NULL && !open_wired(w, row)) return -1;
   if (style == LROWS_VALUES) return push_values(L, w, row);
   if (style == LROWS_ARRAY) return push_array_row(L, w, row) ? 1 : -1;
   bool ok = w->constructor != 0 ? push_constructed(L, w, row, w->constructor) : push_named(L, w, row);

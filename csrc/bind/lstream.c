@@ -18,6 +18,19 @@ void lstream_drop_portion(lstream *s) {
   PQclear(s->build.res);
   s->build.res = NULL;
   s->build.rows = s->row = 0;
+  s->build.wire = s->build.field = NULL;
+  s->build.wired = 0;
+  lph_wirerows_clear(&s->rows);
+}
+
+bool lstream_take_ahead(lstream *s, lconn *b) {
+  s->ahead = b->c.op.result;
+  b->c.op.result = NULL;
+  lph_wirerows_swap(&s->rows_ahead, &b->c.op.rows);
+  lph_wirerows_clear(&b->c.op.rows);
+  if (s->ahead != NULL) return true;
+  lstream_no_answer(b);
+  return false;
 }
 
 /* A server that lies, or a table that was altered between the description and DECLARE. */
@@ -41,7 +54,9 @@ bool lstream_load(lstream *s, PGresult *res) {
   s->b->untaken = false;
   if (PQresultStatus(res) == PGRES_COMMAND_OK) return true; /* MOVE, CLOSE, a statement without rows */
   if (!has_the_columns(s, res)) return false;
-  s->build.rows = PQntuples(res);
+  lph_wirerows_swap(&s->rows, &s->rows_ahead);
+  s->build.rows = s->rows.count > 0 ? s->rows.count : PQntuples(res);
+  s->build.wire = s->rows.count > 0 ? s->rows.bytes.data : NULL;
   s->build.cell.binary = s->build.columns > 0 && PQfformat(res, 0) == 1;
   return true;
 }
@@ -155,6 +170,7 @@ static void let_go(lstream *s) {
   s->b = NULL;
   if (b == NULL || b->finalized) return;
   if (b->owner == s) b->owner = NULL;
+  if (b->c.state != LPH_BUSY) lph_wirerows_free(&b->c.op.rows);
   if (b->reader != s) return;
   b->reader = NULL;
   b->ahead = b->c.state == LPH_BUSY;
@@ -164,8 +180,10 @@ static void stream_close(lstream *s) {
   let_go(s);
   PQclear(s->ahead);
   s->ahead = NULL;
+  lph_wirerows_free(&s->rows_ahead);
   if (s->entered) return; /* the row that is being converted; the collector comes for it */
   lstream_drop_portion(s);
+  lph_wirerows_free(&s->rows);
   lph_stmts_clear_description(&s->shape);
   lph_typemap_release(s->map);
   s->map = NULL;
@@ -203,13 +221,13 @@ static int lstream_stepper(lua_State *L) {
   return 2;
 }
 
-/* Rows of the portion at hand, bytes they take, the number in its command tag; and is what comes behind it on its way?
+/* Rows of the portion at hand, bytes they take (in a PGresult twice as many as on the wire), the number in its command tag; and is what comes behind it on its way?
  * stream:portion() -> integer, integer, integer, boolean */
 static int lstream_portion(lua_State *L) {
   lstream *s = self(L);
   PGresult *res = s->build.res;
   lua_pushinteger(L, s->build.rows);
-  lua_pushinteger(L, res == NULL ? 0 : (lua_Integer)PQresultMemorySize(res));
+  lua_pushinteger(L, res == NULL ? 0 : (lua_Integer)(PQresultMemorySize(res) + 2 * s->rows.bytes.len));
   lua_pushinteger(L, res == NULL ? 0 : (lua_Integer)strtoll(PQcmdTuples(res), NULL, 10));
   lua_pushboolean(L, (s->b != NULL && s->b->reader == s) || lph_error_is_set(&s->failure));
   return 4;

@@ -23,7 +23,9 @@ typedef struct lstream {
   bool armed;   /* the clock of the portion that is waited for has been started */
   bool entered; /* a row is being converted; stays set when a conversion raises */
   /* Portal: */
+  lph_wirerows rows;         /* those of the portion at hand that are not in build.res */
   PGresult *ahead;           /* the next portion, which came before it was needed */
+  lph_wirerows rows_ahead;   /* and those of its rows that are not in `ahead` */
   lph_error failure;         /* behind it, or in its place: why there is none */
   int asked;                 /* rows of the FETCH in `again`; 0: nothing is asked for by itself */
   char again[LSTREAM_FETCH]; /* how the portion behind the next one is asked for when that has come */
@@ -31,7 +33,12 @@ typedef struct lstream {
 
 extern const lbox_class lstream_class;
 
-/* Takes `res` over. False: b->c.error */
+/* A FETCH has been answered: its rows become the next portion. False: there was no answer, b->c.error */
+bool lstream_take_ahead(lstream *s, lconn *b);
+static inline int lstream_count_ahead(const lstream *s) {
+  return s->rows_ahead.count > 0 ? s->rows_ahead.count : PQntuples(s->ahead);
+}
+/* Takes `res` over, and rows_ahead. False: b->c.error */
 bool lstream_load(lstream *s, PGresult *res);
 void lstream_drop_portion(lstream *s);
 /* Goes on with what is under way, waiting where that is C's. */

@@ -29,7 +29,8 @@ static bool advance(lstream *s) {
 }
 
 static void ask_again(lstream *s, lconn *b) {
-  if (b->owner != s || s->asked == 0 || PQntuples(s->ahead) < s->asked || !lstream_is_free_for(b, s)) return;
+  if (b->owner != s || s->asked == 0 || lstream_count_ahead(s) < s->asked || !lstream_is_free_for(b, s))
+    return;
   if (lph_op_fetch(&b->c, s->again, s->binary) == LPH_FAILED) {
     lph_error_copy(&s->failure, &b->c.error);
     return;
@@ -52,12 +53,10 @@ static void peek(lstream *s) {
     b->ahead = b->c.state == LPH_BUSY; /* too big: to be read away */
     return;
   }
-  s->ahead = b->c.op.result;
-  b->c.op.result = NULL;
-  if (s->ahead == NULL) {
-    lph_error_set(&s->failure, "protocol", "the server gave no answer");
-  } else {
+  if (lstream_take_ahead(s, b)) {
     ask_again(s, b);
+  } else {
+    lph_error_copy(&s->failure, &b->c.error);
   }
 }
 

@@ -84,9 +84,7 @@ static int more_rows(lua_State *L, lconn *b, lstream *s) {
 }
 
 static int more_of_portal(lua_State *L, lconn *b, lstream *s) {
-  PGresult *res = s->ahead;
-  s->ahead = NULL;
-  if (res == NULL) {
+  if (s->ahead == NULL) {
     if (lph_error_is_set(&s->failure)) return lerror_push(L, &s->failure, 0);
     if (b->reader != s) return push_bool(L, false);
     b->ahead = false; /* somebody waits for it now */
@@ -94,11 +92,11 @@ static int more_of_portal(lua_State *L, lconn *b, lstream *s) {
     if (want > LPH_DONE) return lrun_push_pending(L, lrun_want_name(want));
     b->reader = NULL;
     if (want == LPH_FAILED) return lrun_push_failure(L, b, 0);
-    res = b->c.op.result;
-    b->c.op.result = NULL;
     b->untaken = false;
-    if (res == NULL) lstream_no_answer(b);
+    lstream_take_ahead(s, b);
   }
+  PGresult *res = s->ahead;
+  s->ahead = NULL;
   if (res != NULL && lstream_load(s, res)) return push_bool(L, true);
   return lerror_push(L, &b->c.error, 0);
 }
@@ -209,7 +207,6 @@ int lstream_settle(lua_State *L) {
   b->reader = NULL;
   b->untaken = false;
   if (want == LPH_FAILED) return lrun_push_failure(L, b, 0);
-  s->ahead = b->c.op.result;
-  b->c.op.result = NULL;
+  lstream_take_ahead(s, b);
   return push_bool(L, true);
 }

@@ -79,6 +79,7 @@ static void drop_session(lph_conn *c) {
   c->pg = NULL;
   c->ssl = NULL;
   lph_sip_close(&c->sip);
+  lph_tap_free(&c->tap);
   if (pg == NULL) return;
   if (!lph_conn_is_foreign(c)) {
     PQfinish(pg);

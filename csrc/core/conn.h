@@ -27,6 +27,7 @@
 #include "core/params.h"
 #include "core/sip.h"
 #include "core/stmt.h"
+#include "core/tap.h"
 #include "core/txn.h"
 #include "types/type.h"
 
@@ -64,6 +65,7 @@ typedef struct lph_conn {
   lph_typemap *types;
   size_t max_result_bytes; /* 0 = no limit */
   lph_sip sip;             /* how we read when there is one */
+  lph_tap tap;             /* open while rows are read past libpq */
   double last_use;         /* when the last operation began */
   bool row_by_row;         /* libpq may still be in single-row mode (lph_op_enter_pipeline) */
   bool let_go;             /* its last cancel request has been sent */

@@ -11,7 +11,7 @@
 #define KEEP_BYTES ((size_t)4 * LPH_COPY_PIECE) /* what stays allocated behind a huge row */
 
 void lph_copy_drop_row(lph_copy *y) {
-  if (y->row != NULL) PQfreemem(y->row);
+  if (y->row != NULL && !y->tapped) PQfreemem(y->row);
   y->row = NULL;
   y->row_len = 0;
 }
@@ -29,14 +29,6 @@ void lph_copy_free(lph_copy *y) {
   *y = (lph_copy){0};
 }
 
-/* A channel that is no plain socket is libpq's to write to. */
-static bool is_plain(const lph_conn *c) {
-#if defined(LIBPQ_HAS_PIPELINING) /* with libpq 14 GSS encryption can be asked for as well */
-  if (PQgssEncInUse(c->pg)) return false;
-#endif
-  return c->ssl == NULL && !PQsslInUse(c->pg);
-}
-
 bool lph_copy_accept(lph_conn *c, const PGresult *res) {
   lph_copy *y = &c->copy;
   ExecStatusType wanted = y->inward ? PGRES_COPY_IN : PGRES_COPY_OUT;
@@ -44,13 +36,15 @@ bool lph_copy_accept(lph_conn *c, const PGresult *res) {
   if (c->op.discarding) return false;
   y->columns = PQnfields(res);
   y->binary = PQbinaryTuples(res) != 0;
-  y->direct = is_plain(c);
+  y->direct = lph_op_is_plain(c);
   y->phase = y->inward ? LPH_COPY_IN : LPH_COPY_OUT;
+  lph_tap_take(&c->tap);
   return true;
 }
 
 void lph_copy_leave(lph_conn *c) {
   lph_copy *y = &c->copy;
+  lph_op_untap(c);
   if (y->phase == LPH_COPY_OUT) {
     lph_copy_drop_row(y);
     y->phase = LPH_COPY_NONE;
@@ -232,11 +226,31 @@ int lph_copy_end(lph_conn *c, const char *reason) {
 
 /* ---- what comes from the server ------------------------------------------------------------------------------- */
 
+/* Empty messages are none; libpq leaves them out, too. */
+static bool next_of_tap(lph_conn *c) {
+  lph_copy *y = &c->copy;
+  lph_bytes row;
+  while (lph_tap_next(&c->tap, &row)) {
+    if (row.len == 0) continue;
+    y->row = (char *)row.data;
+    y->row_len = (int)row.len;
+    y->bytes += row.len;
+    return y->tapped = true;
+  }
+  return false;
+}
+
 bool lph_copy_next(lph_conn *c) {
   lph_copy *y = &c->copy;
   if (LPH_UNLIKELY(y->phase != LPH_COPY_OUT || y->row != NULL)) return y->row != NULL;
+  if (LPH_LIKELY(c->tap.owed == 0) && next_of_tap(c)) return true;
+  y->tapped = false;
   y->row_len = PQgetCopyData(c->pg, &y->row, 1);
-  if (LPH_UNLIKELY(y->row_len <= 0)) return false;
+  if (LPH_UNLIKELY(y->row_len <= 0)) {
+    bool given = y->row_len == 0 && c->tap.owed > 0 && c->tap.foreign == 0; /* all of the long rows */
+    if (given) c->tap.owed = 0;
+    return given && next_of_tap(c);
+  }
   y->bytes += (size_t)y->row_len;
   c->op.received = 0; /* max_result_bytes is for a single row */
   return true;
@@ -249,9 +263,11 @@ static lph_want step_out(lph_conn *c) {
     if (y->row_len >= 0 && lph_copy_next(c)) return LPH_DONE;
     if (y->row_len < 0) {
       y->phase = LPH_COPY_NONE;
+      lph_op_untap(c);
       return (lph_want)lph_op_step(c);
     }
-    if (turn > 0 && (c->ssl == NULL || lph_tls_pending(c->ssl) == 0)) break;
+    bool behind = lph_tap_is_behind(&c->tap) || (c->ssl != NULL && lph_tls_pending(c->ssl) > 0);
+    if (turn > 0 && !behind) break;
     if (!lph_op_consume(c)) return lph_op_broken(c);
   }
   return (lph_want)lph_op_check_size(c, LPH_WANT_READ);

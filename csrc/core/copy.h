@@ -64,8 +64,9 @@ typedef struct lph_copy {
   char head[LPH_COPY_HEAD];
   size_t have, skip;
   /* OUT */
-  char *row; /* PQfreemem */
+  char *row; /* in the tap, or PQfreemem */
   int row_len;
+  bool tapped;              /* the row is in the tap */
   unsigned long long bytes; /* of rows, in either direction */
 } lph_copy;
 

@@ -147,7 +147,10 @@ int lph_op_copy(lph_conn *c, const char *sql, bool inward) {
   c->op.moves_names = (marks & LPH_MARK_NAMES) != 0;
   c->marks |= lph_marks_left(marks);
   lph_copy_begin(&c->copy, inward);
-  return PQsendQuery(c->pg, sql) ? lph_op_flush(c) : (int)refuse(c);
+  if (!PQsendQuery(c->pg, sql)) return (int)refuse(c);
+  int want = lph_op_flush(c);
+  if (!inward) lph_op_tap(c, 'H', 'd');
+  return want;
 }
 
 static bool send_prepare(lph_conn *c, struct lph_stmt *stmt) {
@@ -265,5 +268,8 @@ int lph_op_portal(lph_conn *c, struct lph_stmt *stmt, const lph_params *p, const
 int lph_op_fetch(lph_conn *c, const char *text, bool binary) {
   if (!may_begin(c)) return LPH_FAILED;
   begin(c, LPH_OP_FETCH, NULL);
-  return PQsendQueryParams(c->pg, text, 0, NULL, NULL, NULL, NULL, binary) ? lph_op_flush(c) : (int)refuse(c);
+  if (!PQsendQueryParams(c->pg, text, 0, NULL, NULL, NULL, NULL, binary)) return (int)refuse(c);
+  int want = lph_op_flush(c);
+  lph_op_tap(c, 'T', 'D');
+  return want;
 }

@@ -7,6 +7,8 @@
  * SPDX-License-Identifier: MIT */
 #include "core/op.h"
 
+#include <sys/socket.h>
+
 #include "base/mem.h"
 #include "core/batch.h"
 #include "core/conn.h"
@@ -23,6 +25,7 @@ static void drop_results(lph_op *op) {
   op->result = NULL;
   for (int i = 0; i < op->result_count; i++) PQclear(op->results[i]);
   op->result_count = 0;
+  lph_wirerows_clear(&op->rows);
 }
 
 void lph_op_reset(lph_op *op) {
@@ -32,7 +35,8 @@ void lph_op_reset(lph_op *op) {
   lph_error failure = op->failure;
   lph_buf parts = op->parts;
   parts.len = 0;
-  *op = (lph_op){.results = results, .result_room = room, .failure = failure, .parts = parts};
+  lph_wirerows rows = op->rows;
+  *op = (lph_op){.results = results, .result_room = room, .failure = failure, .parts = parts, .rows = rows};
   if (lph_error_is_set(&op->failure)) lph_error_clear(&op->failure);
 }
 
@@ -40,6 +44,7 @@ void lph_op_free(lph_op *op) {
   lph_op_reset(op);
   lph_free(op->results);
   lph_buf_free(&op->parts);
+  lph_wirerows_free(&op->rows);
   lph_error_free(&op->failure);
   *op = (lph_op){0};
 }
@@ -92,6 +97,7 @@ static void note_failure(lph_conn *c, const PGresult *res) {
 }
 
 static void refuse_copy(lph_conn *c) {
+  lph_op_untap(c); /* libpq is about to write */
   lph_error *slot = failure_slot(&c->op);
   if (slot == NULL) return;
   lph_error_set(slot, "usage", "COPY ... FROM STDIN and COPY ... TO STDOUT cannot run through this verb");
@@ -251,6 +257,7 @@ static bool drop_copy_data(lph_conn *c) {
 
 static lph_want finish(lph_conn *c) {
   lph_op *op = &c->op;
+  lph_op_untap(c);
   if (LPH_UNLIKELY(!lph_conn_speaks_utf8(c))) return lph_conn_refuse_encoding(c);
   if (op->piped && !PQexitPipelineMode(c->pg)) {
     lph_outcome_refused(c->pg, &c->error);
@@ -266,6 +273,10 @@ static lph_want finish(lph_conn *c) {
   lph_txn_settle(&c->txn, outside);
   if (c->max_result_bytes != 0 && op->memory > c->max_result_bytes && failure_slot(op) != NULL)
     set_too_big(c, &op->failure);
+  if (LPH_UNLIKELY(op->rows.lost) && failure_slot(op) != NULL) {
+    lph_error_oom(&op->failure);
+    op->failure.sent = LPH_SENT_YES;
+  }
   if (LPH_LIKELY(!lph_error_is_set(&op->failure))) return LPH_DONE;
   if (op->failure.position > op->ahead_characters) op->failure.position -= op->ahead_characters;
   lph_error_copy(&c->error, &op->failure);
@@ -323,12 +334,41 @@ static lph_want collect(lph_conn *c) {
   }
 }
 
+static bool consume_tapped(lph_conn *c) {
+  if (!lph_tap_consume(&c->tap, &c->sip, c->pg)) return false;
+  if (c->op.kind != LPH_OP_FETCH) return true;
+  lph_tap_take_rows(&c->tap);
+  lph_wirerows_collect(c->op.discarding ? NULL : &c->op.rows, &c->tap);
+  return true;
+}
+
 bool lph_op_consume(lph_conn *c) {
+  if (LPH_UNLIKELY(lph_tap_is_open(&c->tap))) return consume_tapped(c);
   if (LPH_LIKELY(c->max_result_bytes == 0)) return PQconsumeInput(c->pg);
   size_t taken;
   bool ok = lph_sip_consume(&c->sip, c->pg, c->ssl, &taken);
   c->op.received += taken;
   return ok;
+}
+
+bool lph_op_is_plain(const lph_conn *c) {
+#if defined(LIBPQ_HAS_PIPELINING) /* with libpq 14 GSS encryption can be asked for as well */
+  if (PQgssEncInUse(c->pg)) return false;
+#endif
+  return c->ssl == NULL && !PQsslInUse(c->pg);
+}
+
+/* While something is left to be written libpq may read, too. */
+void lph_op_tap(lph_conn *c, char opener, char row) {
+  if (c->state != LPH_BUSY || c->op.unflushed || c->max_result_bytes != 0 || !lph_op_is_plain(c)) return;
+  if (!lph_tap_open(&c->tap, &c->sip, c->pg, opener, row)) lph_tap_free(&c->tap);
+}
+
+/* If libpq cannot take what has been read, there is no going on: the next step finds the session at its end. */
+void lph_op_untap(lph_conn *c) {
+  if (LPH_LIKELY(!lph_tap_is_open(&c->tap))) return;
+  int fd = PQsocket(c->pg);
+  if (!lph_tap_close(&c->tap, &c->sip, c->pg)) shutdown(fd, SHUT_RDWR);
 }
 
 void lph_op_uncount(lph_op *op, size_t bytes) { op->received -= bytes < op->received ? bytes : op->received; }
@@ -378,6 +418,7 @@ int lph_op_step(lph_conn *c) {
      * in between.) */
     if (want > LPH_DONE && c->ssl != NULL && (!c->hears || c->hears_beside) && lph_tls_pending(c->ssl) > 0)
       continue;
+    if (want > LPH_DONE && lph_tap_is_behind(&c->tap)) continue;
     return check_size(c, want);
   }
 }

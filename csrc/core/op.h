@@ -27,6 +27,7 @@
 
 #include "base/buf.h"
 #include "base/error.h"
+#include "core/wirerows.h"
 
 struct lph_conn;
 struct lph_stmt;
@@ -76,6 +77,7 @@ typedef struct lph_op {
   size_t memory;         /* what the results take; both are only counted under max_result_bytes */
   struct lph_stmt *stmt; /* PREPARE, EXECUTE */
   PGresult *result;      /* EXECUTE, PORTAL, FETCH: the answer; PREPARE: the description; STREAM: `portion` */
+  lph_wirerows rows;     /* FETCH: those that are not in `result` */
   PGresult **results;    /* SCRIPT: one per statement */
   int result_count, result_room;
   lph_error failure; /* the first thing that went wrong; the rest of the answer is still read */
@@ -123,6 +125,12 @@ bool lph_op_consume(struct lph_conn *c);
 /* A statement that was cancelled still sends the row it is at, and libpq keeps that row in memory to its end. More than
  * this costs the connection rather than the memory. */
 #define LPH_DISCARD_MAX ((size_t)16 << 20)
+/* A channel that is no plain socket is libpq's to read from and write to. */
+bool lph_op_is_plain(const struct lph_conn *c);
+/* Rows of the statement that was just sent shall not go through libpq, if that can be (tap.h). */
+void lph_op_tap(struct lph_conn *c, char opener, char row);
+/* libpq reads by itself again. */
+void lph_op_untap(struct lph_conn *c);
 /* So many of the bytes that came in were no result (a notice). */
 void lph_op_uncount(lph_op *op, size_t bytes);
 /* Frees results and failure of the last operation; keeps allocated room. */

@@ -80,6 +80,23 @@ static bool consume(lph_sip *s, PGconn *pg, void *ssl, lph_sip_look *look, void 
   return PQconsumeInput(pg);
 }
 
+bool lph_sip_open(lph_sip *s, PGconn *pg) { return s->open || open_sip(s, PQsocket(pg)); }
+
+bool lph_sip_feed(lph_sip *s, PGconn *pg, const char *data, size_t len) {
+  int fd = PQsocket(pg);
+  while (len > 0) {
+    size_t n = len < MOUTHFUL ? len : MOUTHFUL;
+    if (send(s->pair[0], data, n, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)n) {
+      shutdown(fd, SHUT_RDWR); /* cannot be: bytes are lost */
+      return PQconsumeInput(pg);
+    }
+    if (!swallow(s, pg, fd, n <= AT_ONCE)) return false;
+    data += n;
+    len -= n;
+  }
+  return true;
+}
+
 bool lph_sip_consume(lph_sip *s, PGconn *pg, void *ssl, size_t *taken) {
   return consume(s, pg, ssl, NULL, NULL, taken);
 }

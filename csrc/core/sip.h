@@ -30,6 +30,10 @@ bool lph_sip_consume(lph_sip *s, PGconn *pg, void *ssl, size_t *taken);
 #define LPH_SIP_ROOM 8
 typedef size_t lph_sip_look(void *arg, char **data, size_t len);
 bool lph_sip_consume_seen(lph_sip *s, PGconn *pg, lph_sip_look *look, void *arg, size_t *taken);
+/* Hands over what somebody else has taken from the socket, all of it. No descriptors, no feeding: open it first. Not while
+ * libpq has something to write. */
+bool lph_sip_open(lph_sip *s, PGconn *pg);
+bool lph_sip_feed(lph_sip *s, PGconn *pg, const char *data, size_t len);
 /* Before PQfinish: the server sees the end of the stream only when all numbers of it are closed. */
 void lph_sip_close(lph_sip *s);
 

@@ -155,14 +155,10 @@ function methods:columns(most)
   local ok, err = check_open(self, true)
   if not ok then return nil, err end
   if self.over then return nil end
-  local lists, named = {}, {}
-  for i, name in ipairs(self.plan.names) do
-    lists[i] = {}
-    named[name] = lists[i]
-  end
-  local count
+  local lists, named, count = {}, {}, nil
   count, err = pull(self, "get_columns", most, lists)
   if not count then return nil, err end
+  for i, name in ipairs(self.plan.names) do named[name] = lists[i] end
   return named, count
 end
 

@@ -1,0 +1,35 @@
+/* wirerows.h - rows of a portion, as they came: each its length in four bytes, then the body of a DataRow.
+ *
+ * For the operations that hand out rows by the portion (FETCH): what the tap takes is put together here, instead of in a
+ * PGresult, which would cost three times as much. A row that was too long for the tap is in the PGresult all the same; in its
+ * place stands LPH_WIRE_ELSEWHERE, which is no length.
+ *
+ * SPDX-License-Identifier: MIT */
+#ifndef LPH_WIREROWS_H
+#define LPH_WIREROWS_H
+
+#include "base/buf.h"
+#include "core/tap.h"
+
+#define LPH_WIRE_ELSEWHERE UINT32_C(0xffffffff)
+
+typedef struct lph_wirerows {
+  lph_buf bytes;
+  int count;
+  unsigned elsewhere; /* of them in the PGresult */
+  bool lost;          /* there was no memory for one: none is of any use */
+} lph_wirerows;
+
+static inline void lph_wirerows_clear(lph_wirerows *r) { /* keeps the block */
+  *r = (lph_wirerows){.bytes = {.data = r->bytes.data, .cap = r->bytes.cap}};
+}
+static inline void lph_wirerows_swap(lph_wirerows *a, lph_wirerows *b) {
+  lph_wirerows kept = *a;
+  *a = *b;
+  *b = kept;
+}
+void lph_wirerows_free(lph_wirerows *r);
+/* Takes what has come. With `r` NULL it is thrown away. */
+void lph_wirerows_collect(lph_wirerows *r, lph_tap *t);
+
+#endif
