@@ -276,13 +276,22 @@ static int lpool_stillborn(lua_State *L) {
   return 0;
 }
 
+static void let_rest(const lpool *b, double now) {
+  for (int slot = 1; slot <= b->p.slot_room; slot++) {
+    lconn *conn = lpool_conn(b, slot);
+    bool idle = conn != NULL && lph_pool_slot(&b->p, slot)->state == LPH_SLOT_IDLE;
+    if (idle && !conn->finalized) lph_conn_rest(&conn->c, now);
+  }
+}
+
 /* pool:chore() -> chore, slot | nil */
 static int lpool_chore(lua_State *L) {
   static const char *const names[] = {NULL, "close", "ping", "connect"};
   lpool *b = lpool_check_open(L);
   int slot = 0;
-  lph_chore chore = lph_pool_chore(&b->p, lph_now(), &slot);
-  if (chore == LPH_CHORE_NONE) return 0;
+  double now = lph_now();
+  lph_chore chore = lph_pool_chore(&b->p, now, &slot);
+  if (chore == LPH_CHORE_NONE) return let_rest(b, now), 0;
   lua_pushstring(L, names[chore]);
   lua_pushinteger(L, slot);
   return 2;

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 
 #include "bind/lresult.h"
-#include "core/wirerows.h"
 
 #define NAMES_ON_STACK 200 /* more columns than this: names are fetched from the info table */
 
@@ -153,24 +152,10 @@ static LPH_NOINLINE bool no_field(build *w, int row, int column) {
   return fail_cell(w, row, column);
 }
 
-/* The next field off the wire; a `*len` of -1 is NULL. */
-static LPH_INLINE bool next_field(build *w, const char **data, int *len) {
-  size_t left = (size_t)(w->field_end - w->field);
-  if (LPH_UNLIKELY(left < 4)) return false;
-  *len = (int32_t)lph_get_u32(w->field);
-  *data = w->field + 4;
-  if (LPH_UNLIKELY(*len < -1 || (*len > 0 && (size_t)*len > left - 4))) return false;
-  w->field = *data + (*len > 0 ? *len : 0);
-  return true;
-}
-
 /* An empty value, and whatever lcell_push_common does not know. */
 static LPH_NOINLINE int push_rare(lua_State *L, build *w, int row, int column, const char *data, int len) {
   const lph_type *type = w->stmt->columns[column].type;
-  if (len < 0) return 0;
-  bool empty = len == 0;
-  if (empty && w->field == NULL && PQgetisnull(w->res, row - w->wired, column)) return 0;
-  if (empty && type != NULL && type->kind == LPH_VOID) return 0;
+  if (len < 0 || (len == 0 && type != NULL && type->kind == LPH_VOID)) return 0;
   if (LPH_LIKELY(lcell_push(L, &w->cell, type, data, (size_t)len))) return 1;
   fail_cell(w, row, column);
   return -1;
@@ -181,12 +166,7 @@ static LPH_NOINLINE int push_rare(lua_State *L, build *w, int row, int column, c
 static LPH_INLINE int push_cell(lua_State *L, build *w, int row, int column) {
   int len;
   const char *data;
-  if (w->field != NULL) {
-    if (LPH_UNLIKELY(!next_field(w, &data, &len))) return no_field(w, row, column), -1;
-  } else {
-    len = PQgetlength(w->res, row - w->wired, column);
-    data = PQgetvalue(w->res, row - w->wired, column);
-  }
+  if (LPH_UNLIKELY(!lfields_next(&w->in, row, column, &data, &len))) return no_field(w, row, column), -1;
   const lph_type *type = w->stmt->columns[column].type;
   if (LPH_LIKELY(len > 0 && w->cell.plain && type != NULL) &&
       lcell_push_common(L, &w->cell, type->kind, data, (size_t)len))
@@ -270,25 +250,18 @@ static int push_values(lua_State *L, build *w, int row) {
   return w->columns;
 }
 
-/* The next row as it came. Whoever collected it has made sure that all of it is there. */
-static bool open_wired(build *w, int row) {
-  uint32_t size = lph_get_u32(w->wire);
-  w->field = NULL;
-  w->wire += 4;
-  if (size == LPH_WIRE_ELSEWHERE) return row - w->wired < PQntuples(w->res) || no_field(w, row, 0);
-  w->wired++;
-  w->field = w->wire + 2;
-  w->field_end = w->wire += size;
-  if (LPH_LIKELY(size >= 2 && lph_get_u16(w->field - 2) == w->columns)) return true;
-  return no_field(w, row, 0);
-}
-
 int lrows_push_one(lua_State *L, lrows_build *w, int row, int style) {
-  if (w->wire != NULL && !open_wired(w, row)) return -1;
-  if (style == LROWS_VALUES) return push_values(L, w, row);
-  if (style == LROWS_ARRAY) return push_array_row(L, w, row) ? 1 : -1;
-  bool ok = w->constructor != 0 ? push_constructed(L, w, row, w->constructor) : push_named(L, w, row);
-  return ok ? 1 : -1;
+  if (LPH_UNLIKELY(!lfields_open_row(&w->in, row, w->columns))) return no_field(w, row, 0), -1;
+  int n = 1;
+  if (style == LROWS_VALUES) {
+    n = push_values(L, w, row);
+  } else if (style == LROWS_ARRAY) {
+    n = push_array_row(L, w, row) ? 1 : -1;
+  } else {
+    n = (w->constructor != 0 ? push_constructed(L, w, row, w->constructor) : push_named(L, w, row)) ? 1 : -1;
+  }
+  if (LPH_LIKELY(n < 0 || lfields_is_read(&w->in))) return n;
+  return no_field(w, row, w->columns - 1), -1;
 }
 
 static bool push_one(lua_State *L, build *w, int row, int style) {
@@ -338,7 +311,7 @@ static bool push_all_columns(lua_State *L, build *w) {
 }
 
 static lua_Integer affected_rows(const build *w) {
-  const char *digits = PQcmdTuples(w->res);
+  const char *digits = PQcmdTuples(w->in.res);
   return digits[0] == '\0' ? 0 : (lua_Integer)strtoll(digits, NULL, 10);
 }
 
@@ -347,11 +320,11 @@ static void dress_rows(lua_State *L, build *w) {
   int rows = lua_gettop(L);
   lua_getfield(L, w->info, "command");
   if (lua_isnil(L, -1)) {
-    lrows_push_command(L, w->res);
+    lrows_push_command(L, w->in.res);
     lua_setfield(L, w->info, "command");
   }
   lua_settop(L, rows);
-  if (PQresultStatus(w->res) != PGRES_TUPLES_OK) { /* no rows to count */
+  if (PQresultStatus(w->in.res) != PGRES_TUPLES_OK) { /* no rows to count */
     lua_pushinteger(L, affected_rows(w));
     lua_setfield(L, rows, "affected");
   }
@@ -362,9 +335,9 @@ static void dress_rows(lua_State *L, build *w) {
 static bool wrong_count(build *w, const char *wanted) {
   bool none = w->rows == 0;
   lph_error_set(&w->b->c.error, none ? "no_rows" : "too_many_rows", "%s expected, got %d", wanted, w->rows);
-  if (PQresultStatus(w->res) != PGRES_TUPLES_OK)
+  if (PQresultStatus(w->in.res) != PGRES_TUPLES_OK)
     lph_error_set(&w->b->c.error, "no_rows", "%s expected, but %s returns no rows", wanted,
-                  PQcmdStatus(w->res));
+                  PQcmdStatus(w->in.res));
   w->b->c.error.sent = LPH_SENT_YES;
   return false;
 }
@@ -399,7 +372,7 @@ static bool push_verb(lua_State *L, build *w, int code) {
       return got >= 0;
     }
     case LVERB_COLUMN:
-      if (PQresultStatus(w->res) != PGRES_TUPLES_OK) return wrong_count(w, "a column");
+      if (PQresultStatus(w->in.res) != PGRES_TUPLES_OK) return wrong_count(w, "a column");
       if (w->columns == 0) return no_column(w);
       return push_column(L, w, 0);
     default: lua_pushinteger(L, affected_rows(w)); return true;
@@ -407,7 +380,7 @@ static bool push_verb(lua_State *L, build *w, int code) {
 }
 
 int lrows_push(lua_State *L, lconn *b, int box, lph_stmt *stmt, PGresult *res, int code) {
-  build w = {.b = b, .stmt = stmt, .res = res, .rows = PQntuples(res), .columns = PQnfields(res)};
+  build w = {.b = b, .stmt = stmt, .in = {.res = res}, .rows = PQntuples(res), .columns = PQnfields(res)};
   int top = lua_gettop(L);
   if (LVERB_OF(code) == LVERB_EXECUTE) {
     lua_pushinteger(L, affected_rows(&w));
@@ -431,7 +404,8 @@ int lrows_push_script(lua_State *L, lconn *b, int box, PGresult *res) {
   int out = lua_gettop(L);
   lrows_push_command(L, res);
   lua_setfield(L, out, "command");
-  build w = {.b = b, .stmt = &b->script, .res = res, .rows = PQntuples(res), .columns = PQnfields(res)};
+  build w = {
+    .b = b, .stmt = &b->script, .in = {.res = res}, .rows = PQntuples(res), .columns = PQnfields(res)};
   lua_pushinteger(L, affected_rows(&w));
   lua_setfield(L, out, "affected");
   if (PQresultStatus(res) != PGRES_TUPLES_OK) return 1;

@@ -4,6 +4,7 @@
 #define LPH_LROWS_H
 
 #include "bind/lconn.h"
+#include "bind/lfields.h"
 
 /* Pushes the info table of the statement, made on first use and kept in the box's store:
  *   [1..n] column names   [0] metatable of its row arrays   [-1] row constructor (LuaJIT) or false
@@ -21,7 +22,7 @@ int lrows_push(lua_State *L, lconn *b, int box, lph_stmt *stmt, PGresult *res, i
 typedef struct lrows_build {
   lconn *b;
   lph_stmt *stmt;
-  PGresult *res;
+  lfields in;
   lcell cell;
   int rows, columns;
   int info;
@@ -29,10 +30,6 @@ typedef struct lrows_build {
   int name_step;   /* from one name to the next: 1 on the stack, -1 in upvalues */
   int constructor; /* 0 = none */
   double before;   /* rows that came before this result: for messages */
-  /* Of a stream, rows as they came (wirerows.h) instead of those of `res`: */
-  const char *wire;              /* the next one; NULL: all are in `res` */
-  const char *field, *field_end; /* what is left of the one under conversion; NULL: it is in `res` */
-  int wired;                     /* rows before it that were not in `res` */
 } lrows_build;
 
 /* Pushes one row; answers the number of values (more than one for LROWS_VALUES), or fills b->c.error and answers -1. The

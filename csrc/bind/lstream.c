@@ -15,11 +15,9 @@ static lstream *self(lua_State *L) { return lbox_self(L, 1, &lstream_class); }
 
 void lstream_drop_portion(lstream *s) {
   s->build.before += s->build.rows;
-  PQclear(s->build.res);
-  s->build.res = NULL;
+  PQclear(s->build.in.res);
+  s->build.in = (lfields){0};
   s->build.rows = s->row = 0;
-  s->build.wire = s->build.field = NULL;
-  s->build.wired = 0;
   lph_wirerows_clear(&s->rows);
 }
 
@@ -35,7 +33,7 @@ bool lstream_take_ahead(lstream *s, lconn *b) {
 
 /* A server that lies, or a table that was altered between the description and DECLARE. */
 static bool has_the_columns(lstream *s, const PGresult *res) {
-  bool same = PQnfields(res) == s->build.columns;
+  bool same = PQnfields(res) == s->build.columns && lfields_are_sound(res, &s->rows_ahead);
   for (int i = 0; same && s->is_portal && i < s->build.columns; i++)
     same = PQftype(res, i) == s->shape.columns[i].oid;
   if (same) return true;
@@ -49,14 +47,14 @@ static bool has_the_columns(lstream *s, const PGresult *res) {
 /* Takes `res` over. False: b->c.error */
 bool lstream_load(lstream *s, PGresult *res) {
   lstream_drop_portion(s);
-  s->build.res = res;
+  s->build.in.res = res;
   s->armed = false;
   s->b->untaken = false;
   if (PQresultStatus(res) == PGRES_COMMAND_OK) return true; /* MOVE, CLOSE, a statement without rows */
   if (!has_the_columns(s, res)) return false;
   lph_wirerows_swap(&s->rows, &s->rows_ahead);
-  s->build.rows = s->rows.count > 0 ? s->rows.count : PQntuples(res);
-  s->build.wire = s->rows.count > 0 ? s->rows.bytes.data : NULL;
+  s->build.rows = lfields_count(res, &s->rows);
+  s->build.in = lfields_of(res, &s->rows);
   s->build.cell.binary = s->build.columns > 0 && PQfformat(res, 0) == 1;
   return true;
 }
@@ -221,11 +219,12 @@ static int lstream_stepper(lua_State *L) {
   return 2;
 }
 
-/* Rows of the portion at hand, bytes they take (in a PGresult twice as many as on the wire), the number in its command tag; and is what comes behind it on its way?
+/* Rows of the portion at hand, bytes they take (in a PGresult twice as many as on the wire), the number in its command
+ * tag; and is what comes behind it on its way?
  * stream:portion() -> integer, integer, integer, boolean */
 static int lstream_portion(lua_State *L) {
   lstream *s = self(L);
-  PGresult *res = s->build.res;
+  PGresult *res = s->build.in.res;
   lua_pushinteger(L, s->build.rows);
   lua_pushinteger(L, res == NULL ? 0 : (lua_Integer)(PQresultMemorySize(res) + 2 * s->rows.bytes.len));
   lua_pushinteger(L, res == NULL ? 0 : (lua_Integer)strtoll(PQcmdTuples(res), NULL, 10));

@@ -14,7 +14,7 @@ typedef struct lstream {
   lph_stmt shape; /* its columns only */
   lph_typemap *map;
   lph_buf scratch;
-  lrows_build build; /* build.res: the portion that is handed out; its slots are upvalues of the stepper */
+  lrows_build build; /* build.in.res: the portion that is handed out; its slots are upvalues of the stepper */
   int row, style;
   double seconds; /* the time limit of each portion; negative = none */
   lph_want want;  /* rows: what the last step answered */
@@ -23,7 +23,7 @@ typedef struct lstream {
   bool armed;   /* the clock of the portion that is waited for has been started */
   bool entered; /* a row is being converted; stays set when a conversion raises */
   /* Portal: */
-  lph_wirerows rows;         /* those of the portion at hand that are not in build.res */
+  lph_wirerows rows;         /* those of the portion at hand that are not in build.in.res */
   PGresult *ahead;           /* the next portion, which came before it was needed */
   lph_wirerows rows_ahead;   /* and those of its rows that are not in `ahead` */
   lph_error failure;         /* behind it, or in its place: why there is none */
@@ -35,9 +35,7 @@ extern const lbox_class lstream_class;
 
 /* A FETCH has been answered: its rows become the next portion. False: there was no answer, b->c.error */
 bool lstream_take_ahead(lstream *s, lconn *b);
-static inline int lstream_count_ahead(const lstream *s) {
-  return s->rows_ahead.count > 0 ? s->rows_ahead.count : PQntuples(s->ahead);
-}
+static inline int lstream_count_ahead(const lstream *s) { return lfields_count(s->ahead, &s->rows_ahead); }
 /* Takes `res` over, and rows_ahead. False: b->c.error */
 bool lstream_load(lstream *s, PGresult *res);
 void lstream_drop_portion(lstream *s);

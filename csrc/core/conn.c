@@ -167,6 +167,14 @@ lph_err lph_conn_look_at(lph_conn *c, double now) {
   return LPH_LIKELY(warm) ? LPH_OK : lph_conn_look_hard(c);
 }
 
+#define RESTED 1.0 /* seconds */
+
+void lph_conn_rest(lph_conn *c, double now) {
+  if (c->state != LPH_IDLE || now - c->last_use < RESTED || lph_conn_is_foreign(c)) return;
+  lph_sip_close(&c->sip);
+  lph_wirerows_free(&c->op.rows);
+}
+
 lph_err lph_conn_look_hard(lph_conn *c) {
   char byte;
   ssize_t n = recv(PQsocket(c->pg), &byte, 1, MSG_PEEK | MSG_DONTWAIT);

@@ -114,6 +114,10 @@ bool lph_conn_is_warm(const lph_conn *c, double now);
 /* The session broke: conn->error tells it (with last words), the state becomes CLOSED. */
 lph_want lph_conn_lost(lph_conn *c, lph_sent sent);
 
+/* Between two users: gives back what it has been keeping from one operation to the next, when the last one was a while
+ * ago. */
+void lph_conn_rest(lph_conn *c, double now);
+
 /* client_encoding is still that of the beginning. If a statement has changed it, no text from now on is what it is
  * taken for, in either direction. Servers tell of it when they are ready again (before PostgreSQL 14 at once), so that is
  * when to ask; then the session is closed, with conn->error. */

@@ -7,8 +7,6 @@
  * SPDX-License-Identifier: MIT */
 #include "core/op.h"
 
-#include <sys/socket.h>
-
 #include "base/mem.h"
 #include "core/batch.h"
 #include "core/conn.h"
@@ -55,6 +53,7 @@ void lph_op_discard(lph_conn *c) {
   c->op.portion = false;
   c->op.received = 0;
   drop_results(&c->op);
+  lph_wirerows_free(&c->op.rows);
 }
 
 /* Under max_result_bytes each portion of a stream counts by itself. */
@@ -367,8 +366,7 @@ void lph_op_tap(lph_conn *c, char opener, char row) {
 /* If libpq cannot take what has been read, there is no going on: the next step finds the session at its end. */
 void lph_op_untap(lph_conn *c) {
   if (LPH_LIKELY(!lph_tap_is_open(&c->tap))) return;
-  int fd = PQsocket(c->pg);
-  if (!lph_tap_close(&c->tap, &c->sip, c->pg)) shutdown(fd, SHUT_RDWR);
+  if (!lph_tap_close(&c->tap, &c->sip, c->pg)) lph_sip_cut(&c->sip, c->pg);
 }
 
 void lph_op_uncount(lph_op *op, size_t bytes) { op->received -= bytes < op->received ? bytes : op->received; }

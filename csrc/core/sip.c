@@ -55,6 +55,15 @@ static bool swallow(const lph_sip *s, PGconn *pg, int fd, bool at_once) {
   return (PQsocket(pg) != fd || put_under(s->real, fd)) && ok;
 }
 
+/* Only for want of memory in the kernel. The number keeps our end, so that nobody reads behind the gap. */
+bool lph_sip_cut(lph_sip *s, PGconn *pg) {
+  int fd = PQsocket(pg);
+  shutdown(s->real, SHUT_RDWR);
+  shutdown(s->pair[0], SHUT_RDWR);
+  if (fd >= 0) put_under(s->pair[1], fd);
+  return PQconsumeInput(pg);
+}
+
 static bool consume(lph_sip *s, PGconn *pg, void *ssl, lph_sip_look *look, void *arg, size_t *taken) {
   char room[LPH_SIP_ROOM + MOUTHFUL], *mouthful = room + LPH_SIP_ROOM;
   int fd = PQsocket(pg);
@@ -76,8 +85,7 @@ static bool consume(lph_sip *s, PGconn *pg, void *ssl, lph_sip_look *look, void 
   bool at_once = ssl == NULL && n <= AT_ONCE;
   if (send(s->pair[0], mouthful, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT) == n)
     return swallow(s, pg, fd, at_once);
-  shutdown(fd, SHUT_RDWR); /* cannot be: bytes are lost */
-  return PQconsumeInput(pg);
+  return lph_sip_cut(s, pg);
 }
 
 bool lph_sip_open(lph_sip *s, PGconn *pg) { return s->open || open_sip(s, PQsocket(pg)); }
@@ -86,10 +94,7 @@ bool lph_sip_feed(lph_sip *s, PGconn *pg, const char *data, size_t len) {
   int fd = PQsocket(pg);
   while (len > 0) {
     size_t n = len < MOUTHFUL ? len : MOUTHFUL;
-    if (send(s->pair[0], data, n, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)n) {
-      shutdown(fd, SHUT_RDWR); /* cannot be: bytes are lost */
-      return PQconsumeInput(pg);
-    }
+    if (send(s->pair[0], data, n, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)n) return lph_sip_cut(s, pg);
     if (!swallow(s, pg, fd, n <= AT_ONCE)) return false;
     data += n;
     len -= n;

@@ -8,6 +8,10 @@
  * which one end stands under the descriptor's number for the time of the call (as in feed.h). The count is exact. With
  * TLS the bytes are those on the wire, which is as good: OpenSSL reads by the same number.
  *
+ * That takes three more descriptors, from its first use on. To open and close them costs about four times what one
+ * PQconsumeInput through them does, so they stay open from one operation to the next; a pool closes them when its
+ * connection has been idle for a second (lph_conn_rest).
+ *
  * SPDX-License-Identifier: MIT */
 #ifndef LPH_SIP_H
 #define LPH_SIP_H
@@ -34,6 +38,8 @@ bool lph_sip_consume_seen(lph_sip *s, PGconn *pg, lph_sip_look *look, void *arg,
  * libpq has something to write. */
 bool lph_sip_open(lph_sip *s, PGconn *pg);
 bool lph_sip_feed(lph_sip *s, PGconn *pg, const char *data, size_t len);
+/* Bytes are lost, or would be: libpq finds the end of the stream behind what it has got, and nothing of what is behind that. */
+bool lph_sip_cut(lph_sip *s, PGconn *pg);
 /* Before PQfinish: the server sees the end of the stream only when all numbers of it are closed. */
 void lph_sip_close(lph_sip *s);
 

@@ -33,9 +33,9 @@ static const char *skip_column(const char *p, const char *end) {
 }
 
 void lph_tap_take_rows(lph_tap *t) {
-  if (LPH_LIKELY(t->phase != LPH_TAP_OPENED || t->foreign > 0 || t->opening == 0)) return;
+  if (LPH_LIKELY(t->phase != LPH_TAP_OPENED || t->foreign > 0 || t->opening < HEAD + 2)) return;
   const char *p = t->data + t->at - t->opening + HEAD, *end = t->data + t->at;
-  int columns = end - p < 2 ? 0 : lph_get_u16(p);
+  int columns = lph_get_u16(p);
   bool any = columns > 0;
   for (p += 2; p != NULL && columns > 0; columns--) p = skip_column(p, end);
   if (any && p == end) t->phase = LPH_TAP_TAKING;
@@ -43,8 +43,8 @@ void lph_tap_take_rows(lph_tap *t) {
 
 /* Whole bytes of the message at `p`, of which at least the head has come. A length that cannot be is libpq's to refuse. */
 static size_t size_at(const char *p) {
-  size_t size = lph_get_u32(p + 1);
-  return size < HEAD - 1 ? HEAD : size + 1;
+  uint32_t size = lph_get_u32(p + 1);
+  return size < HEAD - 1 || size > INT32_MAX ? HEAD : (size_t)size + 1;
 }
 
 static bool is_ours(const lph_tap *t, const char *p) {
@@ -54,21 +54,26 @@ static bool is_ours(const lph_tap *t, const char *p) {
 /* How many bytes from `at` on are libpq's: up to the next row of ours, behind the opener, or all there are. */
 static size_t measure(lph_tap *t) {
   size_t at = t->at;
-  for (;;) {
+  while (t->phase != LPH_TAP_LEFT) {
     size_t n = t->foreign < t->end - at ? t->foreign : t->end - at;
     t->foreign -= n;
     at += n;
-    if (t->foreign > 0 || t->phase == LPH_TAP_OPENED || t->end - at < HEAD) break;
+    if (at == t->end || t->phase == LPH_TAP_OPENED) return at - t->at;
     const char *p = t->data + at;
-    if (is_ours(t, p)) break;
-    if (t->phase == LPH_TAP_TAKING && *p == t->row) t->owed++;
-    t->foreign = size_at(p);
-    if (t->phase == LPH_TAP_PASSING && *p == t->opener) {
-      t->phase = LPH_TAP_OPENED;
-      t->opening = t->foreign <= t->end - at ? t->foreign : 0;
+    if (t->end - at < HEAD) {
+      if (t->phase == LPH_TAP_TAKING) return at - t->at;
+      t->phase = LPH_TAP_LEFT;
+    } else {
+      if (is_ours(t, p)) return at - t->at;
+      if (t->phase == LPH_TAP_TAKING && *p == t->row) t->owed++;
+      t->foreign = size_at(p);
+      if (t->phase == LPH_TAP_PASSING && *p == t->opener) {
+        t->phase = LPH_TAP_OPENED;
+        t->opening = t->foreign <= t->end - at ? t->foreign : 0;
+      }
     }
   }
-  return at - t->at;
+  return t->end - t->at;
 }
 
 static bool feed(lph_tap *t, lph_sip *s, PGconn *pg, size_t n) {
@@ -78,13 +83,17 @@ static bool feed(lph_tap *t, lph_sip *s, PGconn *pg, size_t n) {
 }
 
 bool lph_tap_is_behind(const lph_tap *t) {
-  if (t->data == NULL || t->end - t->at < HEAD) return t->data != NULL && t->foreign > 0 && t->end > t->at;
-  return t->foreign > 0 || size_at(t->data + t->at) <= t->end - t->at || !is_ours(t, t->data + t->at);
+  size_t there = t->data == NULL ? 0 : t->end - t->at;
+  if (LPH_LIKELY(there == 0) || t->phase != LPH_TAP_TAKING || t->foreign > 0) return there > 0;
+  if (there < HEAD) return false;
+  const char *p = t->data + t->at;
+  return size_at(p) <= there || !is_ours(t, p);
 }
 
+/* libpq shall see the end itself. What stands in front of it is half a message. If it was no end, libpq may have read on. */
 static bool at_the_end(lph_tap *t, lph_sip *s, PGconn *pg) {
-  /* libpq shall see the end itself. What stands in front of it is half a message. */
   size_t n = t->end - t->at;
+  t->phase = LPH_TAP_LEFT;
   return (n == 0 || feed(t, s, pg, n)) && PQconsumeInput(pg);
 }
 
@@ -101,10 +110,7 @@ static bool read_more(lph_tap *t, lph_sip *s, PGconn *pg) {
 }
 
 bool lph_tap_consume(lph_tap *t, lph_sip *s, PGconn *pg) {
-  if (t->phase == LPH_TAP_OPENED && t->foreign == 0) { /* nobody has agreed */
-    t->phase = LPH_TAP_PASSING;
-    t->opener = '\0';
-  }
+  if (t->phase == LPH_TAP_OPENED && t->foreign == 0) t->phase = LPH_TAP_LEFT; /* nobody has agreed */
   size_t n = measure(t);
   return n > 0 ? feed(t, s, pg, n) : read_more(t, s, pg);
 }

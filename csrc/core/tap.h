@@ -7,11 +7,15 @@
  *
  *   PASSING ---------------> OPENED ------------> TAKING ------> closed
  *   all goes to libpq        the message that     rows are       what is left goes to libpq
- *                            opens the rows did   handed out
+ *        |                   opens the rows did   handed out
+ *        |                        | nobody agrees
+ *        '------> LEFT <----------'
+ *                 all goes to libpq, and no byte is looked at any more
  *
  * Both readers must mean the same byte by "here a message begins", but libpq may have been left in the middle of one (a
  * notice that came in two pieces). So the tap passes everything on until it has passed the message that opens the rows, and
  * begins to take only when somebody has seen libpq, or the message itself, to agree (lph_tap_take). Otherwise it never does.
+ * Until then it keeps nothing back either, not even a head that was cut: that might be no head, but the end of the answer.
  *
  * Nobody else may read from the socket meanwhile: libpq does so in PQconsumeInput, and when it cannot write.
  *
@@ -23,7 +27,7 @@
 
 #define LPH_TAP_BYTES 65536
 
-typedef enum lph_tap_phase { LPH_TAP_PASSING, LPH_TAP_OPENED, LPH_TAP_TAKING } lph_tap_phase;
+typedef enum lph_tap_phase { LPH_TAP_PASSING, LPH_TAP_OPENED, LPH_TAP_TAKING, LPH_TAP_LEFT } lph_tap_phase;
 
 typedef struct lph_tap {
   char *data; /* LPH_TAP_BYTES; NULL: closed */
