@@ -48,7 +48,8 @@ static size_t size_at(const char *p) {
 }
 
 static bool is_ours(const lph_tap *t, const char *p) {
-  return t->phase == LPH_TAP_TAKING && *p == t->row && size_at(p) <= LPH_TAP_BYTES && lph_get_u32(p + 1) >= 4;
+  uint32_t size = lph_get_u32(p + 1);
+  return t->phase == LPH_TAP_TAKING && *p == t->row && size >= HEAD - 1 && size < LPH_TAP_BYTES;
 }
 
 /* How many bytes from `at` on are libpq's: up to the next row of ours, behind the opener, or all there are. */

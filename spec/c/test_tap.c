@@ -140,6 +140,87 @@ static void a_message_that_libpq_has_begun_is_left_to_it(void **state) {
   }
 }
 
+/* Read from the third byte before the notice's end on, its last letter, the zeros, "H" and a zero are the head of a
+ * message of 18433 bytes. Where that ends, few bytes may be left, and no more come. */
+static void what_is_no_head_is_not_kept_back(void **state) {
+  (void)state;
+  enum { SEEN_AS_ONE = 1 + 0x4800, REST = 3 + 10 + 5 + 5 + 12 + 6 };
+  for (size_t left = 0; left < 8; left++) {
+    played p;
+    seen s = {0};
+    char row[SEEN_AS_ONE] = {0};
+    played_open(&p);
+    say_notice(&p);
+    lph_buf notice = p.out;
+    lph_buf_init(&p.out);
+    assert_int_equal(send(p.fd, notice.data, notice.len - 3, 0), notice.len - 3);
+    assert_int_equal(lph_conn_look_hard(&p.c), LPH_OK);
+    assert_int_equal(lph_buf_add(&p.out, notice.data + notice.len - 3, 3), LPH_OK);
+    lph_buf_free(&notice);
+    begin_copy(&p);
+    played_say(&p, 'd', row, SEEN_AS_ONE + left - REST);
+    played_say(&p, 'c', NULL, 0);
+    played_complete(&p, "COPY 1");
+    played_ready(&p, 'I');
+    assert_int_equal(p.out.len, SEEN_AS_ONE + left);
+    in_pieces(&p, 1 << 20, take_copied, &s);
+    assert_int_equal(p.c.state, LPH_IDLE);
+    assert_int_equal(s.bytes, SEEN_AS_ONE + left - REST);
+    played_close(&p);
+  }
+}
+
+static void lengths_that_cannot_be_are_refused(void **state) {
+  (void)state;
+  static const char lengths[][5] = {"\0\0\0\0", "\0\0\0\3", "\200\0\0\0", "\377\377\377\377",
+                                    "\377\377\377\373"};
+  for (size_t i = 0; i < lph_countof(lengths); i++) {
+    played p;
+    seen s = {0};
+    played_open(&p);
+    begin_copy(&p);
+    played_say(&p, 'd', "1\n", 2);
+    played_say(&p, 'd', "2\n", 2);
+    lph_buf_add(&p.out, "d", 1);
+    lph_buf_add(&p.out, lengths[i], 4);
+    for (int n = 0; n < 100; n++) played_say(&p, 'd', "3\n", 2);
+    in_pieces(&p, 1 << 20, take_copied, &s);
+    assert_string_equal(s.text, "12");
+    assert_int_equal(s.want, LPH_FAILED);
+    assert_int_equal(p.c.state, LPH_CLOSED);
+    played_close(&p);
+  }
+}
+
+/* The pair takes no more: as when the kernel is out of memory. What libpq has got in part must not be gone on with by
+ * what is behind the gap. */
+static void bytes_that_libpq_cannot_get_end_the_session(void **state) {
+  (void)state;
+  played p;
+  seen s = {0};
+  int small = 1;
+  char *text = calloc(1, 40000);
+  memset(text, 'x', 39990);
+  played_open(&p);
+  begin_copy(&p);
+  played_flush(&p);
+  take_copied(&p, &s);
+  assert_int_equal(setsockopt(p.c.sip.pair[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof small), 0);
+  played_say(&p, 'S', text, 40000); /* taken for a name and a value: harmless where all of it arrives */
+  played_say(&p, 'd', "1\n", 2);
+  played_say(&p, 'c', NULL, 0);
+  played_complete(&p, "COPY 1");
+  played_ready(&p, 'I');
+  played_flush(&p);
+  take_copied(&p, &s);
+  assert_int_equal(s.want, LPH_FAILED);
+  assert_string_equal(p.c.error.kind, "closed");
+  assert_int_equal(p.c.state, LPH_CLOSED);
+  assert_string_equal(s.text, "1");
+  played_close(&p);
+  free(text);
+}
+
 static void a_copy_that_fails_in_the_middle_gives_its_error(void **state) {
   (void)state;
   played p;
@@ -299,6 +380,9 @@ int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(copied_rows_keep_their_order),
     cmocka_unit_test(a_message_that_libpq_has_begun_is_left_to_it),
+    cmocka_unit_test(what_is_no_head_is_not_kept_back),
+    cmocka_unit_test(lengths_that_cannot_be_are_refused),
+    cmocka_unit_test(bytes_that_libpq_cannot_get_end_the_session),
     cmocka_unit_test(a_copy_that_fails_in_the_middle_gives_its_error),
     cmocka_unit_test(what_was_read_of_a_copy_that_nobody_wants_goes_to_libpq),
     cmocka_unit_test(a_loss_behind_rows_is_seen_behind_them),
