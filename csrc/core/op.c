@@ -393,9 +393,10 @@ int lph_op_broken(lph_conn *c) { return (int)broken(c); }
 
 int lph_op_check_size(lph_conn *c, int want) { return (int)check_size(c, (lph_want)want); }
 
-/* Rows that libpq has already go first; only then more is read. */
+/* Rows that libpq has already go first, and how a COPY ended; only then more is read. Reading may find the end of the
+ * session, and that counts for more than what libpq has not been asked for. */
 static bool is_served(lph_conn *c, lph_want *want) {
-  if (c->op.kind != LPH_OP_STREAM || c->op.discarding) return false;
+  if ((c->op.kind != LPH_OP_STREAM && c->op.kind != LPH_OP_COPY) || c->op.discarding) return false;
   *want = c->op.portion ? LPH_DONE : collect(c);
   return *want <= LPH_DONE;
 }

@@ -42,14 +42,16 @@ static void begin_copy(played *p) {
   played_say(p, 'H', "\0\0\1\0\0", 5);
 }
 
-/* 1, 2, a notice, a long row, 3, another long one, 4, 5. Answers the sum of their lengths. */
+/* 1, 2, a notice, a notification, a long row, a setting, 3, another long one, 4, 5. Answers the sum of their lengths. */
 static size_t say_rows(played *p) {
   char *row = malloc(LONG_ROW);
   memset(row, 'x', LONG_ROW);
   played_say(p, 'd', "1\n", 2);
   played_say(p, 'd', "2\n", 2);
   say_notice(p);
+  played_say(p, 'A', "\0\0\0\1channel\0payload\0", 20);
   played_say(p, 'd', row, LONG_ROW);
+  played_say(p, 'S', "application_name\0another", 25);
   played_say(p, 'd', NULL, 0);
   played_say(p, 'd', "3\n", 2);
   played_say(p, 'd', row, LONG_ROW - 1);
@@ -281,6 +283,25 @@ static void a_loss_behind_rows_is_seen_behind_them(void **state) {
   played_close(&p);
 }
 
+/* Both come at once: the end of the stream must not hide what the server said before. */
+static void last_words_behind_rows_are_told(void **state) {
+  (void)state;
+  played p;
+  seen s = {0};
+  played_open(&p);
+  begin_copy(&p);
+  say_rows(&p);
+  played_error(&p, "FATAL", "57P01");
+  played_flush(&p);
+  played_hang_up(&p);
+  take_copied(&p, &s);
+  assert_string_equal(s.text, "12x3x45");
+  assert_int_equal(s.want, LPH_FAILED);
+  assert_string_equal(p.c.error.sqlstate, "57P01");
+  assert_int_equal(p.c.state, LPH_CLOSED);
+  played_close(&p);
+}
+
 /* ---- FETCH ------------------------------------------------------------------------------------------------------ */
 
 static void say_column(played *p, size_t len) {
@@ -386,6 +407,7 @@ int main(void) {
     cmocka_unit_test(a_copy_that_fails_in_the_middle_gives_its_error),
     cmocka_unit_test(what_was_read_of_a_copy_that_nobody_wants_goes_to_libpq),
     cmocka_unit_test(a_loss_behind_rows_is_seen_behind_them),
+    cmocka_unit_test(last_words_behind_rows_are_told),
     cmocka_unit_test(fetched_rows_are_put_together),
     cmocka_unit_test(a_description_that_is_none_is_left_to_libpq),
     cmocka_unit_test(fetched_rows_that_nobody_wants_are_thrown_away),
