@@ -50,7 +50,8 @@ bool lstream_load(lstream *s, PGresult *res) {
   s->build.in.res = res;
   s->armed = false;
   s->b->untaken = false;
-  if (PQresultStatus(res) == PGRES_COMMAND_OK) return true; /* MOVE, CLOSE, a statement without rows */
+  bool is_rowless = PQresultStatus(res) == PGRES_COMMAND_OK && s->rows_ahead.count == 0;
+  if (is_rowless) return true; /* MOVE, CLOSE, a statement without rows */
   if (!has_the_columns(s, res)) return false;
   lph_wirerows_swap(&s->rows, &s->rows_ahead);
   s->build.rows = lfields_count(res, &s->rows);
