@@ -247,6 +247,19 @@ describe("a server that lies about the rows of a FETCH", function()
 end)
 
 describe("a pool whose connections have been read past libpq", function()
+  it("has one back at once whose reader was left when all of its rows had come", function()
+    local db = assert(luphant.open(env.url(), { max_connections = 1, cancel_grace = 30 }))
+    for _ = 1, 3 do
+      local lent = assert(db:acquire())
+      assert.equal(1, assert(lent:copy_out "select generate_series(1, 3)"):values()())
+      lent:release()
+      local took, one = probe.timed(db.query_value, db, "select 1")
+      assert.equal(1, one)
+      assert.is_true(took < 2 * probe.slow, ("%.1f s"):format(took))
+    end
+    assert(db:close(5))
+  end)
+
   it("keeps no descriptors for that on those that are idle for long", function()
     probe.keeps_descriptors(function()
       local db = assert(luphant.open(env.url(), { max_connections = 3 }))

@@ -124,7 +124,10 @@ end
 ---@param conn luphant.connection
 ---@param err luphant.error  gets to know what became of the connection
 function drive.abandon(conn, err)
-  err.connection = stop(conn, "r") == "lost" and "closed" or "ok"
+  local box = conn.box
+  local want = box:step() -- all of it may have come already, and then there is nothing to wait for
+  if box:state() == "busy" then stop(conn, want or "r") end
+  err.connection = box:state() == "idle" and "ok" or "closed"
   return true
 end
 
