@@ -155,7 +155,7 @@ function methods:columns(most)
   local ok, err = check_open(self, true)
   if not ok then return nil, err end
   if self.over then return nil end
-  local lists, named, count = {}, {}, nil
+  local lists, named, count = {}, {}
   count, err = pull(self, "get_columns", most, lists)
   if not count then return nil, err end
   for i, name in ipairs(self.plan.names) do named[name] = lists[i] end
