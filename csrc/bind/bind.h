@@ -26,6 +26,8 @@ void lnest_open(lua_State *L);
 /* lsignal.c */
 extern const luaL_Reg lsignal_functions[];
 /* lnginx.c */
+struct lnginx;
+struct lnginx *lnginx_test(lua_State *L, int index); /* NULL: something else */
 extern const luaL_Reg lnginx_functions[];
 void lnginx_open(lua_State *L);
 /* lfacts.c */

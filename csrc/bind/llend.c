@@ -28,6 +28,7 @@
 #include "bind/lenter.h"
 #include "bind/lpool.h"
 #include "bind/lrun.h"
+#include "bind/ltrip.h"
 
 static const char raised_mark, due_mark; /* their addresses are RAISED and DUE */
 
@@ -35,8 +36,7 @@ static const char raised_mark, due_mark; /* their addresses are RAISED and DUE *
 
 /* ---- what is in order ------------------------------------------------------------------------------------ */
 
-/* What keeps this connection from being lent as it is; NULL: nothing. */
-static const char *obstacle(lconn *conn, lph_pool_due due, double now) {
+const char *llend_obstacle(lconn *conn, lph_pool_due due, double now) {
   if (LPH_UNLIKELY(due == LPH_DUE_RETIRE)) return "retire";
   if (LPH_UNLIKELY(conn == NULL || conn->finalized || conn->entered || conn->c.state != LPH_IDLE))
     return "lost";
@@ -44,7 +44,7 @@ static const char *obstacle(lconn *conn, lph_pool_due due, double now) {
   return LPH_UNLIKELY(due == LPH_DUE_CHECK) ? "check" : NULL;
 }
 
-static bool is_in_order(const lpool *b, const lconn *conn) {
+bool llend_is_in_order(const lpool *b, const lconn *conn) {
   return conn->c.state == LPH_IDLE && (conn->c.marks == 0 || b->keep_state) && !conn->untaken &&
          !conn->held && !conn->entered && conn->reader == NULL && !conn->ahead && !conn->forsaken &&
          conn->owner == NULL && conn->c.txn.depth == 0 && PQtransactionStatus(conn->c.pg) == PQTRANS_IDLE;
@@ -69,7 +69,7 @@ static int lpool_take(lua_State *L) {
   double now = lph_now();
   int slot = lph_pool_take(&b->p, now, &due);
   if (slot == LPH_POOL_NONE) return 0;
-  const char *why = obstacle(lpool_conn(b, slot), due, now);
+  const char *why = llend_obstacle(lpool_conn(b, slot), due, now);
   lua_pushinteger(L, slot);
   if (LPH_LIKELY(why == NULL)) return 1;
   lua_pushstring(L, why);
@@ -78,6 +78,7 @@ static int lpool_take(lua_State *L) {
 
 /* Pushes nothing when the connection is idle again. */
 static int give(lua_State *L, lpool *b, int slot) {
+  if (LPH_UNLIKELY(b->p.waiting > 0)) ltrip_reserve(L);
   lconn *conn = lpool_conn(b, slot);
   double now = lph_now();
   const char *what;
@@ -85,11 +86,11 @@ static int give(lua_State *L, lpool *b, int slot) {
                    conn->c.owner != lph_process_id())) {
     lph_pool_tend(&b->p, slot, now);
     what = "closed";
-  } else if (LPH_UNLIKELY(!is_in_order(b, conn))) {
+  } else if (LPH_UNLIKELY(!llend_is_in_order(b, conn))) {
     lph_pool_tend(&b->p, slot, now);
     what = "clean";
   } else {
-    int ticket = lph_pool_give(&b->p, slot, now);
+    int ticket = ltrip_serve(L, b, slot, lph_pool_give(&b->p, slot, now), now);
     if (LPH_LIKELY(ticket == LPH_POOL_NONE && !is_glance_due(b, now))) return 0;
     if (ticket > 0) return lpool_push_slot(L, ticket);
     what = ticket == LPH_POOL_NONE ? "glance" : "retire";
@@ -109,16 +110,7 @@ static int lpool_give(lua_State *L) {
 
 /* ---- a whole verb ------------------------------------------------------------------------------------------- */
 
-/* The verb has run; its answers stand from 1 on. */
-static int end_run(lua_State *L, lpool *b, lconn *conn, int slot, int rc) {
-  int n = lua_gettop(L);
-  double now = lph_now();
-  bool done = rc == 0 && n == 1 && is_in_order(b, conn) && b->p.waiting == 0 && !is_glance_due(b, now);
-  if (LPH_LIKELY(done) && LPH_LIKELY(lph_pool_give(&b->p, slot, now) == LPH_POOL_NONE)) {
-    lua_pushboolean(L, 1);
-    lua_insert(L, 1);
-    return 2;
-  }
+int llend_push_verb(lua_State *L, int slot, int rc) {
   lua_pushinteger(L, slot);
   lua_insert(L, 1);
   if (rc != 0) {
@@ -126,6 +118,27 @@ static int end_run(lua_State *L, lpool *b, lconn *conn, int slot, int rc) {
     lua_insert(L, 2);
   }
   return lua_gettop(L);
+}
+
+int llend_push_due(lua_State *L, int slot, const char *why) {
+  lua_pushinteger(L, slot);
+  lua_pushlightuserdata(L, (void *)&due_mark);
+  if (why == NULL) return 2;
+  lua_pushstring(L, why);
+  return 3;
+}
+
+/* The verb has run; its answers stand from 1 on. */
+static int end_run(lua_State *L, lpool *b, lconn *conn, int slot, int rc) {
+  int n = lua_gettop(L);
+  double now = lph_now();
+  bool done = rc == 0 && n == 1 && llend_is_in_order(b, conn) && b->p.waiting == 0 && !is_glance_due(b, now);
+  if (LPH_LIKELY(done) && LPH_LIKELY(lph_pool_give(&b->p, slot, now) == LPH_POOL_NONE)) {
+    lua_pushboolean(L, 1);
+    lua_insert(L, 1);
+    return 2;
+  }
+  return llend_push_verb(L, slot, rc);
 }
 
 static bool is_chosen(lua_State *L) {
@@ -150,15 +163,10 @@ static int lpool_run(lua_State *L) {
   int slot = lph_pool_take(&b->p, now, &due);
   if (slot == LPH_POOL_NONE) return lua_pushboolean(L, 0), 1;
   lconn *conn = lpool_conn(b, slot);
-  const char *why = obstacle(conn, due, now);
-  if (LPH_UNLIKELY(why != NULL)) {
-    lua_pushinteger(L, slot);
-    lua_pushlightuserdata(L, (void *)&due_mark);
-    lua_pushstring(L, why);
-    return 3;
-  }
+  const char *why = llend_obstacle(conn, due, now);
+  if (LPH_UNLIKELY(why != NULL)) return llend_push_due(L, slot, why);
   if (LPH_UNLIKELY(conn->yields && !lua_isyieldable(L))) /* Lua goes on, as far as lrun_gate */
-    return lua_pushinteger(L, slot), lua_pushlightuserdata(L, (void *)&due_mark), 2;
+    return llend_push_due(L, slot, NULL);
   lcompat_getstore(L, 1);
   lua_rawgeti(L, -1, slot);
   lua_replace(L, 1); /* the box in the pool's place */
@@ -170,14 +178,11 @@ static int lpool_run(lua_State *L) {
 
 /* ---- handles -------------------------------------------------------------------------------------------------- */
 
-/* In the store beside the boxes: the tables by slot, of handles (weak) and of metatables for handles that are lent. */
-enum { STORE_HANDLES = 0, STORE_METATABLES = -1 };
-
 /* pool:lane(on, undecided); may lend and give_back do without Lua; may a loop have begun to run the caller's coroutine? */
 static int lpool_lane(lua_State *L) {
   lpool *b = lpool_check_open(L);
   lcompat_getstore(L, 1);
-  lua_rawgeti(L, -1, STORE_HANDLES);
+  lua_rawgeti(L, -1, LPOOL_STORE_HANDLES);
   if (!lua_istable(L, -1)) return luaL_error(L, "the pool has no table for handles yet");
   b->lane = lua_toboolean(L, 2);
   b->is_undecided = lua_toboolean(L, 3);
@@ -228,7 +233,7 @@ static bool borrow(lua_State *L, lpool *b, loan *l) {
   lph_pool_due due;
   double now = lph_now();
   lph_pool_take(&b->p, now, &due);
-  l->why = obstacle(lpool_conn(b, l->slot), due, now);
+  l->why = llend_obstacle(lpool_conn(b, l->slot), due, now);
   if (LPH_UNLIKELY(l->why != NULL)) {
     lua_pushnil(L);
     lua_rawseti(L, l->handles, l->slot);
@@ -246,8 +251,8 @@ static int lpool_lend(lua_State *L) {
   lua_settop(L, 2);
   loan l = {.handles = 4, .metatables = 5, .level = 2, .chosen = lua_toboolean(L, 2)};
   lcompat_getstore(L, 1);
-  lua_rawgeti(L, 3, STORE_HANDLES);
-  lua_rawgeti(L, 3, STORE_METATABLES);
+  lua_rawgeti(L, 3, LPOOL_STORE_HANDLES);
+  lua_rawgeti(L, 3, LPOOL_STORE_METATABLES);
   if (LPH_LIKELY(borrow(L, b, &l))) return 1;
   if (l.slot == 0) return 0;
   lua_pushnil(L);
@@ -272,7 +277,7 @@ static const char *return_handle(lua_State *L) {
   if (LPH_UNLIKELY(conn == NULL || conn->finalized || b->slots[slot].lent != lua_topointer(L, 2)))
     return "slowly";
   double now = lph_now();
-  if (LPH_UNLIKELY(lph_pool_slot(&b->p, slot)->state != LPH_SLOT_USED || !is_in_order(b, conn) ||
+  if (LPH_UNLIKELY(lph_pool_slot(&b->p, slot)->state != LPH_SLOT_USED || !llend_is_in_order(b, conn) ||
                    b->p.waiting > 0 || is_glance_due(b, now)))
     return "slowly";
   lua_rawgeti(L, 2, LENT_RETURNED);
@@ -297,14 +302,14 @@ static int lpool_handles(lua_State *L) {
   lua_settop(L, 3);
   lcompat_getstore(L, 1);
   lua_insert(L, 2);
-  lua_rawseti(L, 2, STORE_METATABLES);
-  lua_rawseti(L, 2, STORE_HANDLES);
+  lua_rawseti(L, 2, LPOOL_STORE_METATABLES);
+  lua_rawseti(L, 2, LPOOL_STORE_HANDLES);
   return 0;
 }
 
 static void offer(lua_State *L, lpool *b, int slot, int metatable) {
   lcompat_getstore(L, 1);
-  lua_rawgeti(L, -1, STORE_METATABLES);
+  lua_rawgeti(L, -1, LPOOL_STORE_METATABLES);
   b->slots[slot].lent = NULL;
   if (lua_istable(L, -1)) {
     lua_pushvalue(L, metatable);
@@ -381,8 +386,8 @@ static int lpool_acquirer(lua_State *L) {
   lua_settop(L, 3);
   lcompat_getstore(L, 1); /* pool db slowly store */
   lua_pushvalue(L, lua_upvalueindex(1));
-  lua_rawgeti(L, 4, STORE_HANDLES);
-  lua_rawgeti(L, 4, STORE_METATABLES);
+  lua_rawgeti(L, 4, LPOOL_STORE_HANDLES);
+  lua_rawgeti(L, 4, LPOOL_STORE_METATABLES);
   for (int i = 1; i <= 3; i++) lua_pushvalue(L, i);
   lua_pushcclosure(L, acquire, UP_ACQUIRE_SLOWLY);
   return 1;
@@ -430,12 +435,15 @@ void llend_open(lua_State *L) { /* module mt methods */
   int methods = lua_gettop(L), class = methods - 1, module = methods - 2;
   add(L, class, lend_methods, NULL, methods);
   add(L, class, lpoolfacts_methods, NULL, methods);
+  add(L, class, ltrip_methods, NULL, methods);
   add(L, class, run_methods, lconn_run, methods);
   add(L, class, lend_functions, NULL, module);
   lua_pushlightuserdata(L, (void *)&raised_mark);
   lua_setfield(L, module, "RAISED");
   lua_pushlightuserdata(L, (void *)&due_mark);
   lua_setfield(L, module, "DUE");
+  ltrip_push_mark(L);
+  lua_setfield(L, module, "LATE");
   lua_pushinteger(L, CHOSEN);
   lua_setfield(L, module, "CHOSEN");
 }

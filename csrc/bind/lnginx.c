@@ -49,6 +49,8 @@ lnginx *lnginx_check(lua_State *L) {
   return b;
 }
 
+lnginx *lnginx_test(lua_State *L, int index) { return lbox_test(L, index, &nginx_class); }
+
 /* ---- what nginx offers ----------------------------------------------------------------------------------------- */
 
 typedef struct export {
@@ -151,6 +153,7 @@ static const luaL_Reg nginx_methods[] = {{"start", lnginx_start},
                                          {"slot", lnginx_slot},
                                          {"sweep", lnginx_sweep},
                                          {"brief", lnginx_brief},
+                                         {"ready", lnginx_ready},
                                          {"wait", lnginx_wait},
                                          {"park", lnginx_park},
                                          {"again", lnginx_again},
@@ -161,6 +164,7 @@ static const luaL_Reg nginx_methods[] = {{"start", lnginx_start},
                                          {"ended", lnginx_ended},
                                          {"guarded", lnginx_guarded},
                                          {"janitor", lnginx_janitor},
+                                         {"tended", lnginx_tended},
                                          {"generation", lnginx_generation},
                                          {NULL, NULL}};
 static const luaL_Reg nginx_meta[] = {{"__gc", lnginx__gc}, {NULL, NULL}};

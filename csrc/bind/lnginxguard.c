@@ -14,7 +14,8 @@ typedef struct nginx_record {
   lnginx *owner;             /* NULL: its Lua state is gone */
   void *request;
   double serial;
-  int count; /* things held for the request */
+  int count;      /* things held for the request */
+  lph_list holds; /* those of them that are C's */
 } record;
 
 static record **bucket_of(const void *request) {
@@ -39,6 +40,11 @@ static void on_request_end(void *data) {
   lnginx *b = rec->owner;
   unlink_record(rec);
   lph_list_remove(&rec->link);
+  for (lph_list *node; (node = lph_list_pop_front(&rec->holds)) != NULL;) {
+    lnginx_hold *hold = lph_list_entry(node, lnginx_hold, link);
+    hold->record = NULL;
+    hold->gone(hold);
+  }
   if (b == NULL || rec->count == 0) {
     lph_free(rec);
     return;
@@ -60,6 +66,7 @@ static record *new_record(lnginx *b, void *request) {
   rec->request = request;
   rec->serial = ++b->serial;
   lph_list_init(&rec->link);
+  lph_list_init(&rec->holds);
   lph_list_push_back(&b->records, &rec->link);
   record **bucket = bucket_of(request);
   rec->next = *bucket;
@@ -67,13 +74,47 @@ static record *new_record(lnginx *b, void *request) {
   return rec;
 }
 
-/* Is the request the first one in its phase? */
-static bool is_first(lnginx *b, void *request) {
+/* The bit of the request's phase, if it is the first one in it; else 0. */
+static int new_phase(const lnginx *b, void *request) {
   const char *message = NULL;
   int phase = b->x.get_phase == NULL ? 0 : b->x.get_phase(request, &message);
-  if (phase <= 0 || (b->phases & phase) != 0) return false;
+  return phase <= 0 || (b->phases & phase) != 0 ? 0 : phase;
+}
+
+/* Is the request the first one in its phase? */
+static bool is_first(lnginx *b, void *request) {
+  int phase = new_phase(b, request);
   b->phases |= phase;
+  return phase != 0;
+}
+
+/* Ends with the request anyway, or the worker has had others. */
+static bool has_own_state(const lnginx *b) {
+  return b->state > 1 || lnginx_worker.states[b->subsystem] != b->state;
+}
+
+bool lnginx_hold_for_request(lua_State *L, lnginx *b, lnginx_hold *hold) {
+  if (LPH_UNLIKELY(!b->tended || has_own_state(b))) return false;
+  void *request = b->x.get_request(L);
+  if (LPH_UNLIKELY(request == NULL)) return false;
+  record *rec = *find(b, request);
+  if (rec == NULL && LPH_UNLIKELY(new_phase(b, request) != 0)) return false;
+  if (rec == NULL) rec = new_record(b, request);
+  if (LPH_UNLIKELY(rec == NULL)) return false;
+  rec->count++;
+  b->guarded++;
+  hold->record = rec;
+  lph_list_push_back(&rec->holds, &hold->link);
   return true;
+}
+
+void lnginx_let_go(lnginx *b, lnginx_hold *hold) {
+  record *rec = hold->record;
+  if (rec == NULL) return;
+  hold->record = NULL;
+  lph_list_remove(&hold->link);
+  rec->count--;
+  b->guarded--;
 }
 
 /* One more thing is held for the request that runs; the answer names its record and the request, and says whether it is
@@ -81,7 +122,7 @@ static bool is_first(lnginx *b, void *request) {
  * nginx:guard() -> number, number, boolean | nil */
 int lnginx_guard(lua_State *L) {
   lnginx *b = lnginx_check(L);
-  if (b->state > 1 || lnginx_worker.states[b->subsystem] != b->state) return 0;
+  if (has_own_state(b)) return 0;
   void *request = b->x.get_request(L);
   if (request == NULL) return 0;
   record *rec = *find(b, request);
@@ -128,9 +169,18 @@ int lnginx_janitor(lua_State *L) {
   return 0;
 }
 
+/* nginx:tended(on); is there a janitor who looks at ended()? */
+int lnginx_tended(lua_State *L) {
+  lnginx_check(L)->tended = lua_toboolean(L, 2);
+  return 0;
+}
+
 void lnginx_forget_records(lnginx *b) {
   lph_list_each(&b->records, node, after) {
-    lph_list_entry(node, record, link)->owner = NULL;
+    record *rec = lph_list_entry(node, record, link);
+    rec->owner = NULL;
+    for (lph_list *held; (held = lph_list_pop_front(&rec->holds)) != NULL;)
+      lph_list_entry(held, lnginx_hold, link)->record = NULL;
     lph_list_remove(node);
   }
   for (lph_list *node; (node = lph_list_pop_front(&b->ended)) != NULL;)

@@ -147,20 +147,18 @@ static slot *slot_of(lua_State *L, lnginx *b, int at) {
   return s->busy && s->use == (uint32_t)(pass >> SLOTS_BITS) ? s : NULL;
 }
 
-/* The caller takes what is free, or NULL. */
-static slot *take(lnginx *b) {
+slot *lnginx_take_slot(lnginx *b) {
   slot *s = b->free;
-  if (s == NULL) return NULL;
   b->free = s->next;
   s->use++;
   s->busy = true;
   s->ready = 0;
-  s->woken = false;
+  s->woken = s->awake = false;
   return s;
 }
 
 /* What was posted and nobody has taken would end the next wait at once. */
-static void release(lua_State *L, slot *s) {
+void lnginx_release_slot(lua_State *L, slot *s) {
   lnginx *b = s->owner;
   lnginx_unlink_slot(s);
   if (b->x.sema_count(s->sem) > 0) {
@@ -176,8 +174,14 @@ static void release(lua_State *L, slot *s) {
 }
 
 /* Its caller is gone: who waits makes the count negative, and who was woken takes what was posted. */
-static bool is_dead(const slot *s) {
+bool lnginx_is_dead(const slot *s) {
+  if (s->awake) return false;
   return s->owner->x.sema_count(s->sem) > (s->woken || s->ready != 0 ? 0 : -1);
+}
+
+void lnginx_rouse(slot *s) {
+  s->woken = true;
+  s->owner->x.sema_post(s->sem, 1);
 }
 
 /* One more slot, free.
@@ -212,7 +216,7 @@ int lnginx_sweep(lua_State *L) {
     b->live = 0;
     for (int i = 0; i < b->count; i++) {
       slot *s = b->slots[i];
-      if (s->busy && is_dead(s)) release(L, s);
+      if (s->busy && lnginx_is_dead(s)) lnginx_release_slot(L, s);
       if (s->busy) b->live++;
     }
   }
@@ -235,48 +239,56 @@ int lnginx_brief(lua_State *L) {
   return 0;
 }
 
+/* Events have been tried out, and arrive.
+ * nginx:ready(on) */
+int lnginx_ready(lua_State *L) {
+  lnginx_check(L)->ready = lua_toboolean(L, 2);
+  return 0;
+}
+
 /* A number, which costs a twentieth of a string. */
 static int push_ready(lua_State *L, short ready) {
   return lua_pushinteger(L, ready == POLLIN ? 1 : ready == POLLOUT ? 2 : 3), 1;
 }
 
-/* What a busy slot has come to: over (and free), or asleep: the caller is to yield at once. Deadlines are lph_now()'s,
- * at index `at`; nil: none. Pushes as again() answers. */
-static int sleep_on(lua_State *L, slot *s, int at) {
-  bool has_end = !lua_isnoneornil(L, at);
-  double deadline = has_end ? luaL_checknumber(L, at) : 0, longest = s->owner->brief ? BRIEF : LONGEST;
+lnginx_nap lnginx_doze(lua_State *L, slot *s, double deadline) {
+  double longest = s->owner->brief ? BRIEF : LONGEST;
   while (true) {
-    short ready = s->ready;
-    bool woken = s->woken;
-    double left = has_end && ready == 0 && !woken ? deadline - lph_now() : longest;
-    if (ready != 0 || woken || left <= 0) {
-      release(L, s);
-      if (ready != 0) return push_ready(L, ready);
-      lua_pushboolean(L, woken);
-      return 1;
-    }
+    if (s->ready != 0 || s->woken) return LNGINX_AWAKE;
+    double left = deadline >= 0 ? deadline - lph_now() : longest;
+    if (left <= 0) return LNGINX_LATE;
     unsigned char message[128];
     size_t length = sizeof message;
     void *request = s->owner->x.get_request(L);
+    if (request == NULL) return LNGINX_CANNOT;
     /* Milliseconds are what nginx counts in; one that is begun counts. */
-    int rc = request == NULL
-               ? -1
-               : s->owner->x.sema_wait(request, s->sem, (int)ceil((left < longest ? left : longest) * 1e3),
-                                       message, &length);
-    if (rc == SEMA_AGAIN) {
-      lua_pushnil(L);
-      push_pass(L, s);
-      return 2;
-    }
-    if (rc != SEMA_OK && rc != SEMA_DECLINED) {
-      release(L, s);
-      lua_pushnil(L);
-      return 1;
-    }
+    int ms = (int)ceil((left < longest ? left : longest) * 1e3);
+    int rc = s->owner->x.sema_wait(request, s->sem, ms, message, &length);
+    if (rc == SEMA_AGAIN) return LNGINX_ASLEEP;
+    if (rc != SEMA_OK && rc != SEMA_DECLINED) return LNGINX_CANNOT;
   }
 }
 
-static bool make_room(int fd) {
+/* What a busy slot has come to: over (and free), or asleep: the caller is to yield at once. Deadlines are lph_now()'s,
+ * at index `at`; nil: none. Pushes as again() answers. */
+static int sleep_on(lua_State *L, slot *s, int at) {
+  double deadline = lua_isnoneornil(L, at) ? -1 : fmax(luaL_checknumber(L, at), 0);
+  lnginx_nap nap = lnginx_doze(L, s, deadline);
+  if (LPH_LIKELY(nap == LNGINX_ASLEEP)) {
+    lua_pushnil(L);
+    push_pass(L, s);
+    return 2;
+  }
+  short ready = s->ready;
+  bool woken = s->woken;
+  lnginx_release_slot(L, s);
+  if (nap == LNGINX_CANNOT) return lua_pushnil(L), 1;
+  if (ready != 0) return push_ready(L, ready);
+  lua_pushboolean(L, woken);
+  return 1;
+}
+
+bool lnginx_make_room(int fd) {
   if (fd < worker.room) return true;
   int room = worker.room < 64 ? 64 : worker.room;
   while (room <= fd) room *= 2;
@@ -294,7 +306,7 @@ static short read_events(lua_State *L, int at) {
   return events;
 }
 
-static bool watch_for(slot *s, int fd, short wanted) {
+bool lnginx_watch(slot *s, int fd, short wanted) {
   s->fd = fd;
   s->wanted = wanted;
   s->next = worker.watches[fd].first;
@@ -318,10 +330,10 @@ int lnginx_wait(lua_State *L) {
   if (LPH_UNLIKELY(!lua_isyieldable(L))) return lua_pushnil(L), 1;
   if (b->free == NULL) return lua_pushinteger(L, 0), 1;
   if (fd < 0) return push_ready(L, wanted);
-  if (!make_room(fd)) return luaL_error(L, "not enough memory");
-  slot *s = take(b);
-  if (LPH_LIKELY(watch_for(s, fd, wanted))) return sleep_on(L, s, 4);
-  release(L, s);
+  if (!lnginx_make_room(fd)) return luaL_error(L, "not enough memory");
+  slot *s = lnginx_take_slot(b);
+  if (LPH_LIKELY(lnginx_watch(s, fd, wanted))) return sleep_on(L, s, 4);
+  lnginx_release_slot(L, s);
   return push_ready(L, wanted);
 }
 
@@ -333,7 +345,7 @@ int lnginx_park(lua_State *L) {
   if (!lua_isnil(L, 2)) luaL_checknumber(L, 2);
   if (LPH_UNLIKELY(!lua_isyieldable(L))) return lua_pushnil(L), 1;
   if (b->free == NULL) return lua_pushinteger(L, 0), 1;
-  return sleep_on(L, take(b), 2);
+  return sleep_on(L, lnginx_take_slot(b), 2);
 }
 
 /* The caller has yielded and runs again. 1, 2, 3: ready to be read, written, both; true: was woken; false: the deadline
@@ -352,12 +364,11 @@ int lnginx_again(lua_State *L) {
 int lnginx_wake(lua_State *L) {
   lnginx *b = lnginx_check(L);
   slot *s = slot_of(L, b, 2);
-  bool there = s != NULL && !is_dead(s);
+  bool there = s != NULL && !lnginx_is_dead(s);
   if (there) {
-    s->woken = true;
-    b->x.sema_post(s->sem, 1);
+    lnginx_rouse(s);
   } else if (s != NULL) {
-    release(L, s);
+    lnginx_release_slot(L, s);
   }
   lua_pushboolean(L, there);
   return 1;
@@ -367,8 +378,8 @@ int lnginx_wake(lua_State *L) {
 int lnginx_is_over(lua_State *L) {
   lnginx *b = lnginx_check(L);
   slot *s = slot_of(L, b, 2);
-  bool over = s == NULL || is_dead(s);
-  if (over && s != NULL) release(L, s);
+  bool over = s == NULL || lnginx_is_dead(s);
+  if (over && s != NULL) lnginx_release_slot(L, s);
   lua_pushboolean(L, over);
   return 1;
 }

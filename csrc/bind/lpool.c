@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "base/process.h"
 #include "bind/bind.h"
+#include "bind/ltrip.h"
 
 static lpool *check(lua_State *L) { return lbox_self(L, 1, &lpool_class); }
 
@@ -97,7 +98,9 @@ int lpool_new(lua_State *L) {
   lph_pool_options o = read_options(L, 1);
   double seed = luaL_optnumber(L, 2, 0);
   lpool *b = lbox_new(L, &lpool_class, sizeof *b);
+  ltrip_init(b);
   b->open = true;
+  b->patience = number(L, 1, "acquire_timeout");
   b->keep_state = flag(L, 1, "keep_state");
   b->owner = lph_process_id();
   b->depth = count(L, 1, "leak_frames");
@@ -114,12 +117,14 @@ static int lpool_resize(lua_State *L) {
   lph_pool_options o = read_options(L, 2);
   /* Room first: slots must never reach beyond it. */
   if (!make_room(b, o.max) || lph_pool_resize(&b->p, &o) != LPH_OK) return luaL_error(L, "not enough memory");
+  b->patience = number(L, 2, "acquire_timeout");
   return 0;
 }
 
 static int lpool__gc(lua_State *L) {
   lpool *b = check(L);
   if (b->open) {
+    ltrip_clear(b);
     lph_pool_clear(&b->p);
     lph_free(b->slots);
     lph_free(b->frames);
@@ -159,7 +164,9 @@ static int lpool_glance(lua_State *L) {
 /* pool:tend(slot); it is in our own hands now */
 static int lpool_tend(lua_State *L) {
   lpool *b = lpool_check_open(L);
-  lph_pool_tend(&b->p, lpool_check_slot(L, b), lph_now());
+  int slot = lpool_check_slot(L, b);
+  ltrip_detach(b, slot);
+  lph_pool_tend(&b->p, slot, lph_now());
   return 0;
 }
 
@@ -167,6 +174,7 @@ static int lpool_tend(lua_State *L) {
 static int lpool_drop(lua_State *L) {
   lpool *b = lpool_check_open(L);
   int slot = lpool_check_slot(L, b);
+  ltrip_detach(b, slot);
   lph_pool_drop(&b->p, slot);
   b->slots[slot].conn = NULL;
   llend_withdraw(L, b, slot);
@@ -230,6 +238,8 @@ static int lpool_leave(lua_State *L) {
 
 /* pool:dismiss() -> ticket | nil; the first waiter leaves the queue unserved */
 static int lpool_dismiss(lua_State *L) {
+  while (ltrip_dismiss(lpool_check_open(L))) {
+  }
   return lpool_push_slot(L, lph_pool_dismiss(&lpool_check_open(L)->p));
 }
 
@@ -263,7 +273,10 @@ static int lpool_chore_at(lua_State *L) {
 /* pool:born(slot) -> nil | ticket | "retire" */
 static int lpool_born(lua_State *L) {
   lpool *b = lpool_check_open(L);
-  int ticket = lph_pool_born(&b->p, lpool_check_slot(L, b), lph_now());
+  int slot = lpool_check_slot(L, b);
+  double now = lph_now();
+  ltrip_reserve(L);
+  int ticket = ltrip_serve(L, b, slot, lph_pool_born(&b->p, slot, now), now);
   if (ticket >= 0) return lpool_push_slot(L, ticket);
   lua_pushliteral(L, "retire");
   return 1;
@@ -313,6 +326,7 @@ static int lpool_close(lua_State *L) {
 static int lpool_restart(lua_State *L) {
   lpool *b = lpool_check_open(L);
   for (int slot = 1; slot <= b->p.slot_room; slot++) {
+    ltrip_detach(b, slot);
     lph_pool_drop(&b->p, slot);
     b->slots[slot].conn = NULL;
     llend_withdraw(L, b, slot);

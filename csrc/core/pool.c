@@ -10,7 +10,8 @@ typedef struct lph_ticket {
   lph_list link; /* in pool->queue while waiting, in pool->free_tickets while nobody's */
   int number;
   int slot;
-  bool taken; /* somebody holds it */
+  bool taken;   /* somebody holds it */
+  void *holder; /* his, if he has put anything there */
   double since;
 } lph_ticket;
 
@@ -260,6 +261,7 @@ int lph_pool_enqueue(lph_pool *p, double now) {
   lph_ticket *t = new_ticket(p);
   if (t == NULL) return LPH_POOL_NO_MEMORY;
   t->taken = true;
+  t->holder = NULL;
   t->slot = 0;
   t->since = now;
   lph_list_push_back(&p->queue, &t->link);
@@ -271,6 +273,21 @@ int lph_pool_enqueue(lph_pool *p, double now) {
 int lph_pool_served(const lph_pool *p, int ticket) {
   lph_ticket *t = ticket_of(p, ticket);
   return t == NULL ? LPH_POOL_NONE : t->slot;
+}
+
+void lph_pool_set_holder(lph_pool *p, int ticket, void *holder) {
+  lph_ticket *t = ticket_of(p, ticket);
+  if (t != NULL) t->holder = holder;
+}
+
+void *lph_pool_holder(const lph_pool *p, int ticket) {
+  const lph_ticket *t = ticket_of(p, ticket);
+  return t == NULL ? NULL : t->holder;
+}
+
+void *lph_pool_first_holder(const lph_pool *p) {
+  lph_list *node = lph_list_first(&p->queue);
+  return node == NULL ? NULL : lph_list_entry(node, lph_ticket, link)->holder;
 }
 
 int lph_pool_promised(const lph_pool *p, int slot) { return lph_pool_slot(p, slot)->ticket; }

@@ -122,6 +122,11 @@ int lph_pool_enqueue(lph_pool *p, double now);
 int lph_pool_served(const lph_pool *p, int ticket); /* the slot it was given, LPH_POOL_NONE so far */
 /* The ticket of the waiter it was given to who has not left with it yet, or LPH_POOL_NONE. */
 int lph_pool_promised(const lph_pool *p, int slot);
+/* What a ticket's holder wants to find there; NULL at first. Of a ticket nobody holds: NULL. */
+void lph_pool_set_holder(lph_pool *p, int ticket, void *holder);
+void *lph_pool_holder(const lph_pool *p, int ticket);
+/* That of the first in the queue. */
+void *lph_pool_first_holder(const lph_pool *p);
 /* Ends the ticket; answers the slot it was given (the caller's to use or give back), or LPH_POOL_NONE. */
 int lph_pool_leave(lph_pool *p, int ticket, double now);
 /* Takes the first waiter out of the queue without serving it (its ticket stays valid); LPH_POOL_NONE: nobody. */

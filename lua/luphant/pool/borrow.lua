@@ -43,6 +43,7 @@ end
 local function look_for_ended(pool, now)
   if now < pool.next_look then return false end
   pool.next_look = now + LOOK_SECONDS
+  pool.core:looked(pool:on_core_clock(pool.next_look))
   return pool:reclaim_abandoned(true)
 end
 
@@ -213,6 +214,20 @@ local function find_slot(pool, limit, slot, due)
       if refusals > pool.settings.max_connections then return nil, report.refused(refusals, cause) end
     end
   end
+end
+
+--- For one who has stood in the core's queue for a while: it is his turn to look.
+---@param pool luphant.pool
+function borrow.look(pool) look_for_ended(pool, pool.waiter.now()) end
+
+--- Nothing came free in time for one who stood in the core's queue since then.
+---@param pool luphant.pool
+---@param since number
+---@return luphant.error
+function borrow.timed_out(pool, since)
+  local err = report.timed_out(pool, { since = since })
+  if pool.settings.observers then observing.acquired(pool, pool.waiter.now() - since, nil, err) end
+  return err
 end
 
 --- A connected slot for the caller, who gives it back or discards it.

@@ -94,14 +94,19 @@ function methods:settle_in()
   if self.shared then self.shared:close() end
   self.shared = self.new_sharing(self)
   if self.line then self.line:settle() end
+  if self.waiter.travel then self.waiter.travel.when_lost(self, self.collect_lost) end
   self:set_lane()
 end
 
--- Whether the core may lend and take back without a word of ours. `swift`: the same for the verbs of the pool.
+-- Whether the core may lend and take back without a word of ours. `swift`: the same for the verbs of the pool;
+-- `travels`: what such a verb is to yield with inside of nginx.
 function methods:set_lane()
   local unwatched = self.direct and not self.closed and not self.waiter.guard
   self.core:lane(unwatched and (not self.has_tasks or self.keeper ~= nil), self.auto)
   self.swift = self.direct and not self.closed and not self.shared
+  local travel = self.swift and self.keeper and self.waiter.travel
+  self.travels = travel and travel.yield or false
+  self.core:travels(travel and travel.nginx or nil)
 end
 
 -- Lets the one who parked with this ticket go on. false: there is nobody any more. "perhaps": nobody is parked, either
@@ -209,6 +214,7 @@ local function discard(self, slot, session)
   if session and self.sessions[slot] ~= session then return end
   local lent = self.handles[slot]
   session = self.sessions[slot]
+  local travels = self.core:traveller(slot) ~= nil
   self.sessions[slot] = nil
   self:withdraw(slot)
   self:forget_borrower(slot)
@@ -216,7 +222,7 @@ local function discard(self, slot, session)
   self.core:drop(slot)
   if session then
     -- Closed under somebody who waits for the socket, most loops would never wake him: he closes it himself.
-    if session.waiting or (lent and lent.waiting) then session.box:shutdown() else session.box:close() end
+    if session.waiting or travels or (lent and lent.waiting) then session.box:shutdown() else session.box:close() end
   end
   if self.closed then return self:note_return() end
   if self.core:waiting() > 0 then return grow.more(self) end

@@ -57,6 +57,7 @@ local function limits(settings)
     lifetime_jitter = settings.lifetime_jitter, check_after = settings.health_check_after,
     keepalive = settings.keepalive_interval, max_uses = settings.max_uses, fifo = settings.reuse == "fifo",
     keep_state = settings.reset == "off", leak_frames = settings.leak_frames, home = HOME,
+    acquire_timeout = settings.acquire_timeout or nil,
   }
 end
 

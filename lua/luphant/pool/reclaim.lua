@@ -14,12 +14,15 @@ local reclaim, methods = {}, {}
 
 local status = compat.thread_status
 
+-- Whose verb runs there; it has no handle.
+local function runner_of(self, slot) return self.core:traveller(slot) or self.owners[slot] end
+
 --- Who has the slot; nil: nobody who still exists. A handle knows its borrower, and is forgotten with whatever
---- referred to it; a verb under way has no handle.
+--- referred to it.
 function methods:owner_of(slot)
   local lent = self.handles[slot]
   if lent then return lent.owner end
-  return self.owners[slot]
+  return runner_of(self, slot)
 end
 
 -- Has this task borrowed a connection by hand? (One that runs a verb of the pool asks for no other meanwhile.)
@@ -81,6 +84,18 @@ local function abandoned(guard)
   self:forget_borrower(slot)
   self.core:tend(slot)
   self:clean(slot)
+end
+
+--- The same for verbs that the core has under way (ltrip.c).
+function methods:collect_lost()
+  local slot = self.core:lost()
+  while slot do
+    self.reclaimed = self.reclaimed + 1
+    self:forget_borrower(slot)
+    self.core:tend(slot)
+    self:clean(slot)
+    slot = self.core:lost()
+  end
 end
 
 --- A slot is lent to the caller: where he may be ended from outside, that will be told. `token`: what he had guarded
@@ -173,7 +188,7 @@ end
 
 -- "shop.lua:12 < main.lua:40": where the connection was borrowed.
 function methods:site(slot)
-  local lent, task = self.handles[slot], self.owners[slot]
+  local lent, task = self.handles[slot], runner_of(self, slot)
   if lent and lent.owner == self.riders then return "statements of many tasks (share)" end
   if task ~= nil and not lent then return site_of_verb(task) end
   local frames, words = self.core:site(slot), {}

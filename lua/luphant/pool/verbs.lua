@@ -1,7 +1,7 @@
 -- pool/verbs.lua - the query verbs of a pool: borrow, run, give back.
 --
--- In the usual case that is one call into the core (lpool.c). Everything else - nobody idle, an event loop to wait in,
--- a failure - goes on in `go_on`. A statement whose connection turned out to be dead before anything of it was sent
+-- In the usual case that is one call into the core (llend.c); inside of nginx, whose waits the core knows, two with a
+-- yield in between (ltrip.c). Everything else - nobody idle, an event loop to wait in, a failure - goes on in `go_on`. A statement whose connection turned out to be dead before anything of it was sent
 -- runs on another one instead.
 --
 -- SPDX-License-Identifier: MIT
@@ -14,10 +14,11 @@ local connection = require "luphant.connection"
 local core = require "luphant.core"
 local cursor = require "luphant.cursor"
 local lending = require "luphant.pool.lending"
+local report = require "luphant.pool.report"
 local stream = require "luphant.stream"
 local types = require "luphant.types"
 
-local RAISED, DUE, CHOSEN = core.RAISED, core.DUE, core.CHOSEN
+local RAISED, DUE, CHOSEN, LATE, PENDING = core.RAISED, core.DUE, core.CHOSEN, core.LATE, core.PENDING
 
 local verbs, methods = {}, {}
 
@@ -52,8 +53,19 @@ local function run_anywhere(self, slot, due, call, ...)
   return result, err
 end
 
+-- Under a verb its connection was closed: by db:close() whose time was up, say.
+local function cut_off(result, err)
+  if result == RAISED then error(err, 0) end
+  if result == PENDING then return nil, report.closed() end
+  return result, err
+end
+
 local function go_on(self, code, slot, result, err, more, sql, ...)
-  if slot == false then -- and why: nothing is idle, or it has not been asked for
+  if result == LATE then
+    result, err = nil, borrow.timed_out(self, err)
+  elseif slot == 0 then
+    result, err = cut_off(result, err)
+  elseif slot == false then -- and why: nothing is idle, or it has not been asked for
     if result ~= nil then slot = nil end
     result, err = run_anywhere(self, slot, nil, connection.run, code, sql, ...)
   elseif result == RAISED then
@@ -87,11 +99,19 @@ end
 
 local function define(name, verb)
   methods[name] = function(self, sql, ...)
-    local code = verb + self.style
-    if not self.swift then return run(self, code, sql, ...) end
-    local slot, result, err, more = self.core:run(code, sql, ...)
+    local code, yield, slot, result, err, more = verb + self.style, self.travels, nil, nil, nil, nil
+    if yield then
+      slot, result, err, more = self.core:travel(code, sql, ...)
+      while slot == nil do
+        if err then borrow.look(self) else yield() end
+        slot, result, err, more = self.core:arrive(result)
+      end
+    else
+      if not self.swift then return run(self, code, sql, ...) end
+      slot, result, err, more = self.core:run(code, sql, ...)
+      if slot == nil then return run(self, code, sql, ...) end
+    end
     if slot == true then return result end
-    if slot == nil then return run(self, code, sql, ...) end
     return go_on(self, code, slot, result, err, more, sql, ...)
   end
 end

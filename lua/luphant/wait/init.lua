@@ -43,6 +43,9 @@
 --   at_end(name, fn)            optional: calls fn when the surroundings begin to end; the last fn of a name counts.
 --                               Tasks that only look after things then ask is_alone, and end.
 --   is_ending()                 with at_end: have they begun to?
+--   travel                      optional, with guard: { nginx = the core's box of its waits, yield = what suspends the
+--                               caller after it said so, when_lost = fn(thing, fn): fn(thing) is called when something
+--                               the core held for a request may have been left behind }
 --   warn(text)                  optional: writes to the log of the surroundings
 --
 -- A token is any Lua value but nil and NaN; one caller per token. Several callers may wait for one
@@ -72,6 +75,7 @@ local wait = {}
 ---@field is_ending? fun(): boolean
 ---@field at_end? fun(name: string, fn: fun())
 ---@field warn? fun(text: string)
+---@field travel? { nginx: userdata, yield: fun(), when_lost: fun(thing: table, fn: fun(thing: table)) }
 
 local FUNCTIONS = { "now", "wait", "sleep", "park", "wake" }
 local OPTIONAL = { "spawn", "is_alone", "check", "guard", "unguard", "at_end", "is_ending", "warn" }

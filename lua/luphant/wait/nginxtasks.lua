@@ -113,6 +113,7 @@ local function add_guard(waiter, tools)
   local nginx, now = tools.nginx, tools.now
   local held, serials, requests, free, count = {}, {}, {}, {}, 0
   local called_at
+  local heirs = setmetatable({}, { __mode = "k" })
   local sem = assert(tools.new_semaphore())
   nginx:janitor(tools.address(sem.sem))
 
@@ -142,17 +143,26 @@ local function add_guard(waiter, tools)
       abandon(serial)
       serial = nginx:ended()
     end
+    for thing, fn in pairs(heirs) do
+      local ok, why = pcall(fn, thing)
+      if not ok then waiter.warn("what a request held could not be put in order: " .. tostring(why)) end
+    end
   end
+
+  -- What the core holds for requests, on behalf of `thing`: fn(thing) is called when any has ended holding something.
+  function tools.when_lost(thing, fn) heirs[thing] = fn end
 
   local function clean()
     repeat
       called_at = CLEANING
+      nginx:tended(true)
       look()
       local ends = waiter.is_alone()
       if ends and nginx:guarded() == 0 then break end
       sem:wait(ends and LAST_LOOK or LOOK)
     until false
     called_at = nil
+    nginx:tended(false)
   end
 
   local function call_janitor()

@@ -117,6 +117,7 @@ function module.new(core)
     state, limit = "trial", now() + TRIAL + 1
     if await(nginx:bell(), "w", now() + TRIAL) then
       state = "ready"
+      nginx:ready(true)
     else
       fall_back(("no event of nginx arrived within %g s"):format(TRIAL), RETRY)
     end
@@ -192,6 +193,7 @@ function module.new(core)
   tools.ngx, tools.nginx, tools.now, tools.address = ngx, nginx, now, address
   function tools.new_semaphore() return semaphore.new(0) end
   tasks.add(waiter, tools)
+  waiter.travel = { nginx = nginx, yield = yield, when_lost = tools.when_lost }
   return waiter
 end
 
