@@ -71,4 +71,25 @@ function load.run_beside(web, path, beside, connections, seconds)
   return result, why
 end
 
+local function middle(list, field)
+  local values = {}
+  for i, result in ipairs(list) do values[i] = result[field] end
+  table.sort(values)
+  return (values[math.ceil(#values / 2)] + values[math.floor(#values / 2) + 1]) / 2
+end
+
+--- Several loads of the same length as one.
+---@param list table[]  what run has answered
+---@return table
+function load.together(list)
+  local requests, rate, cpu = 0, 0, 0
+  for _, result in ipairs(list) do
+    requests, rate, cpu = requests + result.requests, rate + result.rate, cpu + result.cpu * result.requests
+  end
+  return {
+    requests = requests, rate = rate / #list, cpu = cpu / requests, p50 = middle(list, "p50"),
+    p99 = middle(list, "p99"),
+  }
+end
+
 return load

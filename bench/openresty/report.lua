@@ -74,7 +74,7 @@ end
 function report.verdicts(question, connections, summary)
   local list = {}
   for _, key in ipairs(goals.who) do
-    for _, other in ipairs { "pgmoon", "pgmoon-literal", "pgmoon-execute" } do
+    for _, other in ipairs { "pgmoon", "pgmoon-execute" } do
       local goal = ((goals[question] or {})[connections] or {})[other]
       local mine = goal and summary[key] and summary[key].against[other]
       if mine then

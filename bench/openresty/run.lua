@@ -22,6 +22,7 @@ usage: ./dev bench openresty [question...] [options]
   questions          one (a row by key), rows (200 rows of 8 columns), beside (/one while /slow naps); default: all
   --rounds N         how often everything is measured (default 3)
   --seconds N        how long each load lasts (default 2)
+  --pairs N          how often /one is loaded alone and beside /slow in each round (default 6)
   --clients a,b      numbers of client connections (default 1,16,64)
   --connections N    of each contender to the database (default 8)
   --contenders a,b   only these
@@ -51,7 +52,7 @@ local function words_of(text, name)
 end
 
 local TAKES = {
-  ["--rounds"] = whole, ["--seconds"] = whole, ["--connections"] = whole, ["--contenders"] = words_of,
+  ["--rounds"] = whole, ["--seconds"] = whole, ["--pairs"] = whole, ["--connections"] = whole, ["--contenders"] = words_of,
   ["--pgmoon"] = function(text) return text or fail "--pgmoon takes a folder" end,
   ["--clients"] = function(text, name)
     local list = words_of(text, name)
@@ -67,7 +68,7 @@ local function set_of(list)
 end
 
 local function options(words)
-  local out = { rounds = 3, seconds = 2, connections = 8, clients = { 1, 16, 64 } }
+  local out = { rounds = 3, seconds = 2, pairs = 6, connections = 8, clients = { 1, 16, 64 } }
   local asked, known, i = {}, set_of(QUESTIONS), 1
   while words[i] do
     local word = words[i]
@@ -167,14 +168,32 @@ end
 
 local BESIDE = 4 -- connections of either kind: together no more than there are to the database
 
+-- One contender's loads of a round, in pairs: alone and beside, beside and alone, so that what changes with time changes
+-- both. Answers { alone =, beside = }, or nil and why.
+local function ask_in_pairs(web, o)
+  local alone, beside = {}, {}
+  for leg = 1, 2 * o.pairs do
+    local result, why
+    if leg % 4 < 2 then
+      result, why = load.run(web, "/one", BESIDE, o.seconds)
+      alone[#alone + 1] = result
+    else
+      result, why = load.run_beside(web, "/one", "/slow", BESIDE, o.seconds)
+      beside[#beside + 1] = result
+    end
+    if not result then return nil, why end
+  end
+  return { alone = load.together(alone), beside = load.together(beside) }
+end
+
 local function measure_beside(list, o)
   local alone, beside, remarks = {}, {}, {}
   io.stderr:write "/one beside /slow\n"
   for r = 1, o.rounds do
-    alone[r] = round(list, r, remarks, function(web) return load.run(web, "/one", BESIDE, o.seconds) end)
-    beside[r] = round(list, r, remarks, function(web)
-      return load.run_beside(web, "/one", "/slow", BESIDE, o.seconds)
-    end)
+    alone[r], beside[r] = {}, {}
+    for key, both in pairs(round(list, r, remarks, function(web) return ask_in_pairs(web, o) end)) do
+      alone[r][key], beside[r][key] = both.alone, both.beside
+    end
   end
   local shares = report.shares(alone, beside, list)
   return {

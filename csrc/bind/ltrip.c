@@ -553,12 +553,13 @@ static int lpool_lost(lua_State *L) {
   return 0;
 }
 
-/* Whose verb runs there this way, if he is alive.
- * pool:traveller(slot) -> thread | nil */
+/* Whose verb runs there this way; false: somebody's who is no more.
+ * pool:traveller(slot) -> thread | false | nil */
 static int lpool_traveller(lua_State *L) {
   lpool *b = lpool_check_open(L);
   const ltrip *t = b->slots[lpool_check_slot(L, b)].trip;
-  if (t == NULL || is_dead(t)) return 0;
+  if (t == NULL) return 0;
+  if (is_dead(t)) return lua_pushboolean(L, 0), 1;
   lua_pushvalue(t->shelf, SHELF_TASK);
   lua_xmove(t->shelf, L, 1);
   return 1;

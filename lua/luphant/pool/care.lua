@@ -214,7 +214,7 @@ local function discard(self, slot, session)
   if session and self.sessions[slot] ~= session then return end
   local lent = self.handles[slot]
   session = self.sessions[slot]
-  local travels = self.core:traveller(slot) ~= nil
+  local travels = self.core:traveller(slot)
   self.sessions[slot] = nil
   self:withdraw(slot)
   self:forget_borrower(slot)

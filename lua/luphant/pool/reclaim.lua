@@ -15,7 +15,11 @@ local reclaim, methods = {}, {}
 local status = compat.thread_status
 
 -- Whose verb runs there; it has no handle.
-local function runner_of(self, slot) return self.core:traveller(slot) or self.owners[slot] end
+local function runner_of(self, slot)
+  local traveller = self.core:traveller(slot)
+  if traveller == nil then return self.owners[slot] end
+  return traveller or nil
+end
 
 --- Who has the slot; nil: nobody who still exists. A handle knows its borrower, and is forgotten with whatever
 --- referred to it.
