@@ -1,8 +1,8 @@
 -- The goals, against pgmoon in the same round: at least so many times its requests a second, at most this share of its
 -- worker CPU for a request. Question and number of client connections, then whom it is compared with.
 --
--- `pgmoon` is how it is used; `pgmoon-execute` is the best a handler can do with it by hand. `pgmoon-literal` lies between
--- the two; it is shown, and not judged.
+-- `pgmoon` is how it is used; `pgmoon-execute` is the best a handler can do with it by hand. `pgmoon-literal` lies
+-- between the two; it is shown, and not judged.
 --
 -- SPDX-License-Identifier: MIT
 

@@ -52,7 +52,8 @@ local function words_of(text, name)
 end
 
 local TAKES = {
-  ["--rounds"] = whole, ["--seconds"] = whole, ["--pairs"] = whole, ["--connections"] = whole, ["--contenders"] = words_of,
+  ["--rounds"] = whole, ["--seconds"] = whole, ["--pairs"] = whole, ["--connections"] = whole,
+  ["--contenders"] = words_of,
   ["--pgmoon"] = function(text) return text or fail "--pgmoon takes a folder" end,
   ["--clients"] = function(text, name)
     local list = words_of(text, name)
@@ -168,8 +169,8 @@ end
 
 local BESIDE = 4 -- connections of either kind: together no more than there are to the database
 
--- One contender's loads of a round, in pairs: alone and beside, beside and alone, so that what changes with time changes
--- both. Answers { alone =, beside = }, or nil and why.
+-- One contender's loads of a round, in pairs: alone and beside, beside and alone, so that what changes with time
+-- changes both. Answers { alone =, beside = }, or nil and why.
 local function ask_in_pairs(web, o)
   local alone, beside = {}, {}
   for leg = 1, 2 * o.pairs do

@@ -8,7 +8,7 @@
  *     false                     nothing is idle
  *     false, true               a child of the process that opened the pool
  *     nil                       the waiter is to be chosen first, then the same with CHOSEN added to the code
- *
+ *   (and inside of nginx as ltrip.c says).
  *   pool:lend() and core.give_back(handle) do what luphant.pool.lending does in Lua. While they can, the pool's *lane* is
  *   open: nobody wants to see borrowings, nothing watches over them from outside, the keeper runs. When something is
  *   unusual they change nothing: Lua goes on as if they had not been called. Where C can wait for Lua the same code is
@@ -150,9 +150,11 @@ static bool is_chosen(lua_State *L) {
 }
 
 /* Upvalues: class, lconn_run. */
-/* pool:run(code, sql, ...) -> true, result | slot, result, err, stale | false | false, true | nil; see the head of llend.c */
+/* pool:run(code, sql, ...) -> true, result | slot, result, err, stale | false | false, true | nil, any, boolean; see the
+ * head of llend.c */
 static int lpool_run(lua_State *L) {
   lpool *b = lpool_check_open(L);
+  if (b->travels) return ltrip_run(L, b);
   if (!is_chosen(L) && b->is_undecided) {
     if (must_choose(L, b)) return 0;
     lua_pop(L, 1);

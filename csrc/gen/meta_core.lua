@@ -40,7 +40,7 @@ local NAMES = {
   serial = "number", unflushed = "boolean?", timeout = "number", type = "table", value = "any", want = WANT,
   inward = "boolean", count = "integer", columns = "integer", is_binary = "boolean", reason = "string",
   names = "string[]", oids = "integer[]", guard = "luphant.core.copy", why = "string", from = "integer",
-  row = "integer", pass = "number", deadline = "number",
+  row = "integer", pass = "number", thread = "thread", deadline = "number",
   lists = "table[]", last = "integer", is_full = "boolean", nothing = "nil", most = "integer", rows = "number",
   bytes = "number", is_doomed = "boolean", unread = '"unread"?',
   descriptors = "integer[]", wants = "string[]",
@@ -105,6 +105,7 @@ local function functions_of(text)
   end
   local object_of = {
     entered_methods = "conn", run_methods = "pool", lend_methods = "pool", lpoolfacts_methods = "pool",
+    ltrip_methods = "pool",
   }
   for class, methods in text:gmatch 'lbox_class [%a_]+ = {"([%w_.]+)", ([%a_]+),' do
     for _, object in ipairs(OBJECTS) do
@@ -252,7 +253,7 @@ local function outputs()
     out[#out + 1] = ("---@class %s%s\n"):format(object.class, is_module and "" or ": userdata")
     if is_module then
       out[#out + 1] = "---@field NULL lightuserdata\n---@field PENDING lightuserdata\n---@field RAISED lightuserdata\n"
-        .. "---@field DUE lightuserdata\n---@field CHOSEN integer\n---@field MARKS table<string, integer>\n"
+        .. "---@field DUE lightuserdata\n---@field LATE lightuserdata\n---@field CHOSEN integer\n---@field MARKS table<string, integer>\n"
       out[#out + 1] = "---@field wrappers { typed: table, json: table }\n"
     end
     out[#out + 1] = ("local %s = {}\n\n"):format(object.name)

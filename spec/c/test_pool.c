@@ -352,6 +352,25 @@ static void who_is_dismissed_is_out_of_the_queue_but_keeps_the_ticket(void **sta
   close_pool();
 }
 
+static void a_ticket_knows_what_its_holder_left_there_until_it_ends(void **state) {
+  (void)state;
+  int first = 1, second = 2;
+  open_pool((lph_pool_options){.max = 1});
+  int slot = connect_one();
+  (void)slot;
+  int a = lph_pool_enqueue(&pool, now), b = lph_pool_enqueue(&pool, now);
+  assert_null(lph_pool_first_holder(&pool));
+  lph_pool_set_holder(&pool, a, &first);
+  lph_pool_set_holder(&pool, b, &second);
+  assert_ptr_equal(lph_pool_first_holder(&pool), &first);
+  assert_ptr_equal(lph_pool_holder(&pool, b), &second);
+  lph_pool_leave(&pool, a, now);
+  assert_ptr_equal(lph_pool_first_holder(&pool), &second);
+  assert_null(lph_pool_holder(&pool, a));
+  assert_int_equal(lph_pool_enqueue(&pool, now), a);
+  assert_null(lph_pool_holder(&pool, a)); /* of the one before nothing is left */
+}
+
 static void a_ticket_that_is_no_ticket_is_refused(void **state) {
   (void)state;
   open_pool((lph_pool_options){.max = 1});
@@ -402,6 +421,7 @@ int main(void) {
     TEST(who_leaves_served_hands_it_on),
     TEST(what_is_taken_away_from_a_waiter_is_not_his_any_more),
     TEST(who_is_dismissed_is_out_of_the_queue_but_keeps_the_ticket),
+    TEST(a_ticket_knows_what_its_holder_left_there_until_it_ends),
     TEST(a_ticket_that_is_no_ticket_is_refused),
     TEST(times_are_kept_in_the_histograms),
   };

@@ -1,8 +1,9 @@
 -- Verbs of a pool that the core waits for itself inside of nginx (ltrip.c): who stands in the queue is served in order,
--- his statement sent by whoever gives the connection back; and whatever is unusual on the way ends as it would elsewhere.
+-- his statement sent by whoever gives the connection back; and whatever is unusual on the way ends as it would
+-- elsewhere.
 --
--- To see it fail: let finish in ltrip.c answer `true` without serving the next (nobody in the queue is ever served), or
--- leave `oversleeps` away in send_for (the time limit of a statement that others have sent is not seen).
+-- To see it fail: let finish in ltripway.c answer `true` without serving the next (nobody in the queue is ever served),
+-- or leave `oversleeps` away in send_for of ltrip.c (the time limit of a statement that others have sent is not seen).
 --
 -- SPDX-License-Identifier: MIT
 
@@ -29,7 +30,7 @@ local function open(options)
     local threads = {}
     for i = 1, 16 do threads[i] = spawn(function() return db:query "select 1" end) end
     for i = 1, 16 do assert(select(2, wait(threads[i]))) end
-  until db.travels and db:stats().total == options.max_connections
+  until db.swift and db.keeper and db:stats().total == options.max_connections
   pools[#pools + 1] = db
   return db
 end
@@ -41,8 +42,8 @@ local function counted(db, fn)
     local method = box[name]
     return function(_, ...) return method(box, ...) end
   end })
-  function probe:travel(...)
-    local slot, pass, more, last = box:travel(...)
+  function probe:run(...) -- luacheck: ignore 212
+    local slot, pass, more, last = box:run(...)
     if slot == nil then travelled = travelled + 1 else other = other + 1 end
     return slot, pass, more, last
   end
@@ -134,9 +135,10 @@ function travel.too_late()
   local took = core.now() - from
   local stats = db:stats()
   assert(wait(first))
+  local line = err.waited >= 0.19 and err.detail:match "a query verb of the pool at .-travel%.lua:%d+"
   return ("%s %s %s %s %d %d %s"):format(tostring(value), kind(err), took < 0.55 and "in time" or took,
-    err.waited >= 0.19 and err.detail:match "a query verb of the pool at .-travel%.lua:%d+" and "with the line" or tostring(err.detail), stats.waiting,
-    stats.timeouts, assert(db:query_value "select 'on'"))
+    line and "with the line" or tostring(err.detail), stats.waiting, stats.timeouts,
+    assert(db:query_value "select 'on'"))
 end
 
 -- The limit of a statement that another one has sent begins when it is sent.
@@ -306,7 +308,8 @@ function travel.large()
   local db = open {}
   local text = ("0123456789abcdef"):rep(2 ^ 19)
   local threads = {}
-  for i = 1, 3 do threads[i] = spawn(function() return db:query_value("select $1::text || $2", text, tostring(i)) end) end
+  local function send(i) return db:query_value("select $1::text || $2", text, tostring(i)) end
+  for i = 1, 3 do threads[i] = spawn(send, i) end
   for i = 1, 3 do
     local _, value, err = wait(threads[i])
     if value ~= text .. i then return tostring(err or #value) end
@@ -317,7 +320,7 @@ end
 function travel.rest()
   for i, db in ipairs(pools) do
     local stats = db:stats()
-    if stats.used > 0 or stats.waiting > 0 then return ("%d: %d used, %d waiting"):format(i, stats.used, stats.waiting) end
+    if stats.used + stats.waiting > 0 then return ("%d: %d used, %d wait"):format(i, stats.used, stats.waiting) end
     db:close(0)
     pools[i] = nil
   end

@@ -11,6 +11,7 @@
 ---@field PENDING lightuserdata
 ---@field RAISED lightuserdata
 ---@field DUE lightuserdata
+---@field LATE lightuserdata
 ---@field CHOSEN integer
 ---@field MARKS table<string, integer>
 ---@field wrappers { typed: table, json: table }
@@ -620,6 +621,14 @@ local pool = {}
 ---@return any
 function pool:acquirer(db, slowly) end
 
+--- see the head of ltrip.c
+---@param pass number
+---@return boolean|integer|nil
+---@return nil|any
+---@return nil|any
+---@return nil|any
+function pool:arrive(pass) end
+
 --- the box behind a slot, nil takes it away
 ---@param slot integer
 ---@param connection? luphant.core.conn
@@ -705,6 +714,12 @@ function pool:leave(ticket) end
 ---@return nil|"check"|"retire"|"lost"
 function pool:lend(chosen) end
 
+---@param at number
+function pool:looked(at) end
+
+---@return integer|nil
+function pool:lost() end
+
 ---@param slot integer
 ---@param metatable table
 function pool:offer(slot, metatable) end
@@ -727,13 +742,13 @@ function pool:resize(options) end
 --- after a fork: the slots are empty, the tickets void, this process is the owner
 function pool:restart() end
 
---- see the head of llend.c
+--- see the
 ---@param code integer
 ---@param sql string
 ---@param ... any
 ---@return true|integer|false|nil
 ---@return any|nil|true
----@return nil|luphant.error
+---@return nil|luphant.error|boolean
 ---@return nil|"stale"?
 function pool:run(code, sql, ...) end
 
@@ -780,6 +795,13 @@ function pool:told(slot, on) end
 --- its connection has just answered
 ---@param slot integer
 function pool:touch(slot) end
+
+---@param slot integer
+---@return thread|false|nil
+function pool:traveller(slot) end
+
+---@param nginx? luphant.core.nginx
+function pool:travels(nginx) end
 
 ---@return integer
 function pool:waiting() end
@@ -832,6 +854,9 @@ function nginx:janitor(semaphore) end
 ---@return nil|number
 function nginx:park(deadline) end
 
+---@param on boolean
+function nginx:ready(on) end
+
 ---@param semaphore number
 function nginx:slot(semaphore) end
 
@@ -843,6 +868,10 @@ function nginx:start() end
 --- are there free ones now?
 ---@return boolean
 function nginx:sweep() end
+
+--- is there a janitor who looks at ended()?
+---@param on boolean
+function nginx:tended(on) end
 
 ---@param request number
 ---@param serial number

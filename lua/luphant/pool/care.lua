@@ -98,14 +98,13 @@ function methods:settle_in()
   self:set_lane()
 end
 
--- Whether the core may lend and take back without a word of ours. `swift`: the same for the verbs of the pool;
--- `travels`: what such a verb is to yield with inside of nginx.
+-- Whether the core may lend and take back without a word of ours. `swift`: the same for the verbs of the pool, which
+-- travel inside of nginx.
 function methods:set_lane()
   local unwatched = self.direct and not self.closed and not self.waiter.guard
   self.core:lane(unwatched and (not self.has_tasks or self.keeper ~= nil), self.auto)
   self.swift = self.direct and not self.closed and not self.shared
   local travel = self.swift and self.keeper and self.waiter.travel
-  self.travels = travel and travel.yield or false
   self.core:travels(travel and travel.nginx or nil)
 end
 

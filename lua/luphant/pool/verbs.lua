@@ -1,8 +1,8 @@
 -- pool/verbs.lua - the query verbs of a pool: borrow, run, give back.
 --
 -- In the usual case that is one call into the core (llend.c); inside of nginx, whose waits the core knows, two with a
--- yield in between (ltrip.c). Everything else - nobody idle, an event loop to wait in, a failure - goes on in `go_on`. A statement whose connection turned out to be dead before anything of it was sent
--- runs on another one instead.
+-- yield in between (ltrip.c). Everything else - nobody idle, an event loop to wait in, a failure - goes on in `go_on`.
+-- A statement whose connection turned out to be dead before anything of it was sent runs on another one instead.
 --
 -- SPDX-License-Identifier: MIT
 
@@ -97,21 +97,28 @@ local function run(self, code, sql, ...)
   return go_on(self, code, slot, result, err, more, sql, ...)
 end
 
+-- The verb is on its way (ltrip.c): yields until it has arrived. Answers as core:run.
+local function travel(self, pass, looks)
+  local box, yield = self.core, self.waiter.travel.yield
+  while true do
+    if looks then borrow.look(self) else yield() end
+    local slot, result, err, more = box:arrive(pass)
+    if slot ~= nil then return slot, result, err, more end
+    pass, looks = result, err
+  end
+end
+
 local function define(name, verb)
   methods[name] = function(self, sql, ...)
-    local code, yield, slot, result, err, more = verb + self.style, self.travels, nil, nil, nil, nil
-    if yield then
-      slot, result, err, more = self.core:travel(code, sql, ...)
-      while slot == nil do
-        if err then borrow.look(self) else yield() end
-        slot, result, err, more = self.core:arrive(result)
-      end
-    else
-      if not self.swift then return run(self, code, sql, ...) end
-      slot, result, err, more = self.core:run(code, sql, ...)
-      if slot == nil then return run(self, code, sql, ...) end
-    end
+    local code = verb + self.style
+    if not self.swift then return run(self, code, sql, ...) end
+    local slot, result, err, more = self.core:run(code, sql, ...)
     if slot == true then return result end
+    if slot == nil then
+      if result == nil then return run(self, code, sql, ...) end
+      slot, result, err, more = travel(self, result, err)
+      if slot == true then return result end
+    end
     return go_on(self, code, slot, result, err, more, sql, ...)
   end
 end
