@@ -253,7 +253,8 @@ local function outputs()
     out[#out + 1] = ("---@class %s%s\n"):format(object.class, is_module and "" or ": userdata")
     if is_module then
       out[#out + 1] = "---@field NULL lightuserdata\n---@field PENDING lightuserdata\n---@field RAISED lightuserdata\n"
-        .. "---@field DUE lightuserdata\n---@field LATE lightuserdata\n---@field CHOSEN integer\n---@field MARKS table<string, integer>\n"
+        .. "---@field DUE lightuserdata\n---@field LATE lightuserdata\n---@field CHOSEN integer\n"
+        .. "---@field MARKS table<string, integer>\n"
       out[#out + 1] = "---@field wrappers { typed: table, json: table }\n"
     end
     out[#out + 1] = ("local %s = {}\n\n"):format(object.name)
