@@ -3,10 +3,13 @@
 
 #include "base/mem.h"
 #include "bind/lerror.h"
+#include "bind/lfields.h"
 #include "bind/lrows.h"
 
 typedef struct lresult {
   PGresult *res;
+  lph_wirerows wired; /* rows that are not in `res` */
+  lfields in;
   lph_typemap *map;
   const lph_type **types;
   lph_buf scratch;
@@ -19,6 +22,7 @@ typedef struct lresult {
 static void result_close(lresult *r) {
   PQclear(r->res);
   r->res = NULL;
+  lph_wirerows_free(&r->wired);
   lph_typemap_release(r->map);
   r->map = NULL;
   lph_free(r->types);
@@ -77,11 +81,15 @@ static int lresult_next(lua_State *L) {
     lua_pushvalue(L, lua_upvalueindex(2 + i));
     *slots[i] = ++base;
   }
+  bool there = lfields_open_row(&r->in, r->row, r->columns);
   for (int i = 0; i < r->columns; i++) {
-    int len = PQgetlength(r->res, r->row, i);
-    if (len == 0 && PQgetisnull(r->res, r->row, i)) {
+    int len;
+    const char *data;
+    if (LPH_UNLIKELY(!there || !lfields_next(&r->in, r->row, i, &data, &len)))
+      return raise_decode(L, r, i, LFIELDS_NONE);
+    if (len < 0) {
       lcell_push_null(L);
-    } else if (!lcell_push(L, &x, r->types[i], PQgetvalue(r->res, r->row, i), (size_t)len)) {
+    } else if (!lcell_push(L, &x, r->types[i], data, (size_t)len)) {
       lconn *b = lua_touserdata(L, lua_upvalueindex(5));
       if (x.outdated && !b->finalized) lrows_doubt_types(b);
       return raise_decode(L, r, i, x.why);
@@ -105,9 +113,11 @@ int lresult_push(lua_State *L, lconn *b, int box, const lph_stmt *stmt) {
   for (int i = 0; i < stmt->column_count; i++) r->types[i] = stmt->columns[i].type;
   r->res = b->c.op.result;
   b->c.op.result = NULL;
+  lph_wirerows_swap(&r->wired, &b->c.op.rows);
+  r->in = lfields_of(r->res, &r->wired);
   r->map = lph_typemap_retain(b->c.types);
   r->options = b->options;
-  r->rows = PQntuples(r->res);
+  r->rows = lfields_count(r->res, &r->wired);
   r->columns = PQnfields(r->res);
   r->binary = r->columns > 0 && PQfformat(r->res, 0) == 1;
   lconn_cell(L, b, box, r->binary, &x);

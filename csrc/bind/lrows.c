@@ -147,7 +147,7 @@ static bool fail_cell(build *w, int row, int column) {
 }
 
 static LPH_NOINLINE bool no_field(build *w, int row, int column) {
-  w->cell.why = "the bytes from the server are not a row of this statement";
+  w->cell.why = LFIELDS_NONE;
   w->cell.outdated = false;
   return fail_cell(w, row, column);
 }
@@ -250,8 +250,16 @@ static int push_values(lua_State *L, build *w, int row) {
   return w->columns;
 }
 
+static LPH_INLINE bool open_row(build *w, int row) {
+  return LPH_LIKELY(lfields_open_row(&w->in, row, w->columns)) || no_field(w, row, 0);
+}
+
+static LPH_INLINE bool close_row(build *w, int row) {
+  return LPH_LIKELY(lfields_is_read(&w->in)) || no_field(w, row, w->columns - 1);
+}
+
 int lrows_push_one(lua_State *L, lrows_build *w, int row, int style) {
-  if (LPH_UNLIKELY(!lfields_open_row(&w->in, row, w->columns))) return no_field(w, row, 0), -1;
+  if (LPH_UNLIKELY(!open_row(w, row))) return -1;
   int n = 1;
   if (style == LROWS_VALUES) {
     n = push_values(L, w, row);
@@ -260,52 +268,61 @@ int lrows_push_one(lua_State *L, lrows_build *w, int row, int style) {
   } else {
     n = (w->constructor != 0 ? push_constructed(L, w, row, w->constructor) : push_named(L, w, row)) ? 1 : -1;
   }
-  if (LPH_LIKELY(n < 0 || lfields_is_read(&w->in))) return n;
-  return no_field(w, row, w->columns - 1), -1;
+  return n < 0 || !close_row(w, row) ? -1 : n;
 }
 
 static bool push_one(lua_State *L, build *w, int row, int style) {
-  return style == LROWS_ARRAY ? push_array_row(L, w, row) : push_named(L, w, row);
+  return lrows_push_one(L, w, row, style) >= 0;
 }
 
 /* ---- the verbs -------------------------------------------------------------------------------------------------- */
 
-static int constructor_slot(lua_State *L, const build *w) {
+static void push_constructor(lua_State *L, build *w) {
   lua_rawgeti(L, w->info, -1);
-  if (lua_isfunction(L, -1)) return lua_gettop(L);
-  lua_pop(L, 1);
-  return 0;
+  if (lua_isfunction(L, -1)) {
+    w->constructor = lua_gettop(L);
+  } else {
+    lua_pop(L, 1);
+    push_names(L, w);
+  }
 }
 
 static bool push_rows(lua_State *L, build *w, int style) {
-  int constructor = style == LROWS_NAMED ? constructor_slot(L, w) : 0;
-  if (style == LROWS_NAMED && constructor == 0) push_names(L, w);
+  if (style == LROWS_NAMED) push_constructor(L, w);
   lua_createtable(L, w->rows, 0);
   for (int row = 0; row < w->rows; row++) {
-    bool ok = constructor != 0 ? push_constructed(L, w, row, constructor) : push_one(L, w, row, style);
-    if (!ok) return false;
+    if (LPH_UNLIKELY(!push_one(L, w, row, style))) return false;
     lua_rawseti(L, -2, row + 1);
   }
   return true;
 }
 
-static bool push_column(lua_State *L, build *w, int column) {
-  lua_createtable(L, w->rows, 0);
+/* The first `columns` of all rows, a list each. */
+static bool push_columns_of(lua_State *L, build *w, int columns) {
+  int lists = lua_gettop(L) + 1;
+  for (int i = 0; i < columns; i++) lua_createtable(L, w->rows, 0);
   for (int row = 0; row < w->rows; row++) {
-    int got = push_cell(L, w, row, column);
-    if (got < 0) return false;
-    if (got == 0) lcell_push_null(L);
-    lua_rawseti(L, -2, row + 1);
+    if (LPH_UNLIKELY(!open_row(w, row))) return false;
+    for (int i = 0; i < columns; i++) {
+      int got = push_cell(L, w, row, i);
+      if (got < 0) return false;
+      if (got == 0) lcell_push_null(L);
+      lua_rawseti(L, lists + i, row + 1);
+    }
+    if (columns == w->columns && LPH_UNLIKELY(!close_row(w, row))) return false;
   }
   return true;
 }
 
 static bool push_all_columns(lua_State *L, build *w) {
   lua_createtable(L, 0, w->columns + 1);
-  for (int i = 0; i < w->columns; i++) {
+  int out = lua_gettop(L);
+  luaL_checkstack(L, w->columns + 24, "result");
+  if (!push_columns_of(L, w, w->columns)) return false;
+  for (int i = w->columns - 1; i >= 0; i--) {
     push_name(L, w, i);
-    if (!push_column(L, w, i)) return false;
-    lua_rawset(L, -3);
+    lua_insert(L, -2);
+    lua_rawset(L, out);
   }
   return true;
 }
@@ -367,20 +384,23 @@ static bool push_verb(lua_State *L, build *w, int code) {
     case LVERB_VALUE: {
       if (w->rows != 1) return wrong_count(w, "exactly one row");
       if (w->columns == 0) return no_column(w);
-      int got = push_cell(L, w, 0, 0);
+      int got = open_row(w, 0) ? push_cell(L, w, 0, 0) : -1;
       if (got == 0) lua_pushnil(L);
       return got >= 0;
     }
     case LVERB_COLUMN:
       if (PQresultStatus(w->in.res) != PGRES_TUPLES_OK) return wrong_count(w, "a column");
       if (w->columns == 0) return no_column(w);
-      return push_column(L, w, 0);
+      return push_columns_of(L, w, 1);
     default: lua_pushinteger(L, affected_rows(w)); return true;
   }
 }
 
-int lrows_push(lua_State *L, lconn *b, int box, lph_stmt *stmt, PGresult *res, int code) {
-  build w = {.b = b, .stmt = stmt, .in = {.res = res}, .rows = PQntuples(res), .columns = PQnfields(res)};
+int lrows_push(lua_State *L, lconn *b, int box, lph_stmt *stmt, int code) {
+  PGresult *res = b->c.op.result;
+  const lph_wirerows *rows = &b->c.op.rows;
+  build w = {.b = b, .stmt = stmt, .in = lfields_of(res, rows), .rows = lfields_count(res, rows)};
+  w.columns = PQnfields(res);
   int top = lua_gettop(L);
   if (LVERB_OF(code) == LVERB_EXECUTE) {
     lua_pushinteger(L, affected_rows(&w));

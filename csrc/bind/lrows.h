@@ -14,9 +14,9 @@ void lrows_push_info(lua_State *L, lconn *b, int box, lph_stmt *stmt);
 /* Pushes { params = { { type =, oid = }, ... }, columns = ... }, all of it the caller's own. */
 void lrows_push_description(lua_State *L, const lph_stmt *stmt);
 
-/* Pushes what `code` (verb and row style) makes of the result; answers the number of values, or
+/* Pushes what `code` (verb and row style) makes of b->c.op.result and b->c.op.rows; answers the number of values, or
  * fills b->c.error and answers -1 with nothing pushed. May raise (memory, user codecs). */
-int lrows_push(lua_State *L, lconn *b, int box, lph_stmt *stmt, PGresult *res, int code);
+int lrows_push(lua_State *L, lconn *b, int box, lph_stmt *stmt, int code);
 
 /* A result under conversion, row by row. Slots are of the stack. */
 typedef struct lrows_build {

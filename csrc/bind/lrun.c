@@ -238,10 +238,9 @@ int lrun_take_result(lua_State *L, lconn *b) {
                   "the columns of this statement changed to types not known yet; run it again");
     b->c.error.sent = LPH_SENT_YES;
   } else {
-    n = lrows_push(L, b, 1, stmt, res, b->verb);
+    n = lrows_push(L, b, 1, stmt, b->verb);
   }
-  PQclear(b->c.op.result);
-  b->c.op.result = NULL;
+  lph_op_drop_result(&b->c.op);
   if (n < 0) return lerror_push(L, &b->c.error, 0);
   if (LPH_LIKELY(!b->keep_notices || b->c.notice_count == 0)) return n;
   lua_pushnil(L);

@@ -103,7 +103,11 @@ int lph_op_execute(lph_conn *c, struct lph_stmt *stmt, const struct lph_params *
            lph_flight_add(&c->op, LPH_PART_MAIN) && (!stmt->prints_floats || lph_flight_ask_digits(c)) &&
            lph_flight_after(c) && end_segment(c);
   }
-  return LPH_LIKELY(sent) ? lph_op_flush(c) : (int)refuse(c);
+  if (LPH_UNLIKELY(!sent)) return (int)refuse(c);
+  int want = lph_op_flush(c);
+  /* It has columns, so the first RowDescription of the flight is its own. */
+  if (stmt->lengthy && stmt->column_count > 0) lph_op_tap(c, 'T', 'D');
+  return want;
 }
 
 /* The steps of the transaction stand in front of the text; positions of errors are counted without them. */

@@ -18,9 +18,14 @@
 
 /* ---- the record of an operation ------------------------------------------------------------------ */
 
-static void drop_results(lph_op *op) {
+void lph_op_drop_result(lph_op *op) {
   PQclear(op->result);
   op->result = NULL;
+  if (LPH_UNLIKELY(op->rows.count > 0)) lph_wirerows_done(&op->rows);
+}
+
+static void drop_results(lph_op *op) {
+  lph_op_drop_result(op);
   for (int i = 0; i < op->result_count; i++) PQclear(op->results[i]);
   op->result_count = 0;
   lph_wirerows_clear(&op->rows);
@@ -150,6 +155,15 @@ static bool keep_answer(lph_conn *c, const PGresult *res) {
   return fits(c, res);
 }
 
+/* So much in a PGresult, or half of it on the wire, is worth the tap's own system calls. */
+#define LENGTHY ((size_t)32 << 10)
+
+static void note_length(lph_op *op, const PGresult *res) {
+  if (op->kind != LPH_OP_EXECUTE) return;
+  op->stmt->lengthy = op->rows.count > 0 ? op->rows.bytes.len > LENGTHY / 4
+                                         : PQresultMemorySize(res) > LENGTHY;
+}
+
 /* A result of the statement itself, or of a script; false: not kept. */
 static bool receive_main(lph_conn *c, PGresult *res) {
   switch (PQresultStatus(res)) {
@@ -157,7 +171,7 @@ static bool receive_main(lph_conn *c, PGresult *res) {
     case PGRES_TUPLES_CHUNK:
 #endif
     case PGRES_SINGLE_TUPLE: return c->op.portion = !c->op.discarding && fits(c, res);
-    case PGRES_TUPLES_OK:
+    case PGRES_TUPLES_OK: note_length(&c->op, res); /* fall through */
     case PGRES_COMMAND_OK: lph_op_observe(c, PQcmdStatus(res)); return keep_answer(c, res);
     case PGRES_EMPTY_QUERY: return keep_answer(c, res);
     case PGRES_PIPELINE_ABORTED: return false;
@@ -287,10 +301,13 @@ static lph_want finish(lph_conn *c) {
 static lph_want end_committed(lph_conn *c) {
   lph_op ended = c->op;
   c->op.result = NULL;
+  c->op.rows = (lph_wirerows){0};
   lph_conn_close(c);
+  lph_wirerows_free(&c->op.rows);
   c->op.kind = ended.kind;
   c->op.stmt = ended.stmt;
   c->op.result = ended.result;
+  c->op.rows = ended.rows;
   return LPH_DONE;
 }
 
@@ -335,7 +352,7 @@ static lph_want collect(lph_conn *c) {
 
 static bool consume_tapped(lph_conn *c) {
   if (!lph_tap_consume(&c->tap, &c->sip, c->pg)) return false;
-  if (c->op.kind != LPH_OP_FETCH) return true;
+  if (c->op.kind != LPH_OP_FETCH && c->op.kind != LPH_OP_EXECUTE) return true;
   lph_tap_take_rows(&c->tap);
   lph_wirerows_collect(c->op.discarding ? NULL : &c->op.rows, &c->tap);
   return true;

@@ -77,7 +77,7 @@ typedef struct lph_op {
   size_t memory;         /* what the results take; both are only counted under max_result_bytes */
   struct lph_stmt *stmt; /* PREPARE, EXECUTE */
   PGresult *result;      /* EXECUTE, PORTAL, FETCH: the answer; PREPARE: the description; STREAM: `portion` */
-  lph_wirerows rows;     /* FETCH: those that are not in `result` */
+  lph_wirerows rows;     /* EXECUTE, FETCH: those that are not in `result` */
   PGresult **results;    /* SCRIPT: one per statement */
   int result_count, result_room;
   lph_error failure; /* the first thing that went wrong; the rest of the answer is still read */
@@ -133,6 +133,8 @@ void lph_op_tap(struct lph_conn *c, char opener, char row);
 void lph_op_untap(struct lph_conn *c);
 /* So many of the bytes that came in were no result (a notice). */
 void lph_op_uncount(lph_op *op, size_t bytes);
+/* Frees result and rows of the last operation. */
+void lph_op_drop_result(lph_op *op);
 /* Frees results and failure of the last operation; keeps allocated room. */
 void lph_op_reset(lph_op *op);
 void lph_op_free(lph_op *op);

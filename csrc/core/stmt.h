@@ -46,6 +46,7 @@ typedef struct lph_stmt {
   bool is_barrier;               /* in a batch, what follows waits for its answer (batch.h) */
   bool over_temp;                /* described while temporary tables may have been there */
   bool binary;                   /* results are asked for in binary */
+  bool lengthy;                  /* the last result was long: the next one is read past libpq (tap.h) */
   bool prints_floats;            /* results are text with floats in it: has company, see flight.h */
   unsigned long generation;      /* of the cache when it was described */
   bool info_stale;               /* the Lua side has to read the description anew */

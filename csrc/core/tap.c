@@ -52,6 +52,11 @@ static bool is_ours(const lph_tap *t, const char *p) {
   return t->phase == LPH_TAP_TAKING && *p == t->row && size >= HEAD - 1 && size < LPH_TAP_BYTES;
 }
 
+/* Behind these there is no row of this answer, and whatever begins next is another one's. */
+static bool ends_rows(const lph_tap *t, char type) {
+  return t->phase == LPH_TAP_TAKING && (type == 'C' || type == 'E' || type == 's' || type == 'c');
+}
+
 /* How many bytes from `at` on are libpq's: up to the next row of ours, behind the opener, or all there are. */
 static size_t measure(lph_tap *t) {
   size_t at = t->at;
@@ -67,6 +72,7 @@ static size_t measure(lph_tap *t) {
     } else {
       if (is_ours(t, p)) return at - t->at;
       if (t->phase == LPH_TAP_TAKING && *p == t->row) t->owed++;
+      if (ends_rows(t, *p)) t->phase = LPH_TAP_LEFT;
       t->foreign = size_at(p);
       if (t->phase == LPH_TAP_PASSING && *p == t->opener) {
         t->phase = LPH_TAP_OPENED;

@@ -6,6 +6,11 @@ void lph_wirerows_free(lph_wirerows *r) {
   *r = (lph_wirerows){0};
 }
 
+void lph_wirerows_done(lph_wirerows *r) {
+  if (r->bytes.cap > LPH_WIREROWS_KEPT) lph_buf_free(&r->bytes);
+  lph_wirerows_clear(r);
+}
+
 static void add(lph_wirerows *r, uint32_t size, const char *data, size_t len) {
   if (r == NULL || r->lost) return;
   if (lph_buf_reserve(&r->bytes, sizeof size + len) != LPH_OK) {

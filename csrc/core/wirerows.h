@@ -23,6 +23,9 @@ typedef struct lph_wirerows {
 static inline void lph_wirerows_clear(lph_wirerows *r) { /* keeps the block */
   *r = (lph_wirerows){.bytes = {.data = r->bytes.data, .cap = r->bytes.cap}};
 }
+/* The same for who does not know whether there will be rows again: keeps none of more than LPH_WIREROWS_KEPT bytes. */
+#define LPH_WIREROWS_KEPT ((size_t)256 << 10)
+void lph_wirerows_done(lph_wirerows *r);
 static inline void lph_wirerows_swap(lph_wirerows *a, lph_wirerows *b) {
   lph_wirerows kept = *a;
   *a = *b;
