@@ -26,6 +26,7 @@ static inline bool lfields_are_sound(const PGresult *res, const lph_wirerows *ro
   return rows->count == 0 || (PQnfields(res) > 0 && (unsigned)PQntuples(res) == rows->elsewhere);
 }
 
+/* `res` may be NULL where there are rows. */
 static inline int lfields_count(const PGresult *res, const lph_wirerows *rows) {
   return rows->count > 0 ? rows->count : PQntuples(res);
 }

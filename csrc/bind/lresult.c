@@ -68,6 +68,11 @@ static int lresult_next(lua_State *L) {
     return luaL_error(L, "this iterator is converting a row, or has failed: it cannot be called");
   if (r->res == NULL) return 0; /* also after the state's end has finalized it */
   if (r->row >= r->rows) {
+    lconn *b = lua_touserdata(L, lua_upvalueindex(5));
+    if (!b->finalized && b->c.op.rows.bytes.data == NULL && r->wired.bytes.cap <= LPH_WIREROWS_KEPT) {
+      lph_wirerows_clear(&r->wired); /* the next result may want the block */
+      lph_wirerows_swap(&r->wired, &b->c.op.rows);
+    }
     result_close(r); /* kind to memory: a loop that ran to its end needs the result no more */
     return 0;
   }

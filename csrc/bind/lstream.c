@@ -52,11 +52,11 @@ bool lstream_load(lstream *s, PGresult *res) {
   s->b->untaken = false;
   bool is_rowless = PQresultStatus(res) == PGRES_COMMAND_OK && s->rows_ahead.count == 0;
   if (is_rowless) return true; /* MOVE, CLOSE, a statement without rows */
-  if (!has_the_columns(s, res)) return false;
+  if (res != NULL && !has_the_columns(s, res)) return false;
   lph_wirerows_swap(&s->rows, &s->rows_ahead);
   s->build.rows = lfields_count(res, &s->rows);
   s->build.in = lfields_of(res, &s->rows);
-  s->build.cell.binary = s->build.columns > 0 && PQfformat(res, 0) == 1;
+  s->build.cell.binary = s->build.columns > 0 && (res == NULL ? s->binary : PQfformat(res, 0) == 1);
   return true;
 }
 
@@ -135,7 +135,7 @@ int lstream_push(lua_State *L, lconn *b, lph_stmt *stmt) {
   lph_op *op = &b->c.op;
   int top = lua_gettop(L);
   luaL_checkstack(L, 24, "stream");
-  bool answered = stmt != NULL && (op->result != NULL || LVERB_OF(b->verb) == LVERB_CURSOR);
+  bool answered = stmt != NULL && (op->result != NULL || op->portion || LVERB_OF(b->verb) == LVERB_CURSOR);
   if (!answered) lstream_no_answer(b);
   if (!answered || !is_readable(b, stmt)) return lstream_give_up(L, b);
   lstream *s = lbox_new(L, &lstream_class, sizeof *s);
@@ -154,9 +154,10 @@ int lstream_push(lua_State *L, lconn *b, lph_stmt *stmt) {
   lua_settop(L, top + 1);
   if (b->c.state == LPH_BUSY) b->reader = s;
   s->ended = !s->is_portal && b->c.state != LPH_BUSY;
-  PGresult *res = op->portion ? lph_op_take_portion(op) : op->result;
+  PGresult *res = op->result;
+  bool any = lph_op_take_portion(op, &res, &s->rows_ahead) || res != NULL;
   op->result = NULL;
-  if (res == NULL || lstream_load(s, res)) return 1;
+  if (!any || lstream_load(s, res)) return 1;
   b->reader = NULL;
   return lua_settop(L, top), lstream_give_up(L, b);
 }

@@ -24,8 +24,9 @@ static bool advance(lstream *s) {
   if (b == NULL || s->is_portal || b->finalized || b->entered || b->reader != s) return false;
   if (b->c.state != LPH_BUSY || s->want == LPH_FAILED) return false;
   s->want = lstream_step(s, b);
-  return s->want == LPH_DONE && b->c.op.portion && PQnfields(b->c.op.result) == s->build.columns &&
-         lstream_load(s, lph_op_take_portion(&b->c.op));
+  PGresult *res = b->c.op.result;
+  return s->want == LPH_DONE && (res == NULL || PQnfields(res) == s->build.columns) &&
+         lph_op_take_portion(&b->c.op, &res, &s->rows_ahead) && lstream_load(s, res);
 }
 
 static void ask_again(lstream *s, lconn *b) {

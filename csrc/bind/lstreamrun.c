@@ -69,12 +69,13 @@ static int more_rows(lua_State *L, lconn *b, lstream *s) {
   if (s->want != LPH_FAILED) s->want = lstream_step(s, b);
   if (s->want > LPH_DONE) return lrun_push_pending(L, lrun_want_name(s->want));
   bool failed = s->want == LPH_FAILED;
-  PGresult *res = failed ? NULL : lph_op_take_portion(&b->c.op);
-  if (res != NULL && lstream_load(s, res)) return push_bool(L, true);
+  PGresult *res = NULL;
+  bool any = !failed && lph_op_take_portion(&b->c.op, &res, &s->rows_ahead);
+  if (any && lstream_load(s, res)) return push_bool(L, true);
   b->reader = NULL;
   b->untaken = false;
   s->ended = true;
-  if (res != NULL) return lstream_give_up(L, b);
+  if (any) return lstream_give_up(L, b);
   if (failed) return lrun_push_failure(L, b, 0);
   if (b->c.op.result == NULL)
     return lstream_no_answer(b), lstream_give_up(L, b); /* these were not all the rows */
@@ -120,10 +121,12 @@ int lstream_skip(lua_State *L) {
     s->want = lstream_step(s, b);
     bool late = n % LOOK_AT_CLOCK == 0 && lph_is_past(b->deadline);
     if (s->want > LPH_DONE || late) return lrun_push_pending(L, late ? "r" : lrun_want_name(s->want));
-    PGresult *res = lph_op_take_portion(&b->c.op);
+    PGresult *res;
+    bool any = lph_op_take_portion(&b->c.op, &res, &s->rows_ahead);
     b->untaken = false;
-    if (res == NULL) break;
+    if (!any) break;
     PQclear(res);
+    lph_wirerows_clear(&s->rows_ahead);
   }
   s->ended = true;
   if (b->reader == s) b->reader = NULL;

@@ -62,13 +62,15 @@ void lph_op_discard(lph_conn *c) {
 }
 
 /* Under max_result_bytes each portion of a stream counts by itself. */
-PGresult *lph_op_take_portion(lph_op *op) {
-  PGresult *res = op->portion ? op->result : NULL;
-  if (res == NULL) return NULL;
+bool lph_op_take_portion(lph_op *op, PGresult **res, lph_wirerows *rows) {
+  if (!op->portion) return false;
+  *res = op->result;
   op->result = NULL;
+  if (*res == NULL) lph_wirerows_swap(rows, &op->rows);
+  lph_wirerows_clear(&op->rows);
   op->portion = false;
   op->received = op->memory = 0;
-  return res;
+  return true;
 }
 
 static bool make_place(lph_op *op) {
@@ -84,6 +86,15 @@ static bool make_place(lph_op *op) {
 
 /* The first failure counts; what comes later is usually its consequence. */
 static lph_error *failure_slot(lph_op *op) { return lph_error_is_set(&op->failure) ? NULL : &op->failure; }
+
+static bool fail_for_memory(lph_op *op) {
+  lph_error *slot = failure_slot(op);
+  if (slot == NULL) return false;
+  lph_error_oom(slot);
+  slot->sent = LPH_SENT_YES;
+  lph_wirerows_clear(&op->rows);
+  return false;
+}
 
 int lph_op_flush(lph_conn *c) {
   int rc = PQflush(c->pg);
@@ -145,13 +156,7 @@ static bool keep_answer(lph_conn *c, const PGresult *res) {
   lph_op *op = &c->op;
   if (op->discarding) return false;
   if (op->kind != LPH_OP_SCRIPT) return fits(c, res);
-  if (!make_place(op)) {
-    if (failure_slot(op) != NULL) {
-      lph_error_oom(&op->failure);
-      op->failure.sent = LPH_SENT_YES;
-    }
-    return false;
-  }
+  if (!make_place(op)) return fail_for_memory(op);
   return fits(c, res);
 }
 
@@ -286,10 +291,7 @@ static lph_want finish(lph_conn *c) {
   lph_txn_settle(&c->txn, outside);
   if (c->max_result_bytes != 0 && op->memory > c->max_result_bytes && failure_slot(op) != NULL)
     set_too_big(c, &op->failure);
-  if (LPH_UNLIKELY(op->rows.lost) && failure_slot(op) != NULL) {
-    lph_error_oom(&op->failure);
-    op->failure.sent = LPH_SENT_YES;
-  }
+  if (LPH_UNLIKELY(op->rows.lost)) fail_for_memory(op);
   if (LPH_LIKELY(!lph_error_is_set(&op->failure))) return LPH_DONE;
   if (op->failure.position > op->ahead_characters) op->failure.position -= op->ahead_characters;
   lph_error_copy(&c->error, &op->failure);
@@ -350,10 +352,22 @@ static lph_want collect(lph_conn *c) {
   }
 }
 
+/* Rows of a STREAM that the tap has got. Those that libpq has been given came before them. */
+static bool take_wired(lph_conn *c) {
+  lph_op *op = &c->op;
+  if (!lph_tap_is_open(&c->tap)) return false;
+  bool unwanted = op->discarding || lph_error_is_set(&op->failure);
+  op->rows.elsewhere = c->tap.owed;
+  lph_wirerows_collect(unwanted ? NULL : &op->rows, &c->tap);
+  if (LPH_UNLIKELY(op->rows.lost)) fail_for_memory(op);
+  return op->portion = op->rows.count > 0;
+}
+
 static bool consume_tapped(lph_conn *c) {
   if (!lph_tap_consume(&c->tap, &c->sip, c->pg)) return false;
-  if (c->op.kind != LPH_OP_FETCH && c->op.kind != LPH_OP_EXECUTE) return true;
+  if (c->op.kind == LPH_OP_COPY) return true;
   lph_tap_take_rows(&c->tap);
+  if (c->op.kind == LPH_OP_STREAM) return true;
   lph_wirerows_collect(c->op.discarding ? NULL : &c->op.rows, &c->tap);
   return true;
 }
@@ -415,6 +429,7 @@ int lph_op_check_size(lph_conn *c, int want) { return (int)check_size(c, (lph_wa
 static bool is_served(lph_conn *c, lph_want *want) {
   if ((c->op.kind != LPH_OP_STREAM && c->op.kind != LPH_OP_COPY) || c->op.discarding) return false;
   *want = c->op.portion ? LPH_DONE : collect(c);
+  if (*want > LPH_DONE && take_wired(c)) *want = LPH_DONE;
   return *want <= LPH_DONE;
 }
 
@@ -429,6 +444,7 @@ int lph_op_step(lph_conn *c) {
     if (!lph_op_consume(c)) return broken(c);
     if (c->op.unflushed && lph_op_flush(c) == LPH_FAILED) return LPH_FAILED;
     lph_want want = collect(c);
+    if (want > LPH_DONE && c->op.kind == LPH_OP_STREAM && take_wired(c)) want = LPH_DONE;
     lph_conn_drop_notifications(c);
     /* TLS may hold decrypted bytes that no poll will ever report. (Who listens looks himself, and takes notifications
      * in between.) */

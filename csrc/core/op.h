@@ -57,13 +57,13 @@ typedef enum lph_control {
 
 typedef struct lph_op {
   lph_op_kind kind;
-  bool unflushed;        /* libpq still holds bytes for the server */
-  bool discarding;       /* nobody wants the answer: read it and throw it away */
-  bool copy_out;         /* a refused COPY TO STDOUT whose data has to be read away */
-  bool moves_names;      /* the text may change what names mean */
-  bool portion;          /* STREAM: `result` are rows of the middle, to be taken before the next step */
-  bool piped;            /* in pipeline mode: the answers belong to `parts` */
-  bool kept;             /* BATCH: the server has done all of it */
+  bool unflushed;   /* libpq still holds bytes for the server */
+  bool discarding;  /* nobody wants the answer: read it and throw it away */
+  bool copy_out;    /* a refused COPY TO STDOUT whose data has to be read away */
+  bool moves_names; /* the text may change what names mean */
+  bool portion;     /* STREAM: `result` or `rows` are some of the middle, to be taken before the next step */
+  bool piped;       /* in pipeline mode: the answers belong to `parts` */
+  bool kept;        /* BATCH: the server has done all of it */
   bool out_of_memory;    /* of a start function that failed */
   bool speaks_of_chain;  /* SCRIPT: see lph_txn_observe */
   lph_control control;   /* CONTROL */
@@ -77,7 +77,7 @@ typedef struct lph_op {
   size_t memory;         /* what the results take; both are only counted under max_result_bytes */
   struct lph_stmt *stmt; /* PREPARE, EXECUTE */
   PGresult *result;      /* EXECUTE, PORTAL, FETCH: the answer; PREPARE: the description; STREAM: `portion` */
-  lph_wirerows rows;     /* EXECUTE, FETCH: those that are not in `result` */
+  lph_wirerows rows;     /* EXECUTE, FETCH, STREAM: those that are not in `result` */
   PGresult **results;    /* SCRIPT: one per statement */
   int result_count, result_room;
   lph_error failure; /* the first thing that went wrong; the rest of the answer is still read */
@@ -113,8 +113,9 @@ int lph_op_flush(struct lph_conn *c); /* LPH_FAILED or what is needed next */
 int lph_op_broken(struct lph_conn *c);
 int lph_op_check_size(struct lph_conn *c, int want);
 
-/* The rows that a stream has stopped at; the caller's. NULL: none. */
-PGresult *lph_op_take_portion(lph_op *op);
+/* The rows that a stream has stopped at become the caller's: `*res`, or, where that is NULL, `rows`, which are empty before.
+ * False: there are none, and nothing is set. */
+bool lph_op_take_portion(lph_op *op, PGresult **res, lph_wirerows *rows);
 
 /* The caller has given up: later steps drop what comes in. LPH_DONE then means "in order again". */
 void lph_op_discard(struct lph_conn *c);

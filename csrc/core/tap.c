@@ -13,8 +13,8 @@
 bool lph_tap_open(lph_tap *t, lph_sip *s, PGconn *pg, char opener, char row) {
   if (!lph_sip_open(s, pg)) return false;
   char *data = t->data != NULL ? t->data : lph_alloc(LPH_TAP_BYTES);
-  *t = (lph_tap){.data = data, .opener = opener, .row = row};
-  return data != NULL;
+  *t = (lph_tap){.data = data, .open = data != NULL, .opener = opener, .row = row};
+  return t->open;
 }
 
 void lph_tap_free(lph_tap *t) {
@@ -90,7 +90,7 @@ static bool feed(lph_tap *t, lph_sip *s, PGconn *pg, size_t n) {
 }
 
 bool lph_tap_is_behind(const lph_tap *t) {
-  size_t there = t->data == NULL ? 0 : t->end - t->at;
+  size_t there = t->end - t->at;
   if (LPH_LIKELY(there == 0) || t->phase != LPH_TAP_TAKING || t->foreign > 0) return there > 0;
   if (there < HEAD) return false;
   const char *p = t->data + t->at;
@@ -112,6 +112,7 @@ static bool read_more(lph_tap *t, lph_sip *s, PGconn *pg) {
   if (n < 0 && (errno == EAGAIN || errno == EINTR)) return true;
   if (n <= 0) return at_the_end(t, s, pg);
   t->end += (size_t)n;
+  t->taken += (size_t)n;
   n = (ssize_t)measure(t);
   return n == 0 || feed(t, s, pg, (size_t)n);
 }
@@ -123,9 +124,9 @@ bool lph_tap_consume(lph_tap *t, lph_sip *s, PGconn *pg) {
 }
 
 bool lph_tap_close(lph_tap *t, lph_sip *s, PGconn *pg) {
-  if (t->data == NULL) return true;
+  if (!t->open) return true;
   size_t n = t->end - t->at;
   bool ok = n == 0 || feed(t, s, pg, n);
-  lph_tap_free(t);
+  *t = (lph_tap){.data = t->data};
   return ok;
 }

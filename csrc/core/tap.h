@@ -30,18 +30,20 @@
 typedef enum lph_tap_phase { LPH_TAP_PASSING, LPH_TAP_OPENED, LPH_TAP_TAKING, LPH_TAP_LEFT } lph_tap_phase;
 
 typedef struct lph_tap {
-  char *data; /* LPH_TAP_BYTES; NULL: closed */
+  char *data; /* LPH_TAP_BYTES; kept while the session lasts */
+  bool open;
   size_t at, end;
   size_t foreign; /* of the message at `at`, which is libpq's: how much of it is to come */
   lph_tap_phase phase;
   char opener, row; /* types of messages */
   size_t opening;   /* bytes of the opener, which end at `at`; 0: it did not come in one piece */
+  size_t taken;     /* bytes read in all */
   unsigned owed;    /* rows that were too long for us, and went to libpq */
 } lph_tap;
 
 /* Before the first answer to a statement that has been sent as a whole. False: no memory, no descriptors; libpq reads. */
 bool lph_tap_open(lph_tap *t, lph_sip *s, PGconn *pg, char opener, char row);
-static inline bool lph_tap_is_open(const lph_tap *t) { return t->data != NULL; }
+static inline bool lph_tap_is_open(const lph_tap *t) { return t->open; }
 /* The opener was what it should be: from now on rows are taken. */
 void lph_tap_take(lph_tap *t);
 /* The same where the opener is a RowDescription, if it is one to the last byte. Right behind lph_tap_consume. */
