@@ -30,14 +30,16 @@ int lstream_set_portal(lua_State *L);
 int lstream_claim(lua_State *L);
 int lstream_detach(lua_State *L);
 int lstream_is_streaming(lua_State *L);
+int lstream_taps_rows(lua_State *L);
 int lstream_more(lua_State *L);
 int lstream_skip(lua_State *L);
 int lstream_ask(lua_State *L);
 int lstream_settle(lua_State *L);
 
-#define LSTREAM_METHODS                                                                                     \
-  {"set_portal", lstream_set_portal}, {"stream_claim", lstream_claim}, {"stream_detach", lstream_detach}, { \
-    "is_streaming", lstream_is_streaming                                                                    \
+#define LSTREAM_METHODS                                                                                   \
+  {"set_portal", lstream_set_portal}, {"stream_claim", lstream_claim}, {"stream_detach", lstream_detach}, \
+    {"taps_rows", lstream_taps_rows}, {                                                                   \
+    "is_streaming", lstream_is_streaming                                                                  \
   }
 #define LSTREAM_ENTERED                                                                   \
   {"stream_more", lstream_more, false, NULL}, {"stream_skip", lstream_skip, false, NULL}, \

@@ -18,6 +18,17 @@ static lstream *stream_arg(lua_State *L) {
   return s;
 }
 
+static int push_bool(lua_State *L, bool value) {
+  lua_pushboolean(L, value);
+  return 1;
+}
+
+/* conn:taps_rows() -> boolean; would rows of a stream be read past libpq? (core/tap.h) */
+int lstream_taps_rows(lua_State *L) {
+  lconn *b = lbox_self(L, 1, &lconn_class);
+  return push_bool(L, b->c.state != LPH_CLOSED && !b->c.stmts.unnamed && lph_op_can_tap(&b->c));
+}
+
 /* conn:set_portal(text [, string]); what stands in front of the next portal's statement, and its first FETCH */
 int lstream_set_portal(lua_State *L) {
   lbox_self(L, 1, &lconn_class);
@@ -49,11 +60,6 @@ int lstream_detach(lua_State *L) {
 int lstream_is_streaming(lua_State *L) {
   lconn *b = lbox_self(L, 1, &lconn_class);
   lua_pushboolean(L, b->c.state == LPH_BUSY && b->c.op.kind == LPH_OP_STREAM);
-  return 1;
-}
-
-static int push_bool(lua_State *L, bool value) {
-  lua_pushboolean(L, value);
   return 1;
 }
 

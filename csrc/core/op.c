@@ -388,9 +388,11 @@ bool lph_op_is_plain(const lph_conn *c) {
   return c->ssl == NULL && !PQsslInUse(c->pg);
 }
 
+bool lph_op_can_tap(const lph_conn *c) { return c->max_result_bytes == 0 && lph_op_is_plain(c); }
+
 /* While something is left to be written libpq may read, too. */
 void lph_op_tap(lph_conn *c, char opener, char row) {
-  if (c->state != LPH_BUSY || c->op.unflushed || c->max_result_bytes != 0 || !lph_op_is_plain(c)) return;
+  if (c->state != LPH_BUSY || c->op.unflushed || !lph_op_can_tap(c)) return;
   if (!lph_tap_open(&c->tap, &c->sip, c->pg, opener, row)) lph_tap_free(&c->tap);
 }
 

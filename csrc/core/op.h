@@ -128,6 +128,8 @@ bool lph_op_consume(struct lph_conn *c);
 #define LPH_DISCARD_MAX ((size_t)16 << 20)
 /* A channel that is no plain socket is libpq's to read from and write to. */
 bool lph_op_is_plain(const struct lph_conn *c);
+/* Counted bytes are sip.h's to read. */
+bool lph_op_can_tap(const struct lph_conn *c);
 /* Rows of the statement that was just sent shall not go through libpq, if that can be (tap.h). */
 void lph_op_tap(struct lph_conn *c, char opener, char row);
 /* libpq reads by itself again. */

@@ -452,6 +452,10 @@ function conn:submit(code, sql, ...) end
 ---@return nil|"r"|"w"|"rw"|luphant.error
 function conn:take() end
 
+--- would rows of a stream be read past libpq? (core/tap.h)
+---@return boolean
+function conn:taps_rows() end
+
 --- never the password
 ---@return table|nil
 function conn:target() end

@@ -42,9 +42,9 @@ end
 local HAS_CHUNKS = core.features().chunked_rows
 
 -- Between BEGIN and COMMIT the connection is most likely needed for what is done with the rows. Outside of it a portal
--- costs a transaction, and still less than the other form as long as libpq makes a result of each single row.
-local function choose(sql, is_inside)
-  if HAS_CHUNKS and not is_inside then return "rows" end
+-- costs a transaction, and still less than the other form where libpq makes a result of each single row.
+local function choose(sql, conn, is_inside)
+  if not is_inside and (HAS_CHUNKS or conn.box:taps_rows()) then return "rows" end
   return is_query(sql) and "portal" or "rows"
 end
 
@@ -89,7 +89,7 @@ function options.read(value, conn)
   local is_inside = options.is_inside(conn)
   return {
     sql = value, style = options.style(given.rows, conn), is_inside = is_inside, fetch_size = given.fetch_size,
-    via = given.via or given.fetch_size and "portal" or choose(value, is_inside),
+    via = given.via or given.fetch_size and "portal" or choose(value, conn, is_inside),
     has_timeout = given.has_timeout or false, timeout = given.timeout,
   }
 end
