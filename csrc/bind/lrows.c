@@ -319,11 +319,12 @@ static bool push_all_columns(lua_State *L, build *w) {
   int out = lua_gettop(L);
   luaL_checkstack(L, w->columns + 24, "result");
   if (!push_columns_of(L, w, w->columns)) return false;
-  for (int i = w->columns - 1; i >= 0; i--) {
+  for (int i = 0; i < w->columns; i++) { /* of two with one name the later one counts */
     push_name(L, w, i);
-    lua_insert(L, -2);
+    lua_pushvalue(L, out + 1 + i);
     lua_rawset(L, out);
   }
+  lua_settop(L, out);
   return true;
 }
 
@@ -401,6 +402,7 @@ int lrows_push(lua_State *L, lconn *b, int box, lph_stmt *stmt, int code) {
   const lph_wirerows *rows = &b->c.op.rows;
   build w = {.b = b, .stmt = stmt, .in = lfields_of(res, rows), .rows = lfields_count(res, rows)};
   w.columns = PQnfields(res);
+  if (LPH_UNLIKELY(!lfields_are_sound(res, rows))) return no_field(&w, 0, 0), -1;
   int top = lua_gettop(L);
   if (LVERB_OF(code) == LVERB_EXECUTE) {
     lua_pushinteger(L, affected_rows(&w));
