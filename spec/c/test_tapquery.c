@@ -86,8 +86,8 @@ static void note_rows(seen *s, PGresult *res, const lph_wirerows *rows) {
   lfields in = lfields_of(res, rows);
   int count = lfields_count(res, rows);
   for (int row = 0; row < count; row++) {
-    const char *data;
-    int len;
+    const char *data = NULL;
+    int len = 0;
     assert_true(lfields_open_row(&in, row, 1));
     assert_true(lfields_next(&in, row, 0, &data, &len));
     assert_true(lfields_is_read(&in));
