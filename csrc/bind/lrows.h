@@ -6,10 +6,15 @@
 #include "bind/lconn.h"
 #include "bind/lfields.h"
 
+#define NAMES_ON_STACK 200 /* more columns than this: names are fetched from the info table */
+
 /* Pushes the info table of the statement, made on first use and kept in the box's store:
  *   [1..n] column names   [0] metatable of its row arrays   [-1] row constructor (LuaJIT) or false
  *   columns = { { name =, type =, oid = }, ... } */
 void lrows_push_info(lua_State *L, lconn *b, int box, lph_stmt *stmt);
+
+/* Pushes { { name =, type =, oid = }, ... }, the caller's own. */
+void lrows_push_columns(lua_State *L, const lph_stmt *stmt);
 
 /* Pushes { params = { { type =, oid = }, ... }, columns = ... }, all of it the caller's own. */
 void lrows_push_description(lua_State *L, const lph_stmt *stmt);

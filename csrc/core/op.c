@@ -87,7 +87,7 @@ static bool make_place(lph_op *op) {
 /* The first failure counts; what comes later is usually its consequence. */
 static lph_error *failure_slot(lph_op *op) { return lph_error_is_set(&op->failure) ? NULL : &op->failure; }
 
-static bool fail_for_memory(lph_op *op) {
+bool lph_op_fail_for_memory(lph_op *op) {
   lph_error *slot = failure_slot(op);
   if (slot == NULL) return false;
   lph_error_oom(slot);
@@ -156,7 +156,7 @@ static bool keep_answer(lph_conn *c, const PGresult *res) {
   lph_op *op = &c->op;
   if (op->discarding) return false;
   if (op->kind != LPH_OP_SCRIPT) return fits(c, res);
-  if (!make_place(op)) return fail_for_memory(op);
+  if (!make_place(op)) return lph_op_fail_for_memory(op);
   return fits(c, res);
 }
 
@@ -291,7 +291,7 @@ static lph_want finish(lph_conn *c) {
   lph_txn_settle(&c->txn, outside);
   if (c->max_result_bytes != 0 && op->memory > c->max_result_bytes && failure_slot(op) != NULL)
     set_too_big(c, &op->failure);
-  if (LPH_UNLIKELY(op->rows.lost)) fail_for_memory(op);
+  if (LPH_UNLIKELY(op->rows.lost)) lph_op_fail_for_memory(op);
   if (LPH_LIKELY(!lph_error_is_set(&op->failure))) return LPH_DONE;
   if (op->failure.position > op->ahead_characters) op->failure.position -= op->ahead_characters;
   lph_error_copy(&c->error, &op->failure);
@@ -352,54 +352,13 @@ static lph_want collect(lph_conn *c) {
   }
 }
 
-/* Rows of a STREAM that the tap has got. Those that libpq has been given came before them. */
-static bool take_wired(lph_conn *c) {
-  lph_op *op = &c->op;
-  if (!lph_tap_is_open(&c->tap)) return false;
-  bool unwanted = op->discarding || lph_error_is_set(&op->failure);
-  op->rows.elsewhere = c->tap.owed;
-  lph_wirerows_collect(unwanted ? NULL : &op->rows, &c->tap);
-  if (LPH_UNLIKELY(op->rows.lost)) fail_for_memory(op);
-  return op->portion = op->rows.count > 0;
-}
-
-static bool consume_tapped(lph_conn *c) {
-  if (!lph_tap_consume(&c->tap, &c->sip, c->pg)) return false;
-  if (c->op.kind == LPH_OP_COPY) return true;
-  lph_tap_take_rows(&c->tap);
-  if (c->op.kind == LPH_OP_STREAM) return true;
-  lph_wirerows_collect(c->op.discarding ? NULL : &c->op.rows, &c->tap);
-  return true;
-}
-
 bool lph_op_consume(lph_conn *c) {
-  if (LPH_UNLIKELY(lph_tap_is_open(&c->tap))) return consume_tapped(c);
+  if (LPH_UNLIKELY(lph_tap_is_open(&c->tap))) return lph_op_consume_tapped(c);
   if (LPH_LIKELY(c->max_result_bytes == 0)) return PQconsumeInput(c->pg);
   size_t taken;
   bool ok = lph_sip_consume(&c->sip, c->pg, c->ssl, &taken);
   c->op.received += taken;
   return ok;
-}
-
-bool lph_op_is_plain(const lph_conn *c) {
-#if defined(LIBPQ_HAS_PIPELINING) /* with libpq 14 GSS encryption can be asked for as well */
-  if (PQgssEncInUse(c->pg)) return false;
-#endif
-  return c->ssl == NULL && !PQsslInUse(c->pg);
-}
-
-bool lph_op_can_tap(const lph_conn *c) { return c->max_result_bytes == 0 && lph_op_is_plain(c); }
-
-/* While something is left to be written libpq may read, too. */
-void lph_op_tap(lph_conn *c, char opener, char row) {
-  if (c->state != LPH_BUSY || c->op.unflushed || !lph_op_can_tap(c)) return;
-  if (!lph_tap_open(&c->tap, &c->sip, c->pg, opener, row)) lph_tap_free(&c->tap);
-}
-
-/* If libpq cannot take what has been read, there is no going on: the next step finds the session at its end. */
-void lph_op_untap(lph_conn *c) {
-  if (LPH_LIKELY(!lph_tap_is_open(&c->tap))) return;
-  if (!lph_tap_close(&c->tap, &c->sip, c->pg)) lph_sip_cut(&c->sip, c->pg);
 }
 
 void lph_op_uncount(lph_op *op, size_t bytes) { op->received -= bytes < op->received ? bytes : op->received; }
@@ -431,7 +390,7 @@ int lph_op_check_size(lph_conn *c, int want) { return (int)check_size(c, (lph_wa
 static bool is_served(lph_conn *c, lph_want *want) {
   if ((c->op.kind != LPH_OP_STREAM && c->op.kind != LPH_OP_COPY) || c->op.discarding) return false;
   *want = c->op.portion ? LPH_DONE : collect(c);
-  if (*want > LPH_DONE && take_wired(c)) *want = LPH_DONE;
+  if (*want > LPH_DONE && lph_op_take_wired(c)) *want = LPH_DONE;
   return *want <= LPH_DONE;
 }
 
@@ -446,7 +405,7 @@ int lph_op_step(lph_conn *c) {
     if (!lph_op_consume(c)) return broken(c);
     if (c->op.unflushed && lph_op_flush(c) == LPH_FAILED) return LPH_FAILED;
     lph_want want = collect(c);
-    if (want > LPH_DONE && c->op.kind == LPH_OP_STREAM && take_wired(c)) want = LPH_DONE;
+    if (want > LPH_DONE && c->op.kind == LPH_OP_STREAM && lph_op_take_wired(c)) want = LPH_DONE;
     lph_conn_drop_notifications(c);
     /* TLS may hold decrypted bytes that no poll will ever report. (Who listens looks himself, and takes notifications
      * in between.) */

@@ -126,20 +126,30 @@ bool lph_op_consume(struct lph_conn *c);
 /* A statement that was cancelled still sends the row it is at, and libpq keeps that row in memory to its end. More than
  * this costs the connection rather than the memory. */
 #define LPH_DISCARD_MAX ((size_t)16 << 20)
-/* A channel that is no plain socket is libpq's to read from and write to. */
-bool lph_op_is_plain(const struct lph_conn *c);
-/* Counted bytes are sip.h's to read. */
-bool lph_op_can_tap(const struct lph_conn *c);
-/* Rows of the statement that was just sent shall not go through libpq, if that can be (tap.h). */
-void lph_op_tap(struct lph_conn *c, char opener, char row);
-/* libpq reads by itself again. */
-void lph_op_untap(struct lph_conn *c);
 /* So many of the bytes that came in were no result (a notice). */
 void lph_op_uncount(lph_op *op, size_t bytes);
+/* The failure of an operation for want of memory. Answers false. */
+bool lph_op_fail_for_memory(lph_op *op);
 /* Frees result and rows of the last operation. */
 void lph_op_drop_result(lph_op *op);
 /* Frees results and failure of the last operation; keeps allocated room. */
 void lph_op_reset(lph_op *op);
 void lph_op_free(lph_op *op);
+
+/* ---- optap.c ---- */
+
+/* A channel that is no plain socket is libpq's to read from and write to. */
+bool lph_op_is_plain(const struct lph_conn *c);
+/* May rows of its statements be read past libpq? Counted bytes are sip.h's to read. */
+bool lph_op_can_tap(const struct lph_conn *c);
+/* Rows of the statement that was just sent shall not go through libpq, if that can be (tap.h). */
+void lph_op_tap(struct lph_conn *c, char opener, char row);
+/* libpq reads by itself again. */
+void lph_op_untap(struct lph_conn *c);
+/* For lph_op_consume, while the tap is open. */
+bool lph_op_consume_tapped(struct lph_conn *c);
+/* STREAM: have rows come that are not libpq's? They become a portion. Not before what libpq has has been taken, and before
+ * more is read. */
+bool lph_op_take_wired(struct lph_conn *c);
 
 #endif

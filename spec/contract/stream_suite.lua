@@ -39,26 +39,34 @@ local function each_form(fn)
   for _, via in ipairs(FORMS) do fn(via) end
 end
 
-local function reading(test)
-  test("a stream gives every row, in each form and shape", function(open)
-    local conn = open()
-    each_form(function(via)
-      for _, count in ipairs { 0, 1, 15, 16, 17, 700 } do
-        assert.same({ count * (count + 1) / 2, count }, { sum_of(conn:stream({ SERIES, via = via }, count)) })
-        local at = 0
-        for row in conn:stream({ SERIES, via = via, rows = "array" }, count) do
-          at = at + 1
-          assert(row[1] == at and row[2] == "x" .. at)
-        end
-        for n, t in conn:stream({ SERIES, via = via, rows = "values" }, count) do
-          at = at - 1
-          assert(t == "x" .. n)
-        end
-        assert.equal(0, at)
+local function gives_every_row(conn)
+  each_form(function(via)
+    for _, count in ipairs { 0, 1, 15, 16, 17, 700 } do
+      assert.same({ count * (count + 1) / 2, count }, { sum_of(conn:stream({ SERIES, via = via }, count)) })
+      local at = 0
+      for row in conn:stream({ SERIES, via = via, rows = "array" }, count) do
+        at = at + 1
+        assert(row[1] == at and row[2] == "x" .. at)
       end
-      assert.equal("idle", conn:transaction_status())
-    end)
-    probe.usable(conn)
+      for n, t in conn:stream({ SERIES, via = via, rows = "values" }, count) do
+        at = at - 1
+        assert(t == "x" .. n)
+      end
+      assert.equal(0, at)
+    end
+    assert.equal("idle", conn:transaction_status())
+  end)
+end
+
+local function reading(test)
+  -- Past libpq, and through it, as when the bytes are counted.
+  test("a stream gives every row, in each form and shape", function(open)
+    for _, options in ipairs { {}, { max_result_bytes = 100000000 } } do
+      local conn = open(options)
+      gives_every_row(conn)
+      probe.usable(conn)
+      conn:close()
+    end
   end)
 
   test("fetch_size is how many rows a portion has", function(open)
@@ -143,17 +151,19 @@ local function reading(test)
     assert.equal("0.1", conn:query_value(FRACTION))
   end)
 
-  test("the form is chosen by what is run and by libpq", function(open)
-    local conn = open()
+  test("the form is chosen by what is run and how its rows can be read", function(open)
+    local conn, counted = open(), open { max_result_bytes = 100000000 }
     local function form_of(on, ...)
       local stream = on:stream(...)
       local form = tostring(stream):match "%((%l+)"
       stream:close()
       return form
     end
+    assert.equal("rows", form_of(conn, SERIES, 1))
+    assert.equal("rows", form_of(conn, "with a as (select 1 as n) table a"))
     local outside = require("luphant.core").features().chunked_rows and "rows" or "portal"
-    assert.equal(outside, form_of(conn, SERIES, 1))
-    assert.equal(outside, form_of(conn, "with a as (select 1 as n) table a"))
+    assert.equal(outside, form_of(counted, SERIES, 1))
+    counted:close()
     assert.equal("rows", form_of(conn, "select 1 as n into temp made"))
     assert.equal("rows", form_of(conn, "show work_mem"))
     assert(conn:transaction(function(tx)

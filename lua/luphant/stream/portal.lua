@@ -14,7 +14,7 @@ local PENDING = core.PENDING
 local PORTAL = 9 -- verb of the core
 
 local FIRST_ROWS, MOST_ROWS, GROWTH = 16, 10000, 8
-local PORTION_BYTES = 384 * 1024 -- as libpq counts: about twice what is on the wire
+local PORTION_BYTES = 192 * 1024 -- as libpq counts: about twice what is on the wire
 
 -- A cursor's plan is made to give its first rows soon; who goes through all of them wants the statement's own plan.
 local OWN = { set = { cursor_tuple_fraction = "1" } }
