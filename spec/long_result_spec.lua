@@ -1,5 +1,5 @@
--- Long results of ordinary statements. Where the last one was long, the next one is read past libpq (csrc/core/tap.h): it
--- is the same in every shape, whole or an error, and the connection is in order behind it.
+-- Long results of ordinary statements. Where the last one was long, the next one is read past libpq (csrc/core/tap.h):
+-- it is the same in every shape, whole or an error, and the connection is in order behind it.
 --
 -- To see it fail: let ends_rows in csrc/core/tap.c answer false, lph_op_drop_result leave the rows, or push_all_columns
 -- forget a column.

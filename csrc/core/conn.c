@@ -172,6 +172,7 @@ lph_err lph_conn_look_at(lph_conn *c, double now) {
 void lph_conn_rest(lph_conn *c, double now) {
   if (c->state != LPH_IDLE || now - c->last_use < RESTED || lph_conn_is_foreign(c)) return;
   lph_sip_close(&c->sip);
+  lph_tap_free(&c->tap);
   lph_wirerows_free(&c->op.rows);
 }
 

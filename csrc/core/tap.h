@@ -1,15 +1,15 @@
 /* tap.h - rows are taken off the stream before libpq sees them.
  *
- * libpq reads 16 kB at a time, copies each row twice and allocates for it: for COPY and for streams that is a good part of
- * what a row costs. Where the channel is a plain socket we read ourselves, and hand out the messages of one type (CopyData,
+ * libpq reads 16 kB at a time, copies each row twice and allocates for it: for COPY, streams and long results that is a
+ * good part of what a row costs. Where the channel is a plain socket we read ourselves, and hand out the messages of one type (CopyData,
  * DataRow) as they lie in our buffer. All else goes to libpq in the order it came (lph_sip_feed), so that the protocol stays
  * libpq's business: to libpq it is an answer with few rows, or none. So does a row that does not fit the buffer.
  *
  *   PASSING ---------------> OPENED ------------> TAKING ------> closed
  *   all goes to libpq        the message that     rows are       what is left goes to libpq
  *        |                   opens the rows did   handed out
- *        |                        | nobody agrees
- *        '------> LEFT <----------'
+ *        |                        | nobody agrees     | behind the last row
+ *        '------> LEFT <----------'-------------------'
  *                 all goes to libpq, and no byte is looked at any more
  *
  * Both readers must mean the same byte by "here a message begins", but libpq may have been left in the middle of one (a

@@ -1,8 +1,8 @@
-/* wirerows.h - rows of a portion, as they came: each its length in four bytes, then the body of a DataRow.
+/* wirerows.h - rows as they came: each its length in four bytes, then the body of a DataRow.
  *
- * For the operations that hand out rows by the portion (FETCH): what the tap takes is put together here, instead of in a
- * PGresult, which would cost three times as much. A row that was too long for the tap is in the PGresult all the same; in its
- * place stands LPH_WIRE_ELSEWHERE, which is no length.
+ * What the tap takes of a result, or of a portion, is put together here, instead of in a PGresult, which would cost three
+ * times as much. A row that was too long for the tap is in the PGresult all the same; in its place stands
+ * LPH_WIRE_ELSEWHERE, which is no length. (Not in a stream of the form "rows": there it is a portion of its own.)
  *
  * SPDX-License-Identifier: MIT */
 #ifndef LPH_WIREROWS_H
