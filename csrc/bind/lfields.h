@@ -39,14 +39,15 @@ static inline lfields lfields_of(PGresult *res, const lph_wirerows *rows) {
  * it is there. False: it is none of so many columns. */
 static LPH_INLINE bool lfields_open_row(lfields *f, int row, int columns) {
   if (LPH_LIKELY(f->wire == NULL)) return true;
-  uint32_t size = lph_get_u32(f->wire);
+  const char *p = f->wire;
+  uint32_t size = lph_get_u32(p + 1);
   f->at = NULL;
-  f->wire += 4;
-  if (LPH_UNLIKELY(size == LPH_WIRE_ELSEWHERE)) return row - f->wired < PQntuples(f->res);
+  f->wire = p + 1 + size;
+  if (LPH_UNLIKELY(*p == LPH_WIRE_ELSEWHERE)) return row - f->wired < PQntuples(f->res);
   f->wired++;
-  f->at = f->wire + 2;
-  f->end = f->wire += size;
-  return size >= 2 && lph_get_u16(f->at - 2) == columns;
+  f->at = p + LPH_WIRE_HEAD + 2;
+  f->end = f->wire;
+  return size >= 4 + 2 && lph_get_u16(f->at - 2) == columns;
 }
 
 /* Nothing is left of the row that is open? */

@@ -123,6 +123,12 @@ bool lph_tap_consume(lph_tap *t, lph_sip *s, PGconn *pg) {
   return n > 0 ? feed(t, s, pg, n) : read_more(t, s, pg);
 }
 
+lph_bytes lph_tap_next_rows(lph_tap *t, int *count) {
+  lph_bytes row, rows = {t->data + t->at, 0};
+  for (*count = 0; lph_tap_next(t, &row); ++*count) rows.len += row.len + HEAD;
+  return rows;
+}
+
 bool lph_tap_close(lph_tap *t, lph_sip *s, PGconn *pg) {
   if (!t->open) return true;
   size_t n = t->end - t->at;

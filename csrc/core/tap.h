@@ -67,6 +67,9 @@ static LPH_INLINE bool lph_tap_next(lph_tap *t, lph_bytes *row) {
   return true;
 }
 
+/* All rows that have come, as messages; the same. */
+lph_bytes lph_tap_next_rows(lph_tap *t, int *count);
+
 /* From now on libpq reads itself; it gets what has been read. False: it could not, and the session is broken. */
 bool lph_tap_close(lph_tap *t, lph_sip *s, PGconn *pg);
 void lph_tap_free(lph_tap *t);

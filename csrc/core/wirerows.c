@@ -11,20 +11,17 @@ void lph_wirerows_done(lph_wirerows *r) {
   lph_wirerows_clear(r);
 }
 
-static void add(lph_wirerows *r, uint32_t size, const char *data, size_t len) {
-  if (r == NULL || r->lost) return;
-  if (lph_buf_reserve(&r->bytes, sizeof size + len) != LPH_OK) {
-    r->lost = true;
-    return;
-  }
-  char head[] = {(char)(size >> 24), (char)(size >> 16), (char)(size >> 8), (char)size};
-  lph_buf_add_unsafe(&r->bytes, head, sizeof head);
-  lph_buf_add_unsafe(&r->bytes, data, len);
-  r->count++;
+static void add(lph_wirerows *r, lph_bytes rows, int count) {
+  if (LPH_UNLIKELY(lph_buf_add(&r->bytes, rows.data, rows.len) != LPH_OK)) r->lost = true;
+  r->count += r->lost ? 0 : count;
 }
 
 void lph_wirerows_collect(lph_wirerows *r, lph_tap *t) {
-  lph_bytes row;
-  for (; r != NULL && r->elsewhere < t->owed; r->elsewhere++) add(r, LPH_WIRE_ELSEWHERE, NULL, 0);
-  while (lph_tap_next(t, &row)) add(r, (uint32_t)row.len, row.data, row.len);
+  static const char elsewhere[] = {LPH_WIRE_ELSEWHERE, 0, 0, 0, 4};
+  int count;
+  bool wanted = r != NULL && !r->lost;
+  for (; wanted && r->elsewhere < t->owed; r->elsewhere++)
+    add(r, (lph_bytes){elsewhere, sizeof elsewhere}, 1);
+  lph_bytes rows = lph_tap_next_rows(t, &count);
+  if (wanted && count > 0) add(r, rows, count);
 }

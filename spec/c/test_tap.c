@@ -353,8 +353,8 @@ static void fetched_rows_are_put_together(void **state) {
     bool split = sizes[i] < COLUMN_SIZE; /* the description came in pieces: all is libpq's */
     assert_int_equal(op->rows.count, split ? 0 : 4);
     assert_int_equal(PQntuples(op->result), split ? 4 : 1);
-    static const char wire[] = "\0\0\0\7\0\1\0\0\0\0011\377\377\377\377\0\0\0\7\0\1\0\0\0\0012"
-                               "\0\0\0\7\0\1\0\0\0\0013";
+    static const char wire[] = "D\0\0\0\13\0\1\0\0\0\0011\0\0\0\0\4D\0\0\0\13\0\1\0\0\0\0012"
+                               "D\0\0\0\13\0\1\0\0\0\0013";
     if (!split) assert_int_equal(op->rows.bytes.len, sizeof wire - 1);
     if (!split) assert_memory_equal(op->rows.bytes.data, wire, sizeof wire - 1);
     played_close(&p);

@@ -168,9 +168,10 @@ static void take_fetched(played *p, outcome *o) {
   int count = res == NULL ? 0 : PQntuples(res), next = 0;
   const char *wire = rows->bytes.data;
   for (int i = 0; i < rows->count; i++) {
-    uint32_t size = lph_get_u32(wire);
-    wire += 4;
-    if (size == LPH_WIRE_ELSEWHERE) {
+    char type = *wire;
+    uint32_t size = lph_get_u32(wire + 1) - 4;
+    wire += LPH_WIRE_HEAD;
+    if (type == LPH_WIRE_ELSEWHERE) {
       assert_true(next < count);
       stir_result_row(o, res, next++);
       continue;
