@@ -176,6 +176,16 @@ static void let_go(lstream *s) {
   b->ahead = b->c.state == LPH_BUSY;
 }
 
+/* conn:stream_disown(); whose stream is here is gone, though the collector has not come for it */
+int lstream_disown(lua_State *L) {
+  lconn *b = lbox_self(L, 1, &lconn_class);
+  lstream *s = b->reader != NULL ? b->reader : b->owner;
+  if (s == NULL) return 0;
+  if (b->owner == s) b->forsaken = true;
+  let_go(s);
+  return 0;
+}
+
 static void stream_close(lstream *s) {
   let_go(s);
   PQclear(s->ahead);

@@ -29,6 +29,7 @@ int lstream_push(lua_State *L, lconn *b, lph_stmt *stmt);
 int lstream_set_portal(lua_State *L);
 int lstream_claim(lua_State *L);
 int lstream_detach(lua_State *L);
+int lstream_disown(lua_State *L);
 int lstream_is_streaming(lua_State *L);
 int lstream_taps_rows(lua_State *L);
 int lstream_more(lua_State *L);
@@ -38,7 +39,7 @@ int lstream_settle(lua_State *L);
 
 #define LSTREAM_METHODS                                                                                   \
   {"set_portal", lstream_set_portal}, {"stream_claim", lstream_claim}, {"stream_detach", lstream_detach}, \
-    {"taps_rows", lstream_taps_rows}, {                                                                   \
+    {"stream_disown", lstream_disown}, {"taps_rows", lstream_taps_rows}, {                                \
     "is_streaming", lstream_is_streaming                                                                  \
   }
 #define LSTREAM_ENTERED                                                                   \

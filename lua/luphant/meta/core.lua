@@ -423,6 +423,9 @@ function conn:stream_claim(stream) end
 --- whoever had a stream here has lost it
 function conn:stream_detach() end
 
+--- whose stream is here is gone, though the collector has not come for it
+function conn:stream_disown() end
+
 ---@param stream luphant.core.stream
 ---@return boolean|lightuserdata|nil
 ---@return nil|"r"|"w"|"rw"|luphant.error

@@ -75,6 +75,7 @@ end
 local function take_over(conn)
   if not compat.is_luajit or not reader_of(conn) then -- a variable with it would keep it alive
     collectgarbage() -- a coroutine that died in its loop, a stream that memory did not suffice for
+    if not reader_of(conn) then conn.box:stream_disown() end -- and what a stale slot of a stack still holds of it
     return true
   end
   local reader = reader_of(conn)
