@@ -144,8 +144,8 @@ end
 -- The limit of a statement that another one has sent begins when it is sent.
 function travel.limits()
   local db, from = open { timeout = 0.5 }, core.now()
-  local first = busy(db, 0.3)
-  local second = spawn(function() return db:query_value "select 's' from pg_sleep(20)" end)
+  wait(busy(db, 0)) -- what is sent for another has been prepared
+  local first, second = busy(db, 0.3), busy(db, 20)
   local third = spawn(function() return db:query_value "select 'third'" end)
   local _, _, err = wait(second)
   local _, value = wait(third)
@@ -161,12 +161,14 @@ function travel.codecs()
     runs = coroutine.running()
     return ("(%d,%d)"):format(v.x, v.y)
   end }))
-  local first = busy(db, 0.05)
   local mine
-  local second = spawn(function()
+  local function ask(x)
     mine = coroutine.running()
-    return db:query_value("select ($1::point)[0]", { x = 3, y = 4 })
-  end)
+    return db:query_value("select ($1::point)[0]", { x = x, y = 4 })
+  end
+  wait(spawn(ask, 2)) -- what is sent for another has been prepared
+  local first = busy(db, 0.05)
+  local second = spawn(ask, 3)
   local _, x, err = wait(second)
   wait(first)
   return ("%s %s"):format(tostring(x or err), runs == mine and "by itself" or "by another")
