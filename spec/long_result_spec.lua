@@ -112,13 +112,23 @@ describe("a long result", function()
   before_each(function() conn = assert(luphant.connect(env.url())) end)
   after_each(function() conn:close() end)
 
+  -- The socket pair by which libpq gets what is around the rows takes three descriptors. (Others may be closed
+  -- meanwhile: of a thread that has dialled, of what the collector finds. So one quiet moment in ten will do.)
   it("is read past libpq from the second time on", function()
-    local before = descriptors()
-    if not before then return pending "no /proc" end
-    shapes.named(conn, COUNT)
-    assert.equal(before, descriptors())
-    shapes.named(conn, COUNT)
-    assert.equal(before + 3, descriptors())
+    if not descriptors() then return pending "no /proc" end
+    local grown = {}
+    for _ = 1, 10 do
+      local fresh = assert(luphant.connect(env.url()))
+      collectgarbage()
+      local before = descriptors()
+      shapes.named(fresh, COUNT)
+      local first = descriptors()
+      shapes.named(fresh, COUNT)
+      grown = { first - before, descriptors() - first }
+      fresh:close()
+      if grown[1] == 0 and grown[2] == 3 then return end
+    end
+    assert.same({ 0, 3 }, grown)
   end)
 
   it("is the same in every shape, whichever way it came", function()
