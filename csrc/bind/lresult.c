@@ -86,6 +86,7 @@ static int lresult_next(lua_State *L) {
     lua_pushvalue(L, lua_upvalueindex(2 + i));
     *slots[i] = ++base;
   }
+  x.plain = x.codecs == 0 && !r->options.raw;
   bool there = lfields_open_row(&r->in, r->row, r->columns);
   for (int i = 0; i < r->columns; i++) {
     int len;
@@ -94,6 +95,9 @@ static int lresult_next(lua_State *L) {
       return raise_decode(L, r, i, LFIELDS_NONE);
     if (len < 0) {
       lcell_push_null(L);
+    } else if (LPH_LIKELY(len > 0 && x.plain && r->types[i] != NULL) &&
+               lcell_push_common(L, &x, r->types[i]->kind, data, (size_t)len)) {
+      continue;
     } else if (!lcell_push(L, &x, r->types[i], data, (size_t)len)) {
       lconn *b = lua_touserdata(L, lua_upvalueindex(5));
       if (x.outdated && !b->finalized) lrows_doubt_types(b);

@@ -148,7 +148,7 @@ int lrun_push_failure(lua_State *L, lconn *b, int sql) {
  * third of its time, and we wait the longer. So of a long answer some may come together first. Not where somebody waits
  * for the result as a whole. */
 static void let_rows_gather(lconn *b, struct pollfd *p) {
-  const struct timespec nap = {0, 20000};
+  const struct timespec nap = {0, 60000};
   if (b->c.tap.taken < GATHER_BEHIND || b->c.op.kind == LPH_OP_EXECUTE || poll(p, 1, 0) != 0) return;
   nanosleep(&nap, NULL);
 }
