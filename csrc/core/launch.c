@@ -235,10 +235,12 @@ int lph_op_stream(lph_conn *c, struct lph_stmt *stmt, const lph_params *p, int r
   c->marks |= stmt->marks;
   c->op.moves_names = stmt->moves_names;
   c->row_by_row = true;
-  if (!lph_op_send_execute(c, stmt, p) || !ask_for_rows(c->pg, rows)) return (int)refuse(c);
+  /* An unnamed statement is parsed again, and somebody has to see what its columns are now. A long row that libpq kept
+   * for a chunk would come behind those we read. */
+  bool taps = stmt->name[0] != '\0' && stmt->column_count > 0 && lph_op_can_tap(c);
+  if (!lph_op_send_execute(c, stmt, p) || !ask_for_rows(c->pg, taps ? 1 : rows)) return (int)refuse(c);
   int want = lph_op_flush(c);
-  /* An unnamed statement is parsed again, and somebody has to see what its columns are now. */
-  if (stmt->name[0] != '\0' && stmt->column_count > 0) lph_op_tap(c, 'T', 'D');
+  if (taps) lph_op_tap(c, 'T', 'D');
   return want;
 }
 

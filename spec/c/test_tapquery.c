@@ -143,7 +143,7 @@ static void streamed_rows_keep_their_order(void **state) {
     played p;
     seen s = {0};
     played_open(&p);
-    assert_int_equal(lph_op_stream(&p.c, known_query(&p), &none, 1), LPH_WANT_READ);
+    assert_int_equal(lph_op_stream(&p.c, known_query(&p), &none, 0), LPH_WANT_READ);
     assert_true(lph_tap_is_open(&p.c.tap));
     say_rows(&p);
     played_complete(&p, "SELECT 7");
@@ -183,7 +183,7 @@ static void a_failure_in_the_middle_comes_behind_the_rows(void **state) {
     played p;
     seen s = {0};
     played_open(&p);
-    assert_int_equal(lph_op_stream(&p.c, known_query(&p), &none, 1), LPH_WANT_READ);
+    assert_int_equal(lph_op_stream(&p.c, known_query(&p), &none, 0), LPH_WANT_READ);
     say_rows(&p);
     played_error(&p, "ERROR", "22012");
     played_ready(&p, 'I');
@@ -202,7 +202,7 @@ static void rows_that_nobody_wants_any_more_are_thrown_away(void **state) {
     played p;
     seen s = {0};
     played_open(&p);
-    assert_int_equal(lph_op_stream(&p.c, known_query(&p), &none, 1), LPH_WANT_READ);
+    assert_int_equal(lph_op_stream(&p.c, known_query(&p), &none, 0), LPH_WANT_READ);
     say_column(&p);
     say_value(&p, "1", 1);
     in_pieces(&p, 1 << 20, take_portions, &s);
