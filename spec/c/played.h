@@ -84,6 +84,25 @@ static inline void played_text_row(played *p, const char *value, size_t len) {
   played_complete(p, "SELECT 1");
 }
 
+/* Sends what was said by pieces of `size` bytes; `look` is called behind each. */
+static inline void played_in_pieces(played *p, size_t size, void (*look)(played *p, void *arg), void *arg) {
+  lph_buf all = p->out;
+  lph_buf_init(&p->out);
+  for (size_t done = 0; done < all.len; done += size) {
+    size_t n = all.len - done < size ? all.len - done : size;
+    assert_int_equal(lph_buf_add(&p->out, all.data + done, n), LPH_OK);
+    played_flush(p);
+    look(p, arg);
+  }
+  lph_buf_free(&all);
+}
+
+/* Has more come than the steps so far have read? (One takes no more than its buffer holds.) */
+static inline bool played_is_left(const played *p) {
+  char byte;
+  return p->c.state == LPH_BUSY && recv(PQsocket(p->c.pg), &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
 /* ---- what it is told ------------------------------------------------------------------------------------------- */
 
 /* The types of all messages that have come and were not looked at yet; their bytes are in p->in. */

@@ -21,19 +21,6 @@ static void say_notice(played *p) {
   played_say(p, 'N', body, sizeof body);
 }
 
-/* Sends what was said by pieces of `size` bytes; `look` is called behind each. */
-static void in_pieces(played *p, size_t size, void (*look)(played *p, void *arg), void *arg) {
-  lph_buf all = p->out;
-  lph_buf_init(&p->out);
-  for (size_t done = 0; done < all.len; done += size) {
-    size_t n = all.len - done < size ? all.len - done : size;
-    assert_int_equal(lph_buf_add(&p->out, all.data + done, n), LPH_OK);
-    played_flush(p);
-    look(p, arg);
-  }
-  lph_buf_free(&all);
-}
-
 /* ---- COPY ------------------------------------------------------------------------------------------------------- */
 
 static void begin_copy(played *p) {
@@ -67,12 +54,6 @@ typedef struct seen {
   lph_want want;
 } seen;
 
-/* A step takes no more than the tap holds. */
-static bool is_left(const played *p) {
-  char byte;
-  return p->c.state == LPH_BUSY && recv(PQsocket(p->c.pg), &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
-}
-
 static void take_some(played *p, seen *s) {
   while (p->c.state == LPH_BUSY && (s->want = lph_conn_step(&p->c)) == LPH_DONE && p->c.state == LPH_BUSY) {
     lph_bytes row = lph_copy_row(&p->c.copy);
@@ -85,7 +66,7 @@ static void take_some(played *p, seen *s) {
 
 static void take_copied(played *p, void *arg) {
   do take_some(p, arg);
-  while (is_left(p));
+  while (played_is_left(p));
 }
 
 static void copied_rows_keep_their_order(void **state) {
@@ -100,7 +81,7 @@ static void copied_rows_keep_their_order(void **state) {
     played_say(&p, 'c', NULL, 0);
     played_complete(&p, "COPY 7");
     played_ready(&p, 'I');
-    in_pieces(&p, sizes[i], take_copied, &s);
+    played_in_pieces(&p, sizes[i], take_copied, &s);
     assert_int_equal(p.c.state, LPH_IDLE);
     assert_int_equal(s.want, LPH_DONE);
     assert_string_equal(s.text, "12x3x45");
@@ -133,7 +114,7 @@ static void a_message_that_libpq_has_begun_is_left_to_it(void **state) {
     played_say(&p, 'c', NULL, 0);
     played_complete(&p, "COPY 7");
     played_ready(&p, 'I');
-    in_pieces(&p, 8192, take_copied, &s);
+    played_in_pieces(&p, 8192, take_copied, &s);
     assert_int_equal(p.c.state, LPH_IDLE);
     assert_string_equal(s.text, "12x3x45");
     assert_int_equal(s.bytes, bytes);
@@ -165,7 +146,7 @@ static void what_is_no_head_is_not_kept_back(void **state) {
     played_complete(&p, "COPY 1");
     played_ready(&p, 'I');
     assert_int_equal(p.out.len, SEEN_AS_ONE + left);
-    in_pieces(&p, 1 << 20, take_copied, &s);
+    played_in_pieces(&p, 1 << 20, take_copied, &s);
     assert_int_equal(p.c.state, LPH_IDLE);
     assert_int_equal(s.bytes, SEEN_AS_ONE + left - REST);
     played_close(&p);
@@ -186,7 +167,7 @@ static void lengths_that_cannot_be_are_refused(void **state) {
     lph_buf_add(&p.out, "d", 1);
     lph_buf_add(&p.out, lengths[i], 4);
     for (int n = 0; n < 100; n++) played_say(&p, 'd', "3\n", 2);
-    in_pieces(&p, 1 << 20, take_copied, &s);
+    played_in_pieces(&p, 1 << 20, take_copied, &s);
     assert_string_equal(s.text, "12");
     assert_int_equal(s.want, LPH_FAILED);
     assert_int_equal(p.c.state, LPH_CLOSED);
@@ -232,7 +213,7 @@ static void a_copy_that_fails_in_the_middle_gives_its_error(void **state) {
   say_rows(&p);
   played_error(&p, "ERROR", "22012");
   played_ready(&p, 'I');
-  in_pieces(&p, 8192, take_copied, &s);
+  played_in_pieces(&p, 8192, take_copied, &s);
   assert_int_equal(s.want, LPH_FAILED);
   assert_string_equal(p.c.error.sqlstate, "22012");
   assert_string_equal(s.text, "12x3x45");
@@ -324,7 +305,7 @@ static void say_value(played *p, const char *value, size_t len) {
 
 static void step_on(played *p, void *arg) {
   do *(lph_want *)arg = p->c.state == LPH_BUSY ? lph_conn_step(&p->c) : *(lph_want *)arg;
-  while (is_left(p));
+  while (played_is_left(p));
 }
 
 static void fetched_rows_are_put_together(void **state) {
@@ -345,7 +326,7 @@ static void fetched_rows_are_put_together(void **state) {
     say_value(&p, "3", 1);
     played_complete(&p, "FETCH 4");
     played_ready(&p, 'T');
-    in_pieces(&p, sizes[i], step_on, &want);
+    played_in_pieces(&p, sizes[i], step_on, &want);
     assert_int_equal(want, LPH_DONE);
     lph_op *op = &p.c.op;
     assert_int_equal(PQnfields(op->result), 1);
@@ -370,7 +351,7 @@ static void a_description_that_is_none_is_left_to_libpq(void **state) {
   assert_int_equal(lph_op_fetch(&p.c, "fetch 1 from c", false), LPH_WANT_READ);
   say_column(&p, COLUMN_SIZE - 1);
   say_value(&p, "1", 1);
-  in_pieces(&p, 1 << 20, step_on, &want);
+  played_in_pieces(&p, 1 << 20, step_on, &want);
   assert_int_not_equal(want, LPH_DONE);
   assert_int_equal(p.c.op.rows.count, 0);
   played_close(&p);
@@ -384,13 +365,13 @@ static void fetched_rows_that_nobody_wants_are_thrown_away(void **state) {
   assert_int_equal(lph_op_fetch(&p.c, "fetch 4 from c", false), LPH_WANT_READ);
   say_column(&p, COLUMN_SIZE);
   say_value(&p, "1", 1);
-  in_pieces(&p, 1 << 20, step_on, &want);
+  played_in_pieces(&p, 1 << 20, step_on, &want);
   assert_int_equal(p.c.op.rows.count, 1);
   lph_op_discard(&p.c);
   say_value(&p, "2", 1);
   played_complete(&p, "FETCH 2");
   played_ready(&p, 'T');
-  in_pieces(&p, 1 << 20, step_on, &want);
+  played_in_pieces(&p, 1 << 20, step_on, &want);
   assert_int_equal(want, LPH_DONE);
   assert_int_equal(p.c.op.rows.count, 0);
   assert_int_equal(p.c.state, LPH_IDLE);

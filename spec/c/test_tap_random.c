@@ -125,11 +125,6 @@ static void stir(outcome *o, const char *data, size_t len) {
   o->hash = (o->hash ^ len) * UINT64_C(1099511628211);
 }
 
-static bool is_left(const played *p) {
-  char byte;
-  return p->c.state == LPH_BUSY && recv(PQsocket(p->c.pg), &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
-}
-
 static void take(played *p, outcome *o) {
   while (p->c.state == LPH_BUSY && (o->want = lph_conn_step(&p->c)) == LPH_DONE && p->c.state == LPH_BUSY) {
     lph_bytes row = lph_copy_row(&p->c.copy);
@@ -205,7 +200,7 @@ static outcome play(uint32_t round, bool copies, bool tapped, size_t most, const
     played_flush(&p);
     done += n;
     do take(&p, &o);
-    while (is_left(&p));
+    while (played_is_left(&p));
   }
   lph_buf_free(&all);
   if (!copies) take_fetched(&p, &o);

@@ -95,13 +95,8 @@ static void note_rows(seen *s, PGresult *res, const lph_wirerows *rows) {
   }
 }
 
-/* A step takes no more than the tap holds. */
-static bool is_left(const played *p) {
-  char byte;
-  return p->c.state == LPH_BUSY && recv(PQsocket(p->c.pg), &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
-}
-
-static void take_portions(played *p, seen *s) {
+static void take_portions(played *p, void *arg) {
+  seen *s = arg;
   lph_wirerows rows = {0};
   do {
     PGresult *res;
@@ -113,26 +108,14 @@ static void take_portions(played *p, seen *s) {
       lph_wirerows_clear(&rows);
       s->want = lph_conn_step(&p->c);
     }
-  } while (is_left(p));
+  } while (played_is_left(p));
   lph_wirerows_free(&rows);
 }
 
-static void step_on(played *p, seen *s) {
+static void step_on(played *p, void *arg) {
+  seen *s = arg;
   do s->want = p->c.state == LPH_BUSY ? lph_conn_step(&p->c) : s->want;
-  while (is_left(p));
-}
-
-/* Sends what was said by pieces of `size` bytes; `look` is called behind each. */
-static void in_pieces(played *p, size_t size, void (*look)(played *p, seen *s), seen *s) {
-  lph_buf all = p->out;
-  lph_buf_init(&p->out);
-  for (size_t done = 0; done < all.len; done += size) {
-    size_t n = all.len - done < size ? all.len - done : size;
-    assert_int_equal(lph_buf_add(&p->out, all.data + done, n), LPH_OK);
-    played_flush(p);
-    look(p, s);
-  }
-  lph_buf_free(&all);
+  while (played_is_left(p));
 }
 
 /* ---- STREAM ----------------------------------------------------------------------------------------------------- */
@@ -148,7 +131,7 @@ static void streamed_rows_keep_their_order(void **state) {
     say_rows(&p);
     played_complete(&p, "SELECT 7");
     played_ready(&p, 'I');
-    in_pieces(&p, sizes[i], take_portions, &s);
+    played_in_pieces(&p, sizes[i], take_portions, &s);
     assert_int_equal(s.want, LPH_DONE);
     assert_int_equal(p.c.state, LPH_IDLE);
     assert_string_equal(s.text, "12xx3x4");
@@ -168,11 +151,11 @@ static void a_row_is_handed_out_when_it_has_come(void **state) {
   assert_int_equal(lph_op_stream(&p.c, known_query(&p), &none, 0), LPH_WANT_READ);
   say_column(&p);
   say_value(&p, "1", 1);
-  in_pieces(&p, 1 << 20, take_portions, &s);
+  played_in_pieces(&p, 1 << 20, take_portions, &s);
   assert_string_equal(s.text, "1");
   assert_int_equal(s.want, LPH_WANT_READ);
   say_value(&p, "2", 1);
-  in_pieces(&p, 1 << 20, take_portions, &s);
+  played_in_pieces(&p, 1 << 20, take_portions, &s);
   assert_string_equal(s.text, "12");
   played_close(&p);
 }
@@ -187,7 +170,7 @@ static void a_failure_in_the_middle_comes_behind_the_rows(void **state) {
     say_rows(&p);
     played_error(&p, "ERROR", "22012");
     played_ready(&p, 'I');
-    in_pieces(&p, sizes[i], take_portions, &s);
+    played_in_pieces(&p, sizes[i], take_portions, &s);
     assert_string_equal(s.text, "12xx3x4");
     assert_int_equal(s.want, LPH_FAILED);
     assert_string_equal(p.c.error.sqlstate, "22012");
@@ -205,13 +188,13 @@ static void rows_that_nobody_wants_any_more_are_thrown_away(void **state) {
     assert_int_equal(lph_op_stream(&p.c, known_query(&p), &none, 0), LPH_WANT_READ);
     say_column(&p);
     say_value(&p, "1", 1);
-    in_pieces(&p, 1 << 20, take_portions, &s);
+    played_in_pieces(&p, 1 << 20, take_portions, &s);
     lph_op_discard(&p.c);
     say_value(&p, "2", 1);
     played_say(&p, 'D', NULL, 0); /* not even a row */
     played_complete(&p, "SELECT 3");
     played_ready(&p, 'I');
-    in_pieces(&p, sizes[i], step_on, &s);
+    played_in_pieces(&p, sizes[i], step_on, &s);
     assert_int_equal(s.want, LPH_DONE);
     assert_int_equal(p.c.state, LPH_IDLE);
     assert_int_equal(p.c.op.rows.count, 0);
@@ -240,7 +223,7 @@ static void a_result_is_read_past_libpq_when_the_last_one_was_long(void **state)
     for (int row = 0; row < rows; row++) say_value(&p, value, sizeof value);
     played_complete(&p, "SELECT 60");
     played_ready(&p, 'I');
-    in_pieces(&p, 1 << 20, step_on, &s);
+    played_in_pieces(&p, 1 << 20, step_on, &s);
     assert_int_equal(s.want, LPH_DONE);
     bool ours = round == 1 || round == 2;
     assert_int_equal(p.c.op.rows.count, ours ? rows : 0);
@@ -266,7 +249,7 @@ static void rows_of_what_rides_behind_are_left_to_libpq(void **state) {
     played_say(&p, '1', NULL, 0);
     played_text_row(&p, "1", 1);
     played_ready(&p, 'I');
-    in_pieces(&p, sizes[i], step_on, &s);
+    played_in_pieces(&p, sizes[i], step_on, &s);
     assert_int_equal(s.want, LPH_DONE);
     assert_int_equal(p.c.state, LPH_IDLE);
     note_rows(&s, p.c.op.result, &p.c.op.rows);
@@ -287,7 +270,7 @@ static void a_result_that_fails_in_the_middle_has_no_rows(void **state) {
     say_rows(&p);
     played_error(&p, "ERROR", "22012");
     played_ready(&p, 'I');
-    in_pieces(&p, sizes[i], step_on, &s);
+    played_in_pieces(&p, sizes[i], step_on, &s);
     assert_int_equal(s.want, LPH_FAILED);
     assert_string_equal(p.c.error.sqlstate, "22012");
     assert_int_equal(p.c.op.rows.count, 0);
