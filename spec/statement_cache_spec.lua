@@ -699,3 +699,26 @@ describe("the statement cache", function()
     end)
   end)
 end)
+
+-- To see it fail: follow unnamed statements only (lrun_take_result), or take rows of a stream whatever they are
+-- (may_take in csrc/core/optap.c).
+describe("a FETCH, whose cursor may be another one by now,", function()
+  local CURSORS = { "select 1 as a", "select 2 as a, 'x' as b, array[3] as c", "select 't' as z", "select 4 as y" }
+  local ROWS = { { a = 1 }, { a = 2, b = "x", c = { 3 } }, { z = "t" }, { y = 4 } }
+  local FETCH = "fetch absolute 1 from k"
+
+  it("gives the columns that come", function()
+    local conn = assert(luphant.connect(env.url()))
+    assert(conn:transaction(function(tx)
+      for i, sql in ipairs(CURSORS) do
+        assert(tx:execute("declare k scroll cursor for " .. sql))
+        assert.same({ ROWS[i] }, { assert(tx:query_one(FETCH)) })
+        assert.same(ROWS[i].a or ROWS[i].z or ROWS[i].y, assert(tx:query_value(FETCH)))
+        for row in tx:stream(FETCH) do assert.same(ROWS[i], row) end
+        assert(tx:execute "close k")
+      end
+      return true
+    end))
+    conn:close()
+  end)
+end)

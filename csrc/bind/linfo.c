@@ -57,7 +57,7 @@ static void make_constructor(lua_State *L, int box, const lph_stmt *stmt) {
   int info = lua_gettop(L);
   lcompat_getstore(L, box);
   lua_rawgeti(L, -1, LSTORE_CONSTRUCTOR);
-  if (lua_isfunction(L, -1) && stmt->column_count > 0 && stmt->column_count <= NAMES_ON_STACK &&
+  if (lua_isfunction(L, -1) && stmt->column_count > 0 && stmt->column_count <= LROWS_NAMES_ON_STACK &&
       !has_duplicates(stmt)) {
     lua_pushvalue(L, info);
     lua_call(L, 1, 1);

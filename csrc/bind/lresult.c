@@ -69,7 +69,8 @@ static int lresult_next(lua_State *L) {
   if (r->res == NULL) return 0; /* also after the state's end has finalized it */
   if (r->row >= r->rows) {
     lconn *b = lua_touserdata(L, lua_upvalueindex(5));
-    if (!b->finalized && b->c.op.rows.bytes.data == NULL && r->wired.bytes.cap <= LPH_WIREROWS_KEPT) {
+    bool wanted = !b->finalized && b->c.state == LPH_IDLE && b->c.op.rows.bytes.data == NULL;
+    if (wanted && r->wired.bytes.cap <= LPH_WIREROWS_KEPT) {
       lph_wirerows_clear(&r->wired); /* the next result may want the block */
       lph_wirerows_swap(&r->wired, &b->c.op.rows);
     }

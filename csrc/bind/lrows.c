@@ -73,7 +73,7 @@ static void push_name(lua_State *L, const build *w, int column) {
 }
 
 static void push_names(lua_State *L, build *w) {
-  if (w->columns > NAMES_ON_STACK || w->rows < 2) return;
+  if (w->columns > LROWS_NAMES_ON_STACK || w->rows < 2) return;
   w->first_name = lua_gettop(L) + 1;
   w->name_step = 1;
   for (int i = 0; i < w->columns; i++) lua_rawgeti(L, w->info, i + 1);
@@ -298,7 +298,7 @@ int lrows_push(lua_State *L, lconn *b, int box, lph_stmt *stmt, int code) {
     lua_pushinteger(L, affected_rows(&w));
     return 1;
   }
-  luaL_checkstack(L, (w.columns > NAMES_ON_STACK ? 0 : 2 * w.columns) + 24, "result");
+  luaL_checkstack(L, (w.columns > LROWS_NAMES_ON_STACK ? 0 : 2 * w.columns) + 24, "result");
   if (LVERB_OF(code) == LVERB_VALUES) return lresult_push(L, b, box, stmt);
   lrows_push_info(L, b, box, stmt);
   w.info = lua_gettop(L);
@@ -333,7 +333,7 @@ int lrows_push_script(lua_State *L, lconn *b, int box, PGresult *res) {
                        (!b->options.raw && lph_type_has_float(b->c.types, b->script.columns[i].type));
   lrows_push_columns(L, &b->script);
   lua_setfield(L, out, "columns");
-  luaL_checkstack(L, (w.columns > NAMES_ON_STACK ? 0 : 2 * w.columns) + 24, "result");
+  luaL_checkstack(L, (w.columns > LROWS_NAMES_ON_STACK ? 0 : 2 * w.columns) + 24, "result");
   lua_createtable(L, w.columns, 0); /* the names, in the place of an info table */
   for (int i = 0; i < w.columns; i++) {
     lua_pushstring(L, b->script.columns[i].name);

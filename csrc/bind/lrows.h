@@ -6,7 +6,7 @@
 #include "bind/lconn.h"
 #include "bind/lfields.h"
 
-#define NAMES_ON_STACK 200 /* more columns than this: names are fetched from the info table */
+#define LROWS_NAMES_ON_STACK 200 /* more columns than this: names are fetched from the info table */
 
 /* Pushes the info table of the statement, made on first use and kept in the box's store:
  *   [1..n] column names   [0] metatable of its row arrays   [-1] row constructor (LuaJIT) or false

@@ -245,7 +245,8 @@ int lrun_take_result(lua_State *L, lconn *b) {
     return lerror_push(L, &b->c.error, 0);
   }
   int n = -1;
-  if (LPH_UNLIKELY(stmt->name[0] == '\0' && !lph_stmts_follow(&b->c.stmts, stmt, b->c.types, res))) {
+  /* An unnamed statement is parsed again; a FETCH has the columns of what its cursor is by now. */
+  if (LPH_UNLIKELY(!lph_stmts_follow(&b->c.stmts, stmt, b->c.types, res))) {
     stmt->described = false;
     lph_error_set(&b->c.error, "decode",
                   "the columns of this statement changed to types not known yet; run it again");

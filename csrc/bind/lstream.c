@@ -93,11 +93,10 @@ int lstream_give_up(lua_State *L, lconn *b) {
 
 void lstream_no_answer(lconn *b) { lph_error_set(&b->c.error, "protocol", "the server gave no answer"); }
 
-/* DECLARE parses the statement once more, and so does an unnamed one: the columns may be others than described. */
+/* DECLARE parses the statement once more, and so does an unnamed one; a FETCH has the columns of what its cursor is by now. */
 static bool is_readable(lconn *b, lph_stmt *stmt) {
   lph_op *op = &b->c.op;
-  bool is_rows = LVERB_OF(b->verb) == LVERB_STREAM;
-  if (op->result == NULL || (is_rows && stmt->name[0] != '\0')) return true;
+  if (op->result == NULL) return true; /* the rows are as described: lph_op_consume_tapped has looked */
   if (lph_stmts_follow(&b->c.stmts, stmt, b->c.types, op->result)) return true;
   stmt->described = false;
   lph_error_set(&b->c.error, "decode",

@@ -160,7 +160,8 @@ static bool keep_answer(lph_conn *c, const PGresult *res) {
   return fits(c, res);
 }
 
-/* So much in a PGresult, or half of it on the wire, is worth the tap's own system calls. */
+/* So much in a PGresult is worth the tap's own system calls. On the wire it is half of that; a statement is read the other
+ * way again when it is a quarter, so as not to change with every result. */
 #define LENGTHY ((size_t)32 << 10)
 
 static void note_length(lph_op *op, const PGresult *res) {
@@ -405,7 +406,7 @@ int lph_op_step(lph_conn *c) {
     if (!lph_op_consume(c)) return broken(c);
     if (c->op.unflushed && lph_op_flush(c) == LPH_FAILED) return LPH_FAILED;
     lph_want want = collect(c);
-    if (want > LPH_DONE && c->op.kind == LPH_OP_STREAM && lph_op_take_wired(c)) want = LPH_DONE;
+    if (want > LPH_DONE && lph_op_take_wired(c)) want = LPH_DONE;
     lph_conn_drop_notifications(c);
     /* TLS may hold decrypted bytes that no poll will ever report. (Who listens looks himself, and takes notifications
      * in between.) */

@@ -1,5 +1,7 @@
 /* optap.c - operations whose rows are read past libpq (tap.h): when, and what becomes of them. See op.h.
  * SPDX-License-Identifier: MIT */
+#include <string.h>
+
 #include "core/conn.h"
 #include "core/op.h"
 
@@ -24,10 +26,10 @@ void lph_op_untap(lph_conn *c) {
   if (!lph_tap_close(&c->tap, &c->sip, c->pg)) lph_sip_cut(&c->sip, c->pg);
 }
 
-/* Rows of a STREAM that the tap has got. Those that libpq has been given came before them. */
+/* Those that libpq has been given came before them. */
 bool lph_op_take_wired(lph_conn *c) {
   lph_op *op = &c->op;
-  if (!lph_tap_is_open(&c->tap)) return false;
+  if (op->kind != LPH_OP_STREAM || !lph_tap_is_open(&c->tap)) return false;
   bool unwanted = op->discarding || lph_error_is_set(&op->failure);
   op->rows.elsewhere = c->tap.owed;
   lph_wirerows_collect(unwanted ? NULL : &op->rows, &c->tap);
@@ -35,10 +37,33 @@ bool lph_op_take_wired(lph_conn *c) {
   return op->portion = op->rows.count > 0;
 }
 
+#define COLUMN_FACTS 18 /* behind its name: table, attribute, type, its size, its modifier, format */
+#define TYPE_AT 6
+
+/* Of a RowDescription. */
+static bool is_as_described(const lph_stmt *stmt, lph_bytes body) {
+  if (body.len < 2 || lph_get_u16(body.data) != stmt->column_count) return false;
+  const char *p = body.data + 2, *end = body.data + body.len;
+  for (int i = 0; i < stmt->column_count; i++) {
+    size_t name = strlen(stmt->columns[i].name) + 1;
+    if ((size_t)(end - p) < name + COLUMN_FACTS || memcmp(p, stmt->columns[i].name, name) != 0) return false;
+    p += name;
+    if (lph_get_u32(p + TYPE_AT) != stmt->columns[i].oid) return false;
+    p += COLUMN_FACTS;
+  }
+  return true;
+}
+
+/* A stream hands its rows out without a PGresult that would tell what they are. */
+static bool may_take(const lph_conn *c, lph_bytes opener) {
+  return c->op.kind != LPH_OP_STREAM || is_as_described(c->op.stmt, opener);
+}
+
 bool lph_op_consume_tapped(lph_conn *c) {
   if (!lph_tap_consume(&c->tap, &c->sip, c->pg)) return false;
   if (c->op.kind == LPH_OP_COPY) return true;
-  lph_tap_take_rows(&c->tap);
+  lph_bytes opener = lph_tap_opener(&c->tap);
+  if (LPH_UNLIKELY(opener.len > 0) && may_take(c, opener)) lph_tap_take_rows(&c->tap);
   if (c->op.kind == LPH_OP_STREAM) return true;
   lph_wirerows_collect(c->op.discarding ? NULL : &c->op.rows, &c->tap);
   return true;

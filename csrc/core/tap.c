@@ -32,9 +32,16 @@ static const char *skip_column(const char *p, const char *end) {
   return nul == NULL || end - nul < 1 + 18 ? NULL : nul + 1 + 18;
 }
 
+lph_bytes lph_tap_opener(const lph_tap *t) {
+  if (LPH_LIKELY(t->phase != LPH_TAP_OPENED || t->foreign > 0 || t->opening < HEAD))
+    return (lph_bytes){"", 0};
+  return (lph_bytes){t->data + t->at - t->opening + HEAD, t->opening - HEAD};
+}
+
 void lph_tap_take_rows(lph_tap *t) {
-  if (LPH_LIKELY(t->phase != LPH_TAP_OPENED || t->foreign > 0 || t->opening < HEAD + 2)) return;
-  const char *p = t->data + t->at - t->opening + HEAD, *end = t->data + t->at;
+  lph_bytes opener = lph_tap_opener(t);
+  if (LPH_LIKELY(opener.len < 2)) return;
+  const char *p = opener.data, *end = p + opener.len;
   int columns = lph_get_u16(p);
   bool any = columns > 0;
   for (p += 2; p != NULL && columns > 0; columns--) p = skip_column(p, end);

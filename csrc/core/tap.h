@@ -46,6 +46,8 @@ bool lph_tap_open(lph_tap *t, lph_sip *s, PGconn *pg, char opener, char row);
 static inline bool lph_tap_is_open(const lph_tap *t) { return t->open; }
 /* The opener was what it should be: from now on rows are taken. */
 void lph_tap_take(lph_tap *t);
+/* The body of the opener, while that has just gone by and came in one piece; else empty. */
+lph_bytes lph_tap_opener(const lph_tap *t);
 /* The same where the opener is a RowDescription, if it is one to the last byte. Right behind lph_tap_consume. */
 void lph_tap_take_rows(lph_tap *t);
 

@@ -1,8 +1,8 @@
 /* wirerows.h - rows as they came: messages of the type DataRow, one behind the other.
  *
  * What the tap takes of a result, or of a portion, is put together here, instead of in a PGresult, which would cost three
- * times as much. A row that was too long for the tap is in the PGresult all the same; in its place stands a
- * message of the type LPH_WIRE_ELSEWHERE, which there is none of. (Not in a stream of the form "rows": there it is a portion of its own.)
+ * times as much. A row that was too long for the tap is in the PGresult all the same; in its place stands a message of the
+ * type LPH_WIRE_ELSEWHERE, which there is none of. (Not in a stream of the form "rows": there it is a portion of its own.)
  *
  * SPDX-License-Identifier: MIT */
 #ifndef LPH_WIREROWS_H
