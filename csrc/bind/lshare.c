@@ -12,9 +12,10 @@
  *           |  PENDING, "types"     as conn:run
  *           |  PENDING, "again"     as conn:run
  *           |  nil, err             nothing was sent
- *   pump    -> under_way, news, next, stuck, unflushed, swollen
- *              reads and writes what can be; list[1 ... news] are the slots that have landed. `next`: the first slot
- *              under way that somebody waits for, or nil. `stuck`: the running one is of no use any more and should be
+ *   pump    -> under_way, news, depth, next, stuck, unflushed, swollen
+ *              reads and writes what can be; list[1 ... news] are the slots that have landed. `depth`: how many may be
+ *              under way here rather than elsewhere (lph_share_depth). `next`: the first slot under way that somebody
+ *              waits for, or nil. `stuck`: the running one is of no use any more and should be
  *              cancelled; `swollen`: at once, and nothing is read before the request is through, because its result
  *              would fill the memory. under_way is -1 when the session is lost.
  *   collect -> result               the slot is free again, as in all cases but "wait"
@@ -193,7 +194,7 @@ int lshare_submit_gate(lua_State *L) {
 
 /* ---- reading ---------------------------------------------------------------------------------------------- */
 
-/* conn:pump(list) -> under_way, news, slot, stuck, unflushed, swollen; see the head of lshare.c */
+/* conn:pump(list) -> under_way, news, depth, slot, stuck, unflushed, swollen; see the head of lshare.c */
 int lshare_pump(lua_State *L) {
   lconn *b = lshare_check(L);
   luaL_checktype(L, 2, LUA_TTABLE);
@@ -210,7 +211,8 @@ int lshare_pump(lua_State *L) {
   }
   lua_pushinteger(L, want == LPH_FAILED ? -1 : (lua_Integer)s->in_flight);
   lua_pushinteger(L, news);
-  if (LPH_LIKELY(s->in_flight == 0)) return 2;
+  lua_pushinteger(L, (lua_Integer)lph_share_depth(s));
+  if (LPH_LIKELY(s->in_flight == 0)) return 3;
   ride = lph_share_first_wanted(s);
   if (ride != NULL) {
     lua_pushinteger(L, slot_of(b, ride));
@@ -220,7 +222,7 @@ int lshare_pump(lua_State *L) {
   lua_pushboolean(L, lph_share_is_stuck(s));
   lua_pushboolean(L, s->unflushed);
   lua_pushboolean(L, lph_share_is_swollen(s));
-  return 6;
+  return 7;
 }
 
 /* conn:riders(list) -> number; the slots under way that somebody waits for, in order */

@@ -315,13 +315,28 @@ static void receive(lph_conn *c, lph_ride *ride, PGresult *res) {
   }
 }
 
+/* So many have landed since the first in flight became the first. An answer that took long counts for little at once, and
+ * is forgotten after some dozens. */
+static void keep_pace(lph_share *s, unsigned landed) {
+  double now = lph_now(), each = (now - s->head_since) / landed;
+  s->pace = s->pace == 0 ? each : s->pace + (each - s->pace) / 8;
+  s->head_since = now;
+}
+
+unsigned lph_share_depth(const lph_share *s) {
+  if (s->pace <= 0) return 1;
+  double depth = LPH_SHARE_WAIT / s->pace;
+  return depth >= LPH_SHARE_FLIGHT ? LPH_SHARE_FLIGHT : depth > 1 ? (unsigned)depth : 1;
+}
+
 /* Between two results there is one NULL; more say that libpq and we do not agree about what is under way. */
 #define MOST_NULLS 3
 
 /* False: no more can be read from this session. */
 static bool collect(lph_conn *c) {
   lph_share *s = c->share;
-  lph_ride *before = head_of(s), *head;
+  lph_ride *head;
+  unsigned before = s->in_flight;
   int nulls = 0;
   while ((head = head_of(s)) != NULL && nulls < MOST_NULLS) {
     if (head->kind == LPH_RIDE_FOLLOW) {
@@ -341,7 +356,7 @@ static bool collect(lph_conn *c) {
       if (LPH_UNLIKELY(!lph_conn_speaks_utf8(c))) return false; /* nothing behind it either */
     }
   }
-  if (head != NULL && head != before) s->head_since = lph_now();
+  if (s->in_flight < before) keep_pace(s, before - s->in_flight);
   return nulls < MOST_NULLS;
 }
 

@@ -34,6 +34,7 @@ struct lph_stmt;
 #define LPH_SHARE_FLIGHT 64 /* rides under way at the same time */
 #define LPH_SHARE_SLOW \
   0.010 /* seconds; behind a statement that takes longer nobody queues who can go elsewhere */
+#define LPH_SHARE_WAIT 0.0005 /* seconds; what a ride may wait for those before it while another session has none */
 /* What a ride, and all under way together, may send. Both are small against socket buffers: the server takes all of
  * it while it works, and nobody waits with half a message for somebody else's statement. */
 #define LPH_SHARE_RIDE_BYTES ((size_t)8 << 10)
@@ -80,6 +81,7 @@ typedef struct lph_share {
   bool cancel_open;  /* a cancel request is not through yet */
   double now;        /* of the last lph_share_board */
   double head_since; /* since when the first in flight is the first */
+  double pace;       /* seconds from one answer to the next while any is awaited, on average; 0 = not known */
   lph_error loss;    /* what became of the session, for the rides it took along */
   lph_ride rides[LPH_SHARE_SLOTS];
 } lph_share;
@@ -121,6 +123,10 @@ int lph_share_step(struct lph_conn *c);
 
 /* The next ride that has landed and was not told yet; NULL = none. */
 lph_ride *lph_share_next_news(lph_share *s);
+/* How many may be under way here before another session is the better choice: one behind the other as long as the last
+ * waits for less than LPH_SHARE_WAIT. Fewer sessions at work cost both sides less: what comes together is sent, worked off
+ * and read together. At least 1. */
+unsigned lph_share_depth(const lph_share *s);
 /* The first ride under way that somebody waits for; NULL = none. */
 lph_ride *lph_share_first_wanted(const lph_share *s);
 /* The statement that is running now and that nobody has use for: to be cancelled. */

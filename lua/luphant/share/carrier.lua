@@ -33,6 +33,8 @@ local pump, submit, collect
 ---@field conn luphant.connection
 ---@field box userdata
 ---@field rides integer  under way, as far as known
+---@field depth integer  how many may be, rather than on another one
+---@field place integer|nil  among those of the fleet; the first ones are filled first
 ---@field reader boolean
 ---@field lost boolean
 
@@ -53,7 +55,7 @@ function carrier.new(owner, conn)
   end })
   self = {
     owner = owner, conn = conn, box = box, fd = box:fd(), tokens = tokens, tasks = setmetatable({}, BY_WEAK_VALUES),
-    news = {}, rides = 0, term = 0, pumps = 0,
+    news = {}, rides = 0, depth = 1, term = 0, pumps = 0,
     submit = submit, reader = false, want = "r", nap = waiter.now() + NAP, used = waiter.now(), lost = false,
     now = waiter.now, wait = waiter.wait, park = waiter.park, wake = waiter.wake, sleep = waiter.sleep,
     guard = waiter.guard, unguard = waiter.unguard,
@@ -72,7 +74,7 @@ end
 -- Takes in what has come and wakes whom it is for. Answers whether `mine` is among them.
 local function take_in(self, mine)
   local list, tokens, wake = self.news, self.tokens, self.wake
-  local rides, news, first, stuck, unflushed, swollen = pump(self.box, list)
+  local rides, news, depth, first, stuck, unflushed, swollen = pump(self.box, list)
   local found = false
   self.pumps = self.pumps + 1
   self.rides, self.first, self.want = rides, first, unflushed and "rw" or "r"
@@ -84,7 +86,8 @@ local function take_in(self, mine)
       self.box:leave(slot)
     end
   end
-  if rides == 0 and not self.sick then self.owner.best = self end
+  if depth then self.depth = depth end
+  if rides < self.depth and self.place then self.owner:has_room(self) end
   if stuck or self.stuck or self.cancel then
     self.stuck, self.swollen = stuck, swollen
     mind_cancel(self)

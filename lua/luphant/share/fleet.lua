@@ -72,19 +72,43 @@ end
 
 ------------------------------------------------------------------------------------------ connections
 
--- The carriers as a ring, and who is next. `best` is not always the one with the fewest riders, but near it: an empty
--- one becomes it at once, and it moves on whenever its neighbour has fewer.
+-- The carriers as a ring, and who is next: the first in their order that has room, so that few of them have all the
+-- riders as long as these hardly wait for each other (lph_share_depth). Where none has room `best` is not always the one
+-- with the fewest riders, but near it: it moves on whenever its neighbour has fewer.
 local function arrange(self)
   local carriers = self.carriers
   local count = #carriers
-  for i, one in ipairs(carriers) do one.next = carriers[i % count + 1] end
+  for i, one in ipairs(carriers) do one.next, one.place = carriers[i % count + 1], i end
   self.best, self.short = carriers[count], count < self.limit
+end
+
+--- For the carrier: it has room again.
+---@param one luphant.share.carrier
+function methods:has_room(one)
+  local best = self.best
+  if one.place < best.place or best.rides >= best.depth then self.best = one end
+end
+
+--- The next one, after `one` has got a rider more than it should have while others have room.
+---@param one luphant.share.carrier
+function methods:move_on(one)
+  local other = one.next
+  while other ~= one do
+    if other.rides < other.depth then
+      self.best = other
+      return
+    end
+    other = other.next
+  end
+  if one.next.rides < one.rides then self.best = one.next end
+  if one.rides > one.depth and self.short then self:grow() end
 end
 
 local function remove(self, gone)
   for i, one in ipairs(self.carriers) do
     if one == gone then
       table.remove(self.carriers, i)
+      gone.place = nil
       return arrange(self)
     end
   end
@@ -94,8 +118,7 @@ end
 ---@param one luphant.share.carrier
 function methods:board(one)
   one.rides = one.rides + 1
-  if one.next.rides < one.rides then self.best = one.next end
-  if one.rides > 1 and self.short then self:grow() end
+  if one.rides >= one.depth then self:move_on(one) end
 end
 
 --- For the carrier: its session is lost, and all of its riders know.

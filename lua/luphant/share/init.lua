@@ -66,10 +66,9 @@ function methods:run(code, sql, ...)
     one.want = "rw"
   end
   -- See fleet.board; a call would be a tenth of what all of this costs.
-  local rides, next_one = one.rides + 1, one.next
+  local rides = one.rides + 1
   one.rides = rides
-  if next_one.rides < rides then boats.best = next_one end
-  if rides > 1 and boats.short then boats:grow() end
+  if rides >= one.depth then boats:move_on(one) end
   local result, err
   result, err, more = await(one, slot, deadline)
   if err == nil and more == nil then return result end
