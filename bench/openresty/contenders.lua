@@ -10,6 +10,7 @@
 
 return {
   { key = "luphant", service = "luphant", way = "apart" },
+  { key = "luphant-reads", service = "luphant", way = "reads" },
   { key = "luphant-shared", service = "luphant", way = "shared" },
   { key = "luphant-compat", service = "pgmoon", way = "parameters", pgmoon = "luphant.compat.pgmoon" },
   { key = "pgmoon", service = "pgmoon", way = "parameters", pgmoon = "pgmoon", against = true },

@@ -346,6 +346,13 @@ static int lpool_size(lua_State *L) { return lua_pushinteger(L, lpool_check_open
 /* pool:waiting() -> integer */
 static int lpool_waiting(lua_State *L) { return lua_pushinteger(L, lpool_check_open(L)->p.waiting), 1; }
 
+/* pool:is_spent() -> boolean; nothing is idle, and no more may be opened */
+static int lpool_is_spent(lua_State *L) {
+  const lph_pool *p = &lpool_check_open(L)->p;
+  lua_pushboolean(L, lph_list_is_empty(&p->idle) && lph_pool_total(p) >= p->options.max);
+  return 1;
+}
+
 static const luaL_Reg pool_methods[] = {
   {"attach", lpool_attach},     {"tend", lpool_tend},           {"drop", lpool_drop},
   {"touch", lpool_touch},       {"enqueue", lpool_enqueue},     {"served", lpool_served},
@@ -354,7 +361,8 @@ static const luaL_Reg pool_methods[] = {
   {"born", lpool_born},         {"stillborn", lpool_stillborn}, {"chore", lpool_chore},
   {"chore_at", lpool_chore_at}, {"refresh", lpool_refresh},     {"close", lpool_close},
   {"restart", lpool_restart},   {"resize", lpool_resize},       {"size", lpool_size},
-  {"glance", lpool_glance},     {"waiting", lpool_waiting},     {NULL, NULL}};
+  {"glance", lpool_glance},     {"waiting", lpool_waiting},     {"is_spent", lpool_is_spent},
+  {NULL, NULL}};
 static const luaL_Reg pool_meta[] = {{"__gc", lpool__gc}, {NULL, NULL}};
 const lbox_class lpool_class = {"luphant.core.pool", pool_methods, pool_meta};
 

@@ -54,10 +54,11 @@ static lph_ride *ride_at(lua_State *L, const lconn *b, int index) {
   return ride->kind == LPH_RIDE_FREE || !ride->wanted ? NULL : ride;
 }
 
-/* conn:share_begin() -> true | nil, err; from now on only single statements ride on it */
+/* From now on only single statements ride on it; `choosy`: none that its last runs advise against.
+ * conn:share_begin([choosy]) -> true | nil, err */
 int lshare_begin(lua_State *L) {
   lconn *b = inside(L);
-  if (lph_share_begin(&b->c) != LPH_OK) return lerror_push(L, &b->c.error, 0);
+  if (lph_share_begin(&b->c, lua_toboolean(L, 2)) != LPH_OK) return lerror_push(L, &b->c.error, 0);
   lua_pushboolean(L, 1);
   return 1;
 }
@@ -135,7 +136,8 @@ int lshare_submit(lua_State *L) {
   lph_stmt *stmt = lrun_find_stmt(L, b, 3, last);
   if (stmt != NULL && LPH_UNLIKELY(!lph_stmts_is_ready(&b->c.stmts, stmt))) stmt = renew(L, b, stmt, last);
   if (LPH_UNLIKELY(stmt == NULL)) return lerror_push(L, &b->c.error, 3);
-  if (LPH_UNLIKELY(!stmt->shareable)) return lrun_push_pending(L, "alone");
+  if (LPH_UNLIKELY(!stmt->shareable || !lph_share_takes_now(b->c.share, stmt)))
+    return lrun_push_pending(L, "alone");
   if (LPH_UNLIKELY(!lph_stmts_is_ready(&b->c.stmts, stmt)))
     return submit_prepare(L, b, stmt, (flags & PATIENT) != 0);
   bool bound = stmt->bound && stmt->types_version == lph_typemap_version(b->c.types);
@@ -169,7 +171,7 @@ static int submit_plainly(lua_State *L, lconn *b) {
   sql.data = lua_tolstring(L, 3, &sql.len);
   int flags = (int)lua_tointeger(L, 2), given = lua_gettop(L) - 3;
   lph_stmt *stmt = lph_stmts_peek(&b->c.stmts, sql);
-  if (stmt == NULL || !stmt->shareable || !lph_stmts_is_ready(&b->c.stmts, stmt)) return 0;
+  if (stmt == NULL || !stmt->shareable || stmt->apart || !lph_stmts_is_ready(&b->c.stmts, stmt)) return 0;
   if (!stmt->bound || stmt->types_version != lph_typemap_version(b->c.types) || stmt->prints_floats) return 0;
   b->verb = flags & (AGAIN - 1);
   if (LVERB_OF(b->verb) == LVERB_DESCRIBE) return 0;

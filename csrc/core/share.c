@@ -33,13 +33,14 @@ static lph_share *new_share(int socket) {
   return s;
 }
 
-lph_err lph_share_begin(lph_conn *c) {
+lph_err lph_share_begin(lph_conn *c, bool choosy) {
   if (lph_conn_check_idle(c) != LPH_OK || lph_conn_look(c) != LPH_OK) return LPH_EFAIL;
   if (PQtransactionStatus(c->pg) != PQTRANS_IDLE)
     return lph_error_set(&c->error, "busy", "a transaction is open on this connection: it cannot be shared");
   lph_share_free(c); /* of an earlier time */
   lph_share *s = c->share = new_share(PQsocket(c->pg));
   if (s == NULL) return lph_error_oom(&c->error);
+  s->choosy = choosy;
   if (s->fd < 0 || !lph_op_enter_pipeline(c)) {
     if (s->fd < 0) {
       lph_error_set(&c->error, "usage", "no file descriptor is left for sharing this connection");
@@ -266,6 +267,21 @@ static void learn_from_tag(lph_conn *c, lph_ride *ride) {
     lph_typemap_doubt(c->types);
 }
 
+/* What it took the server is known, unless this program was late, of the first that is read at a time. */
+static void learn_from_run(lph_share *s, const lph_ride *ride) {
+  lph_stmt *stmt = ride->stmt;
+  bool slow = !s->landed && lph_now() - s->head_since > LPH_SHARE_LONG;
+  stmt->slow_rides = slow ? stmt->slow_rides + 1 : 0;
+  if (stmt->slow_rides > 1 || PQresultMemorySize(ride->result) > LPH_SHARE_LENGTHY) stmt->apart = true;
+}
+
+bool lph_share_takes_now(const lph_share *s, lph_stmt *stmt) {
+  if (LPH_LIKELY(!stmt->apart || !s->choosy)) return true;
+  stmt->apart = false;
+  stmt->slow_rides = 0;
+  return false;
+}
+
 /* The first under way is no longer. */
 static void land(lph_conn *c, lph_ride *ride) {
   lph_share *s = c->share;
@@ -277,6 +293,8 @@ static void land(lph_conn *c, lph_ride *ride) {
   if (ride->failure != NULL || ride->lost) drop_result(ride);
   if (ride->kind == LPH_RIDE_PREPARE && !ride->lost) take_description(c, ride);
   if (ride->kind == LPH_RIDE_EXECUTE) learn_from_tag(c, ride);
+  if (s->choosy && ride->kind == LPH_RIDE_EXECUTE && !ride->lost) learn_from_run(s, ride);
+  s->landed = true;
   if (ride->wanted) {
     lph_list_push_back(&s->news, &ride->link);
   } else {
@@ -338,6 +356,7 @@ static bool collect(lph_conn *c) {
   lph_ride *head;
   unsigned before = s->in_flight;
   int nulls = 0;
+  s->landed = false;
   while ((head = head_of(s)) != NULL && nulls < MOST_NULLS) {
     if (head->kind == LPH_RIDE_FOLLOW) {
       land(c, head);

@@ -34,7 +34,10 @@ struct lph_stmt;
 #define LPH_SHARE_FLIGHT 64 /* rides under way at the same time */
 #define LPH_SHARE_SLOW \
   0.010 /* seconds; behind a statement that takes longer nobody queues who can go elsewhere */
-#define LPH_SHARE_WAIT 0.0005 /* seconds; what a ride may wait for those before it while another session has none */
+/* A choosy session turns statements away that took this long twice in a row, or whose result took this much memory. */
+#define LPH_SHARE_LONG 0.005
+#define LPH_SHARE_LENGTHY ((size_t)16 << 10)
+#define LPH_SHARE_WAIT 0.001 /* seconds; what a ride may wait for those before it while another session has none */
 /* What a ride, and all under way together, may send. Both are small against socket buffers: the server takes all of
  * it while it works, and nobody waits with half a message for somebody else's statement. */
 #define LPH_SHARE_RIDE_BYTES ((size_t)8 << 10)
@@ -76,6 +79,8 @@ typedef struct lph_share {
   size_t bytes;      /* of the rides under way */
   lph_strain strain; /* under max_result_bytes, without TLS: what libpq gets to see */
   unsigned synced;   /* Syncs answered since the strain's anchor, as libpq tells them */
+  bool choosy;       /* statements that run better on a session of their own are turned away (lph_share_takes_now) */
+  bool landed;       /* something has, in the look at the socket that is under way */
   bool unflushed;    /* libpq still holds bytes for the server */
   bool doomed;       /* to be closed with the next step */
   bool cancel_open;  /* a cancel request is not through yet */
@@ -93,7 +98,9 @@ bool lph_share_takes(lph_bytes sql);
 /* The first word of a text, behind white space, comments and parentheses; may be empty. */
 lph_bytes lph_share_first_word(lph_bytes sql);
 
-lph_err lph_share_begin(struct lph_conn *c); /* IDLE -> SHARED; fails like lph_conn_check_idle */
+lph_err lph_share_begin(struct lph_conn *c, bool choosy); /* IDLE -> SHARED; fails like lph_conn_check_idle */
+/* May this statement ride here, as far as its last runs tell? A refusal is said once: it may try again later. */
+bool lph_share_takes_now(const lph_share *s, struct lph_stmt *stmt);
 /* SHARED -> IDLE. Fails (kind "busy") while rides or a cancel request are under way. Answers nobody took are dropped. */
 lph_err lph_share_end(struct lph_conn *c);
 

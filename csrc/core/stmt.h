@@ -51,6 +51,8 @@ typedef struct lph_stmt {
   unsigned long generation;      /* of the cache when it was described */
   bool info_stale;               /* the Lua side has to read the description anew */
   bool shareable;                /* may run on a shared session (lph_share_takes) */
+  unsigned slow_rides;           /* of the last ones in a row (share.h) */
+  bool apart;                    /* for a choosy shared session: it should run on one of its own */
   unsigned pins;                 /* rides of a shared pipeline that still need it (share.h) */
   bool retired;                  /* no longer in the cache; goes with its last pin, */
   struct lph_stmt *next_retired; /* until then in a list */

@@ -7,7 +7,7 @@ local luphant = require "luphant"
 
 local shared = os.getenv "BENCH_WAY" == "shared"
 local db = assert(luphant.open(os.getenv "BENCH_URL", {
-  max_connections = tonumber(os.getenv "BENCH_CONNECTIONS"), share = shared or nil,
+  max_connections = tonumber(os.getenv "BENCH_CONNECTIONS"), share = shared or (os.getenv "BENCH_WAY" == "reads" and "reads") or nil,
 }))
 
 local service = {}

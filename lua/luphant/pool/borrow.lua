@@ -218,7 +218,10 @@ end
 
 --- For one who has stood in the core's queue for a while: it is his turn to look.
 ---@param pool luphant.pool
-function borrow.look(pool) look_for_ended(pool, pool.waiter.now()) end
+function borrow.look(pool)
+  if pool.shared then pool.shared:shrink() end
+  look_for_ended(pool, pool.waiter.now())
+end
 
 --- Nothing came free in time for one who stood in the core's queue since then.
 ---@param pool luphant.pool

@@ -92,18 +92,19 @@ function methods:settle_in()
   self.has_tasks = self.waiter.spawn ~= nil
   self.core:glance(not self.has_tasks and keep.TICK or nil)
   if self.shared then self.shared:close() end
-  self.shared = self.new_sharing(self)
+  self.shared, self.texts = self.new_sharing(self)
   if self.line then self.line:settle() end
   if self.waiter.travel then self.waiter.travel.when_lost(self, self.collect_lost) end
   self:set_lane()
 end
 
 -- Whether the core may lend and take back without a word of ours. `swift`: the same for the verbs of the pool, which
--- travel inside of nginx.
+-- travel inside of nginx; `reads`: texts that may ride instead.
 function methods:set_lane()
   local unwatched = self.direct and not self.closed and not self.waiter.guard
   self.core:lane(unwatched and (not self.has_tasks or self.keeper ~= nil), self.auto)
-  self.swift = self.direct and not self.closed and not self.shared
+  self.swift = self.direct and not self.closed and (not self.shared or self.texts ~= nil)
+  self.reads = self.swift and self.texts or nil
   local travel = self.swift and self.keeper and self.waiter.travel
   self.core:travels(travel and travel.nginx or nil)
 end

@@ -22,7 +22,7 @@ return settings.extend {
   max_connections = count(15, 1),
   min_connections = count(0, 0),
   max_waiting = { type = "number", integer = true, min = 1, max = MOST, default = 1000, none = true },
-  share = { type = { "boolean", "table" } },
+  share = { type = { "boolean", "string", "table" } },
   reuse = { one_of = { "lifo", "fifo" }, default = "lifo" },
 
   -- How long.

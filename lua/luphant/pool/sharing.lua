@@ -10,6 +10,7 @@ local compat = require "luphant.compat"
 local handle = require "luphant.pool.handle"
 local keep = require "luphant.pool.keep"
 local observing = require "luphant.pool.observing"
+local reads = require "luphant.pool.reads"
 local share = require "luphant.share"
 
 local sharing = {}
@@ -20,18 +21,34 @@ local MOST = 4 -- connections that are shared when nothing else is said
 local RIDERS = compat.endless_task()
 sharing.RIDERS = RIDERS
 
-local function limit_of(settings)
-  local wanted = type(settings.share) == "table" and settings.share.connections or MOST
-  return math.min(wanted, settings.max_connections)
+-- What the pool is to share: "reads", "all" or nothing, on how many connections. Reads leave half of them to whoever
+-- needs one for himself. Inside of nginx, where many requests ask for the same, that is the usual case.
+local function plan_of(pool)
+  local settings, wanted = pool.settings, pool.settings.share
+  if wanted == nil and pool.waiter.name == "openresty" then wanted = "reads" end
+  local reads = wanted == "reads" or type(wanted) == "table" and wanted.reads
+  if not wanted then return nil end
+  local most = reads and math.floor(settings.max_connections / 2) or settings.max_connections
+  local count = math.min(type(wanted) == "table" and wanted.connections or MOST, most)
+  if count < 1 then return nil end
+  return reads and "reads" or "all", count
 end
 
 --- What is wrong with the option, or nil.
 ---@param settings table
 ---@return string|nil
 function sharing.problem(settings)
+  if type(settings.share) == "string" and settings.share ~= "reads" then
+    return ('share must be true, false, "reads" or a table, got "%s"'):format(settings.share)
+  end
   if type(settings.share) ~= "table" then return nil end
   for name in pairs(settings.share) do
-    if name ~= "connections" then return ('share has no field "%s"; it has: connections'):format(tostring(name)) end
+    if name ~= "connections" and name ~= "reads" then
+      return ('share has no field "%s"; it has: connections, reads'):format(tostring(name))
+    end
+  end
+  if settings.share.reads ~= nil and type(settings.share.reads) ~= "boolean" then
+    return "share.reads must be a boolean, got " .. type(settings.share.reads)
   end
   local count = settings.share.connections
   if count == nil then return nil end
@@ -60,18 +77,23 @@ local function may_open(pool)
   return counts.idle > 0 or counts.connecting > 0 or counts.total < counts.max
 end
 
---- The shared pipelines of a pool; nil where nobody else runs or none are wanted.
+--- The shared pipelines of a pool; nil where nobody else runs or none are wanted. The second answer: which texts ride
+-- on them, where not all do.
 ---@param pool luphant.pool
 ---@return luphant.share|nil
+---@return luphant.pool.reads|nil
 function sharing.new(pool)
-  if not pool.settings.share or not pool.has_tasks then return nil end
+  local what, connections = plan_of(pool)
+  if not what or not pool.has_tasks then return nil end
+  local texts = what == "reads" and reads.new(pool.core) or nil
   local made = share.new({
     acquire = function(limit) return lend(pool, limit) end,
     release = function(lent) lent:release() end,
     may_open = function() return may_open(pool) end,
+    apart = texts and function(sql) reads.keep_apart(texts, sql) end,
     waiter = pool.waiter, settings = pool.settings,
-  }, { connections = limit_of(pool.settings) })
-  return observing.view(pool, made)
+  }, { connections = connections, choosy = texts ~= nil })
+  return observing.view(pool, made), texts
 end
 
 return sharing

@@ -14,11 +14,14 @@ local connection = require "luphant.connection"
 local core = require "luphant.core"
 local cursor = require "luphant.cursor"
 local lending = require "luphant.pool.lending"
+local reads = require "luphant.pool.reads"
 local report = require "luphant.pool.report"
 local stream = require "luphant.stream"
 local types = require "luphant.types"
 
 local RAISED, DUE, CHOSEN, LATE, PENDING = core.RAISED, core.DUE, core.CHOSEN, core.LATE, core.PENDING
+
+local may_ride = reads.may_ride
 
 local verbs, methods = {}, {}
 
@@ -90,7 +93,7 @@ end
 local function run(self, code, sql, ...)
   if self.auto then self:choose_waiter() end
   -- Beside statements of other tasks; whoever rides has an answer of one value, too.
-  if self.shared and not self.closed then return self.shared:run(code, sql, ...) end
+  if self.shared and not self.texts and not self.closed then return self.shared:run(code, sql, ...) end
   if not self.direct or self.closed then return go_on(self, code, false, true, nil, nil, sql, ...) end
   local slot, result, err, more = self.core:run(code + CHOSEN, sql, ...)
   if slot == true then return result end
@@ -110,7 +113,8 @@ end
 
 local function define(name, verb)
   methods[name] = function(self, sql, ...)
-    local code = verb + self.style
+    local code, texts = verb + self.style, self.reads
+    if texts and may_ride(texts, sql, self.shared.fleet) then return self.shared:run(code, sql, ...) end
     if not self.swift then return run(self, code, sql, ...) end
     local slot, result, err, more = self.core:run(code, sql, ...)
     if slot == true then return result end

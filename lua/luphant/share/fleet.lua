@@ -144,7 +144,7 @@ end
 ---@return luphant.share.carrier|nil
 ---@return luphant.error|nil
 function methods:add(conn)
-  local ok, err = conn.box:share_begin()
+  local ok, err = conn.box:share_begin(self.choosy)
   if ok then
     local one = carrier.new(self, conn)
     self.carriers[#self.carriers + 1] = one
@@ -272,10 +272,11 @@ end
 
 ---@param lender table  see luphant.share
 ---@param limit integer  how many connections at most
+---@param choosy boolean
 ---@return luphant.share.fleet
-function fleet.new(lender, limit)
+function fleet.new(lender, limit, choosy)
   return setmetatable({
-    lender = lender, waiter = lender.waiter, settings = lender.settings, limit = limit, carriers = {}, sick = {},
+    lender = lender, waiter = lender.waiter, settings = lender.settings, limit = limit, choosy = choosy, carriers = {}, sick = {},
     pending = setmetatable({}, { __mode = "k" }), grow_after = 0, short = true,
     queue = {}, first = 1, last = 0, queued = 0,
   }, metatable)

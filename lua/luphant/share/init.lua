@@ -8,6 +8,7 @@
 --   lender.acquire(deadline) -> connection | nil, err    on the waiter's clock; nil = the lender's own limit
 --   lender.release(connection)                           in order and idle, or closed
 --   lender.may_open() -> boolean                         optional: is one idle, being made, or may be?
+--   lender.apart(sql)                                    optional: this text was not taken, and runs on one of its own
 --   lender.waiter, lender.settings                       of those connections
 --
 -- Here is the way of a statement to which nothing happens. What else may is in share/trip.lua; which connection it
@@ -95,14 +96,15 @@ function methods:stats()
   return { connections = #self.fleet.carriers, rides = rides, waiting = self.fleet.queued }
 end
 
---- `options.connections`: how many are borrowed at most (4).
----@param lender { acquire: function, release: function, waiter: luphant.waiter, settings: table }
----@param options? { connections?: integer }
+--- `options.connections`: how many are borrowed at most (4). `options.choosy`: statements that took long the last times,
+--- or whose result was long, run on a connection of their own the next time; `lender.apart(sql)` is told.
+---@param lender { acquire: function, release: function, waiter: luphant.waiter, settings: table, apart: function? }
+---@param options? { connections?: integer, choosy?: boolean }
 ---@return luphant.share
 function share.new(lender, options)
   return setmetatable({
     lender = lender, waiter = lender.waiter, timeout = lender.settings.timeout,
-    fleet = fleet.new(lender, options and options.connections or 4),
+    fleet = fleet.new(lender, options and options.connections or 4, options ~= nil and options.choosy == true),
   }, metatable)
 end
 

@@ -170,7 +170,11 @@ function answered(self, one, result, what, more, ...)
   else
     go_on = recover(self, one, what, more)
   end
-  if go_on == "alone" then return run_alone(self, nil, ...) end
+  if go_on == "alone" then
+    local apart = self.share.lender.apart
+    if apart then apart(self.sql) end
+    return run_alone(self, nil, ...)
+  end
   if go_on then return depart(self, ...) end
   return finish(self, one, nil, err or what)
 end
