@@ -31,8 +31,7 @@ local SERVER = [[
   location = /stats {
     content_by_lua_block {
       local stats = require("shop").db:stats()
-      local shared = stats.shared or { connections = 0, rides = 0 } -- they come back after some seconds
-      ngx.say(stats.used - shared.connections + shared.rides, " ", stats.waiting, " ",
+      ngx.say(stats.used, " ", stats.waiting, " ",
         stats.total <= ]] .. MOST .. [[ and "few" or "many")
     }
   }

@@ -203,7 +203,7 @@ function methods:health(timeout)
   check_seconds(timeout, "health")
   local from = self.waiter.now()
   local ok, err = self:ready(timeout or 1)
-  local counts = self.core:counts()
+  local counts = report.counts(self)
   return {
     ok = ok == true, seconds = self.waiter.now() - from, total = counts.total, idle = counts.idle, used = counts.used,
     waiting = counts.waiting, kind = err and err.kind or nil, error = err and tostring(err) or nil,
@@ -222,7 +222,7 @@ function methods:close(timeout)
 end
 
 function metatable:__tostring()
-  local counts = self.core:counts()
+  local counts = report.counts(self)
   return ("luphant.pool (%d of %d connections, %d used%s)"):format(
     counts.total, counts.max, counts.used, self.closed and ", closed" or "")
 end

@@ -150,9 +150,10 @@ function report.self_deadlock(pool)
     "Pass the connection (or tx) you have down to the code that needs one, or allow more (max_connections).")
 end
 
-local function connection_of(pool, slot)
+local function connection_of(pool, slot, resting)
   local state, seconds, age, uses = pool.core:slot(slot)
   if not state then return nil end
+  if resting[pool.handles[slot] or NONE] then state = "idle" end
   local session = pool.sessions[slot]
   local box = session and session.box
   return {
@@ -163,10 +164,24 @@ local function connection_of(pool, slot)
   }
 end
 
+-- Shared connections without riders, as a set of handles, and how many: they are there for whoever needs one.
+local function resting_of(pool)
+  if not pool.shared then return NONE, 0 end
+  return pool.shared:resting()
+end
+
+--- How many connections there are of each kind, as a pool's user sees them.
+---@param pool luphant.pool
+function report.counts(pool)
+  local counts, resting, count = pool.core:counts(), resting_of(pool)
+  counts.used, counts.idle = counts.used - count, counts.idle + count
+  return counts, resting
+end
+
 --- See db:stats in docs/api/pool.md.
 ---@param pool luphant.pool
 function report.stats(pool)
-  local stats = pool.core:counts()
+  local stats, resting = report.counts(pool)
   stats.timeouts, stats.leaks, stats.reclaimed = pool.timeouts, pool.leaks, pool.reclaimed
   stats.last_error = pool.last_error and tostring(pool.last_error) or nil
   stats.shared = pool.shared and pool.shared:stats() or nil
@@ -174,7 +189,7 @@ function report.stats(pool)
   stats.histograms = pool.core:histograms()
   stats.connections = {}
   for slot = 1, pool.core:size() do
-    stats.connections[#stats.connections + 1] = connection_of(pool, slot)
+    stats.connections[#stats.connections + 1] = connection_of(pool, slot, resting)
   end
   return stats
 end

@@ -96,6 +96,19 @@ function methods:stats()
   return { connections = #self.fleet.carriers, rides = rides, waiting = self.fleet.queued }
 end
 
+--- The connections on which nothing is under way, as a set, and how many.
+---@return table<luphant.connection, true>
+---@return integer
+function methods:resting()
+  local set, count = {}, 0
+  for _, one in ipairs(self.fleet.carriers) do
+    if (one.box:load()) == 0 then
+      set[one.conn], count = true, count + 1
+    end
+  end
+  return set, count
+end
+
 --- `options.connections`: how many are borrowed at most (4). `options.choosy`: statements that took long the last times,
 --- or whose result was long, run on a connection of their own the next time; `lender.apart(sql)` is told.
 ---@param lender { acquire: function, release: function, waiter: luphant.waiter, settings: table, apart: function? }
