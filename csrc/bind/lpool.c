@@ -346,6 +346,14 @@ static int lpool_size(lua_State *L) { return lua_pushinteger(L, lpool_check_open
 /* pool:waiting() -> integer */
 static int lpool_waiting(lua_State *L) { return lua_pushinteger(L, lpool_check_open(L)->p.waiting), 1; }
 
+/* Too old, say: it will go when it comes back.
+ * pool:is_due(slot) -> boolean */
+static int lpool_is_due(lua_State *L) {
+  lpool *b = lpool_check_open(L);
+  lua_pushboolean(L, lph_pool_is_due(&b->p, lpool_check_slot(L, b), lph_now()));
+  return 1;
+}
+
 /* pool:is_spent() -> boolean; nothing is idle, and no more may be opened */
 static int lpool_is_spent(lua_State *L) {
   const lph_pool *p = &lpool_check_open(L)->p;
@@ -362,7 +370,7 @@ static const luaL_Reg pool_methods[] = {
   {"chore_at", lpool_chore_at}, {"refresh", lpool_refresh},     {"close", lpool_close},
   {"restart", lpool_restart},   {"resize", lpool_resize},       {"size", lpool_size},
   {"glance", lpool_glance},     {"waiting", lpool_waiting},     {"is_spent", lpool_is_spent},
-  {NULL, NULL}};
+  {"is_due", lpool_is_due},     {NULL, NULL}};
 static const luaL_Reg pool_meta[] = {{"__gc", lpool__gc}, {NULL, NULL}};
 const lbox_class lpool_class = {"luphant.core.pool", pool_methods, pool_meta};
 

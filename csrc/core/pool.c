@@ -152,6 +152,11 @@ static bool is_over(const lph_pool *p, const lph_slot *s, double now) {
          (o->max_uses > 0 && s->uses >= o->max_uses) || staying(p) + s->leaving > o->max;
 }
 
+bool lph_pool_is_due(const lph_pool *p, int slot, double now) {
+  const lph_slot *s = lph_pool_slot(p, slot);
+  return s != NULL && s->state != LPH_SLOT_CONNECTING && is_over(p, s, now);
+}
+
 /* ---- borrowing --------------------------------------------------------------------------------------------- */
 
 static void lend(lph_pool *p, lph_slot *s, double now) {

@@ -110,6 +110,8 @@ int lph_pool_take(lph_pool *p, double now, lph_pool_due *due);
 /* USED, TENDED -> IDLE (answers LPH_POOL_NONE), or USED by the waiter whose ticket is answered, or TENDED
  * (LPH_POOL_RETIRE: close and drop it). `now` ends its use. */
 int lph_pool_give(lph_pool *p, int slot, double now);
+/* Is this connection to go when it comes back? False for a slot that is empty. */
+bool lph_pool_is_due(const lph_pool *p, int slot, double now);
 void lph_pool_tend(lph_pool *p, int slot, double now); /* IDLE, USED -> TENDED */
 void lph_pool_drop(lph_pool *p, int slot);             /* any -> EMPTY: its connection is gone */
 

@@ -90,6 +90,7 @@ function sharing.new(pool)
     acquire = function(limit) return lend(pool, limit) end,
     release = function(lent) lent:release() end,
     may_open = function() return may_open(pool) end,
+    is_due = function(lent) return pool.core:is_due(lent.slot) end,
     apart = texts and function(sql) reads.keep_apart(texts, sql) end,
     waiter = pool.waiter, settings = pool.settings,
   }, { connections = connections, choosy = texts ~= nil })

@@ -238,24 +238,47 @@ end
 
 ---------------------------------------------------------------------------------------------- the end
 
---- Gives connections back on which nothing is under way, and nothing was for so many seconds.
+-- Nobody new comes on board of what its lender wants back: it is given back when the last rider has left.
+local function set_aside(self, one)
+  one.leaving, self.sick[one] = true, true
+  remove(self, one)
+end
+
+local function give_back(self, one)
+  remove(self, one)
+  self.sick[one] = nil
+  self.lender.release(one.conn)
+end
+
+-- Those nobody comes on board of any more.
+local function see_off(self)
+  for one in pairs(self.sick) do
+    carrier.sweep(one)
+    if one.leaving and carrier.release(one) then
+      give_back(self, one)
+    elseif not one.leaving and one.box:riders {} == 0 then
+      carrier.close(one)
+    end
+  end
+end
+
+--- Gives connections back on which nothing is under way, and nothing was for so many seconds; those the lender wants
+--- back as soon as nothing is.
 ---@param seconds number
 ---@return integer  how many
 function methods:shrink(seconds)
-  local before, count = self.waiter.now() - seconds, 0
+  local before, count, is_due = self.waiter.now() - seconds, 0, self.lender.is_due
   for i = #self.carriers, 1, -1 do
     local one = self.carriers[i]
     carrier.sweep(one)
     if one.used <= before and carrier.release(one) then
-      remove(self, one)
-      self.lender.release(one.conn)
+      give_back(self, one)
       count = count + 1
+    elseif is_due and one.place and is_due(one.conn) then
+      set_aside(self, one)
     end
   end
-  for one in pairs(self.sick) do
-    carrier.sweep(one)
-    if one.box:riders {} == 0 then carrier.close(one) end
-  end
+  see_off(self)
   return count
 end
 

@@ -8,6 +8,7 @@
 --   lender.acquire(deadline) -> connection | nil, err    on the waiter's clock; nil = the lender's own limit
 --   lender.release(connection)                           in order and idle, or closed
 --   lender.may_open() -> boolean                         optional: is one idle, being made, or may be?
+--   lender.is_due(connection) -> boolean                 optional: is it to be given back as soon as nothing rides on it?
 --   lender.apart(sql)                                    optional: this text was not taken, and runs on one of its own
 --   lender.waiter, lender.settings                       of those connections
 --
