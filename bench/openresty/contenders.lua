@@ -9,8 +9,8 @@
 -- SPDX-License-Identifier: MIT
 
 return {
-  { key = "luphant", service = "luphant", way = "apart" },
-  { key = "luphant-reads", service = "luphant", way = "reads" },
+  { key = "luphant", service = "luphant", way = "as it is" },
+  { key = "luphant-apart", service = "luphant", way = "apart" },
   { key = "luphant-shared", service = "luphant", way = "shared" },
   { key = "luphant-compat", service = "pgmoon", way = "parameters", pgmoon = "luphant.compat.pgmoon" },
   { key = "pgmoon", service = "pgmoon", way = "parameters", pgmoon = "pgmoon", against = true },

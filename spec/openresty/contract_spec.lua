@@ -9,6 +9,15 @@ local web = require "spec.openresty.web"
 local SERVER = [[
   location = /run {
     content_by_lua_block {
+      if ngx.var.arg_apart then
+        local luphant = require "luphant"
+        local open = luphant.open
+        function luphant.open(target, options)
+          local given = { share = false }
+          for name, value in pairs(options or {}) do given[name] = value end
+          return open(target, given)
+        end
+      end
       local suites = {}
       for name in ngx.var.arg_suites:gmatch "[^,]+" do suites[#suites + 1] = name end
       ngx.print(require("spec.openresty.inside").run(suites, ngx.var.arg_without))
@@ -21,6 +30,8 @@ local RUNS = {
   { title = "the waiter keeps its contract", suite = "waiter_suite", least = 20 },
   { title = "the verbs of a connection do", suite = "verbs_suite", least = 25 },
   { title = "the pool does", suite = "pool_suite", least = 40 },
+  { title = "the pool does where nothing rides", suite = "pool_suite", least = 40, apart = true },
+  { title = "the verbs of a connection do where nothing rides", suite = "verbs_suite", least = 25, apart = true },
   { title = "batches do", suite = "batch_suite", least = 14 },
   { title = "streams do", suite = "stream_suite", least = 10 },
   { title = "listeners do", suite = "listen_suite", least = 10 },
@@ -38,7 +49,7 @@ describe("inside of nginx", function()
     run.answer = os.tmpname()
     run.pipe = io.popen(("curl -sS -m 300 -o %s %s 2>&1"):format(run.answer,
       shell.quote(run.server:url("/run?suites=spec.contract." .. run.suite
-        .. (run.without and "&without=" .. run.without or "")))))
+        .. (run.without and "&without=" .. run.without or "") .. (run.apart and "&apart=yes" or "")))))
   end
 
   setup(function()

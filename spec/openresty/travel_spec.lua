@@ -25,6 +25,7 @@ local function open(options)
   options.min_connections = options.max_connections
   options.acquire_timeout = options.acquire_timeout or 20
   options.application_name = "nginx_travel"
+  options.share = false -- what rides does not travel
   local db = assert(luphant.open(os.getenv "LUPHANT_TEST_URL", options))
   repeat
     local threads = {}

@@ -1,13 +1,14 @@
--- inside/luphant.lua - the service with luphant: a connection for each query, or shared pipelines.
+-- inside/luphant.lua - the service with luphant: as it is, with a connection for each query, or everything shared.
 --
 -- SPDX-License-Identifier: MIT
 
 local answer = require "bench.openresty.inside.answer"
 local luphant = require "luphant"
 
-local shared = os.getenv "BENCH_WAY" == "shared"
+local SHARE = { shared = true, apart = false }
+local share = SHARE[os.getenv "BENCH_WAY"]
 local db = assert(luphant.open(os.getenv "BENCH_URL", {
-  max_connections = tonumber(os.getenv "BENCH_CONNECTIONS"), share = shared or (os.getenv "BENCH_WAY" == "reads" and "reads") or nil,
+  max_connections = tonumber(os.getenv "BENCH_CONNECTIONS"), share = share,
 }))
 
 local service = {}
@@ -21,11 +22,11 @@ function service.items(first, last)
     where id between $1 and $2 order by id]], first, last))
 end
 
--- A statement known to be slow does not share its connection with others: docs/api/pool.md says so.
+-- With share = true a statement known to be slow goes through db:with: docs/api/pool.md says so.
 local function nap(conn, seconds) return conn:execute("select pg_sleep($1)", seconds) end
 
 function service.nap(seconds)
-  if not shared then return assert(nap(db, seconds)) end
+  if not share then return assert(nap(db, seconds)) end
   return assert(db:with(function(conn) return nap(conn, seconds) end))
 end
 

@@ -56,8 +56,9 @@ end
 ---@return any
 ---@return luphant.error|nil
 function methods:run(code, sql, ...)
-  local boats, timeout = self.fleet, self.timeout
+  local boats, timeout, check = self.fleet, self.timeout, self.check
   local one = boats.best
+  if check then check() end -- before it is sent: who cannot wait must not have begun anything
   local deadline = timeout and self.waiter.now() + timeout
   if not one or boats.queued > 0 then -- nobody overtakes those who wait for room
     return go_on(self, code, deadline, nil, nil, nil, nil, sql, ...)
@@ -117,7 +118,7 @@ end
 ---@return luphant.share
 function share.new(lender, options)
   return setmetatable({
-    lender = lender, waiter = lender.waiter, timeout = lender.settings.timeout,
+    lender = lender, waiter = lender.waiter, timeout = lender.settings.timeout, check = lender.waiter.check,
     fleet = fleet.new(lender, options and options.connections or 4, options ~= nil and options.choosy == true),
   }, metatable)
 end
