@@ -346,8 +346,7 @@ static int lpool_size(lua_State *L) { return lua_pushinteger(L, lpool_check_open
 /* pool:waiting() -> integer */
 static int lpool_waiting(lua_State *L) { return lua_pushinteger(L, lpool_check_open(L)->p.waiting), 1; }
 
-/* Too old, say: it will go when it comes back.
- * pool:is_due(slot) -> boolean */
+/* pool:is_due(slot) -> boolean; too old, say: it will go when it comes back */
 static int lpool_is_due(lua_State *L) {
   lpool *b = lpool_check_open(L);
   lua_pushboolean(L, lph_pool_is_due(&b->p, lpool_check_slot(L, b), lph_now()));
@@ -361,16 +360,19 @@ static int lpool_is_spent(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg pool_methods[] = {
-  {"attach", lpool_attach},     {"tend", lpool_tend},           {"drop", lpool_drop},
-  {"touch", lpool_touch},       {"enqueue", lpool_enqueue},     {"served", lpool_served},
-  {"collect", lpool_collect},   {"promised", lpool_promised},   {"leave", lpool_leave},
-  {"dismiss", lpool_dismiss},   {"grow", lpool_grow},           {"grow_at", lpool_grow_at},
-  {"born", lpool_born},         {"stillborn", lpool_stillborn}, {"chore", lpool_chore},
-  {"chore_at", lpool_chore_at}, {"refresh", lpool_refresh},     {"close", lpool_close},
-  {"restart", lpool_restart},   {"resize", lpool_resize},       {"size", lpool_size},
-  {"glance", lpool_glance},     {"waiting", lpool_waiting},     {"is_spent", lpool_is_spent},
-  {"is_due", lpool_is_due},     {NULL, NULL}};
+static const luaL_Reg pool_methods[] = {{"attach", lpool_attach},   {"tend", lpool_tend},
+                                        {"drop", lpool_drop},       {"touch", lpool_touch},
+                                        {"enqueue", lpool_enqueue}, {"served", lpool_served},
+                                        {"collect", lpool_collect}, {"promised", lpool_promised},
+                                        {"leave", lpool_leave},     {"dismiss", lpool_dismiss},
+                                        {"grow", lpool_grow},       {"grow_at", lpool_grow_at},
+                                        {"born", lpool_born},       {"stillborn", lpool_stillborn},
+                                        {"chore", lpool_chore},     {"chore_at", lpool_chore_at},
+                                        {"refresh", lpool_refresh}, {"close", lpool_close},
+                                        {"restart", lpool_restart}, {"resize", lpool_resize},
+                                        {"size", lpool_size},       {"glance", lpool_glance},
+                                        {"waiting", lpool_waiting}, {"is_spent", lpool_is_spent},
+                                        {"is_due", lpool_is_due},   {NULL, NULL}};
 static const luaL_Reg pool_meta[] = {{"__gc", lpool__gc}, {NULL, NULL}};
 const lbox_class lpool_class = {"luphant.core.pool", pool_methods, pool_meta};
 

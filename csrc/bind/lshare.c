@@ -54,8 +54,8 @@ static lph_ride *ride_at(lua_State *L, const lconn *b, int index) {
   return ride->kind == LPH_RIDE_FREE || !ride->wanted ? NULL : ride;
 }
 
-/* From now on only single statements ride on it; `choosy`: none that its last runs advise against.
- * conn:share_begin([choosy]) -> true | nil, err */
+/* `choosy`: none ride that their last runs advise against.
+ * conn:share_begin([choosy]) -> true | nil, err; from now on only single statements ride on it */
 int lshare_begin(lua_State *L) {
   lconn *b = inside(L);
   if (lph_share_begin(&b->c, lua_toboolean(L, 2)) != LPH_OK) return lerror_push(L, &b->c.error, 0);

@@ -37,7 +37,8 @@ struct lph_stmt;
 /* A choosy session turns statements away that took this long twice in a row, or whose result took this much memory. */
 #define LPH_SHARE_LONG 0.005
 #define LPH_SHARE_LENGTHY ((size_t)16 << 10)
-#define LPH_SHARE_WAIT 0.001 /* seconds; what a ride may wait for those before it while another session has none */
+/* Seconds; so long a ride may wait for those before it while another session has none. */
+#define LPH_SHARE_WAIT 0.001
 /* What a ride, and all under way together, may send. Both are small against socket buffers: the server takes all of
  * it while it works, and nobody waits with half a message for somebody else's statement. */
 #define LPH_SHARE_RIDE_BYTES ((size_t)8 << 10)
@@ -79,7 +80,7 @@ typedef struct lph_share {
   size_t bytes;      /* of the rides under way */
   lph_strain strain; /* under max_result_bytes, without TLS: what libpq gets to see */
   unsigned synced;   /* Syncs answered since the strain's anchor, as libpq tells them */
-  bool choosy;       /* statements that run better on a session of their own are turned away (lph_share_takes_now) */
+  bool choosy;       /* turns away what should have a session of its own (lph_share_takes_now) */
   bool landed;       /* something has, in the look at the socket that is under way */
   bool unflushed;    /* libpq still holds bytes for the server */
   bool doomed;       /* to be closed with the next step */

@@ -31,7 +31,7 @@ local NAMES = {
   seed = "number", pool = "luphant.core.pool", stream = "luphant.core.stream",
   state = '"connecting"|"idle"|"used"|"tended"', due = '"check"|"retire"|"lost"', chore = '"close"|"ping"|"connect"',
   more = '"stale"|"hit"|"notices"?', news = "integer", occupied = "integer", stuck = "boolean?", under_way = "integer",
-  swollen = "boolean?",
+  swollen = "boolean?", choosy = "boolean", depth = "integer",
   batch = "luphant.core.batch", index = "integer", isolated = "boolean", style = "integer", again = "boolean",
   started = "integer", answered = "integer", ended = "boolean", normalize = "function", advance = "function",
   any = "any", table = "table",

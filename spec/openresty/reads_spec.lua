@@ -1,8 +1,9 @@
--- Inside of nginx reads ride together unless a pool is told otherwise: that they do, and that nothing of it stays behind
--- when requests end early. What riding promises is held to in spec/share_spec.lua, which texts do in
+-- Inside of nginx reads ride together unless a pool is told otherwise: that they do, and that nothing of it stays
+-- behind when requests end early. What riding promises is held to in spec/share_spec.lua, which texts do in
 -- spec/pool/reads_spec.lua.
 --
--- To see it fail: leave out the line of plan_of in lua/luphant/pool/sharing.lua that knows openresty.
+-- To see it fail: leave out the line of plan_of in lua/luphant/pool/sharing.lua that knows openresty, or `check` in
+-- lua/luphant/share/init.lua.
 --
 -- SPDX-License-Identifier: MIT
 
@@ -42,8 +43,8 @@ local SERVER = [[
   } }
   location = /stats { content_by_lua_block {
     local stats = require("shop").db():stats()
-    local shared = stats.shared
-    ngx.say(shared and shared.connections or "none", " ", shared and shared.rides or 0, " ", stats.used, " ", stats.waiting)
+    local shared = stats.shared or { connections = "none", rides = 0 }
+    ngx.say(shared.connections, " ", shared.rides, " ", stats.used, " ", stats.waiting)
   } }
   location = /log { content_by_lua_block { ngx.say "1" } log_by_lua_block {
     local shop = require "shop"

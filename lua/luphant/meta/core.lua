@@ -319,6 +319,7 @@ function conn:parameter_status(name) end
 ---@return integer
 ---@return integer
 ---@return integer
+---@return integer
 ---@return boolean?
 ---@return boolean?
 ---@return boolean?
@@ -380,9 +381,10 @@ function conn:set_portion(rows) end
 function conn:set_timeout(seconds) end
 
 --- from now on only single statements ride on it
+---@param choosy? boolean
 ---@return true|nil
 ---@return nil|luphant.error
-function conn:share_begin() end
+function conn:share_begin(choosy) end
 
 --- refused while anything is under way
 ---@return true|nil
@@ -703,6 +705,15 @@ function pool:handles(handles, metatables) end
 
 ---@return table
 function pool:histograms() end
+
+--- too old, say: it will go when it comes back
+---@param slot integer
+---@return boolean
+function pool:is_due(slot) end
+
+--- nothing is idle, and no more may be opened
+---@return boolean
+function pool:is_spent() end
 
 --- may lend and give_back do without Lua; may a loop have begun to run the caller's coroutine?
 ---@param on boolean

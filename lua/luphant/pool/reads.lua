@@ -1,10 +1,10 @@
 -- pool/reads.lua - which texts of a pool that shares reads ride on its shared connections.
 --
--- A read here is a query that cannot wait for a row lock, leaves nothing behind and may as well run twice: SELECT, VALUES
--- or TABLE, whose functions are all known and harmless (a function of one's own can do anything), without INTO and FOR
--- UPDATE. Such a statement costs nobody who rides behind it more than its own time, and a cancel request that hits the
--- wrong one is made good by sending it once more. Texts that are not known to be that run on a connection of their own,
--- which is never wrong; those that turned out to be slow, or their results long, as well, for a while.
+-- A read here is a query that cannot wait for a row lock, leaves nothing behind and may as well run twice: SELECT,
+-- VALUES or TABLE, whose functions are all known and harmless (a function of one's own can do anything), without INTO
+-- and FOR UPDATE. Such a statement costs nobody who rides behind it more than its own time, and a cancel request that
+-- hits the wrong one is made good by sending it once more. Texts that are not known to be that run on a connection of
+-- their own, which is never wrong; those that turned out to be slow, or their results long, as well, for a while.
 --
 -- SPDX-License-Identifier: MIT
 
@@ -42,8 +42,8 @@ local OPENS = set_of [[
   row_number rank dense_rank percent_rank cume_dist ntile lag lead first_value last_value nth_value grouping
   abs ceil ceiling div exp floor ln log mod power round sign sqrt trunc random
   ascii btrim char_length character_length chr concat concat_ws format initcap left length lower lpad ltrim md5
-  octet_length position quote_ident quote_literal regexp_match regexp_matches regexp_replace repeat replace reverse right
-  rpad rtrim split_part starts_with strpos substr substring to_hex translate trim upper encode decode
+  octet_length position quote_ident quote_literal regexp_match regexp_matches regexp_replace repeat replace reverse
+  right rpad rtrim split_part starts_with strpos substr substring to_hex translate trim upper encode decode
   age clock_timestamp date_part date_trunc extract isfinite justify_days justify_hours make_date make_interval
   make_timestamp make_timestamptz now statement_timestamp to_char to_date to_number to_timestamp
   array_append array_cat array_length array_ndims array_position array_prepend array_remove array_to_string

@@ -26,12 +26,12 @@ sharing.RIDERS = RIDERS
 local function plan_of(pool)
   local settings, wanted = pool.settings, pool.settings.share
   if wanted == nil and pool.waiter.name == "openresty" then wanted = "reads" end
-  local reads = wanted == "reads" or type(wanted) == "table" and wanted.reads
+  local only_reads = wanted == "reads" or type(wanted) == "table" and wanted.reads
   if not wanted then return nil end
-  local most = reads and math.floor(settings.max_connections / 2) or settings.max_connections
+  local most = only_reads and math.floor(settings.max_connections / 2) or settings.max_connections
   local count = math.min(type(wanted) == "table" and wanted.connections or MOST, most)
   if count < 1 then return nil end
-  return reads and "reads" or "all", count
+  return only_reads and "reads" or "all", count
 end
 
 --- What is wrong with the option, or nil.

@@ -8,6 +8,7 @@
 local carrier = require "luphant.share.carrier"
 local compat = require "luphant.compat"
 local errors = require "luphant.errors"
+local order = require "luphant.share.order"
 
 local fleet = {}
 
@@ -21,6 +22,8 @@ local NAP = 0.5        -- whoever waits in the queue looks for himself that ofte
 ---@field queued integer  tasks that wait for a connection, or for room on one
 local methods = {}
 local metatable = { __index = methods }
+
+order.add(methods)
 
 --------------------------------------------------------------------------------------------- the queue
 
@@ -72,53 +75,14 @@ end
 
 ------------------------------------------------------------------------------------------ connections
 
--- The carriers as a ring, and who is next: the first in their order that has room, so that few of them have all the
--- riders as long as these hardly wait for each other (lph_share_depth). Where none has room `best` is not always the one
--- with the fewest riders, but near it: it moves on whenever its neighbour has fewer.
-local function arrange(self)
-  local carriers = self.carriers
-  local count = #carriers
-  for i, one in ipairs(carriers) do one.next, one.place = carriers[i % count + 1], i end
-  self.best, self.short = carriers[count], count < self.limit
-end
-
---- For the carrier: it has room again.
----@param one luphant.share.carrier
-function methods:has_room(one)
-  local best = self.best
-  if one.place < best.place or best.rides >= best.depth then self.best = one end
-end
-
---- The next one, after `one` has got a rider more than it should have while others have room.
----@param one luphant.share.carrier
-function methods:move_on(one)
-  local other = one.next
-  while other ~= one do
-    if other.rides < other.depth then
-      self.best = other
-      return
-    end
-    other = other.next
-  end
-  if one.next.rides < one.rides then self.best = one.next end
-  if one.rides > one.depth and self.short then self:grow() end
-end
-
 local function remove(self, gone)
   for i, one in ipairs(self.carriers) do
     if one == gone then
       table.remove(self.carriers, i)
       gone.place = nil
-      return arrange(self)
+      return order.arrange(self)
     end
   end
-end
-
---- Counts a statement that has come on board.
----@param one luphant.share.carrier
-function methods:board(one)
-  one.rides = one.rides + 1
-  if one.rides >= one.depth then self:move_on(one) end
 end
 
 --- For the carrier: its session is lost, and all of its riders know.
@@ -148,7 +112,7 @@ function methods:add(conn)
   if ok then
     local one = carrier.new(self, conn)
     self.carriers[#self.carriers + 1] = one
-    arrange(self)
+    order.arrange(self)
     return one
   end
   self.lender.release(conn)
@@ -299,7 +263,8 @@ end
 ---@return luphant.share.fleet
 function fleet.new(lender, limit, choosy)
   return setmetatable({
-    lender = lender, waiter = lender.waiter, settings = lender.settings, limit = limit, choosy = choosy, carriers = {}, sick = {},
+    lender = lender, waiter = lender.waiter, settings = lender.settings, limit = limit, choosy = choosy, carriers = {},
+    sick = {},
     pending = setmetatable({}, { __mode = "k" }), grow_after = 0, short = true,
     queue = {}, first = 1, last = 0, queued = 0,
   }, metatable)

@@ -8,7 +8,7 @@
 --   lender.acquire(deadline) -> connection | nil, err    on the waiter's clock; nil = the lender's own limit
 --   lender.release(connection)                           in order and idle, or closed
 --   lender.may_open() -> boolean                         optional: is one idle, being made, or may be?
---   lender.is_due(connection) -> boolean                 optional: is it to be given back as soon as nothing rides on it?
+--   lender.is_due(connection) -> boolean                 optional: is it to be given back once nothing rides on it?
 --   lender.apart(sql)                                    optional: this text was not taken, and runs on one of its own
 --   lender.waiter, lender.settings                       of those connections
 --
@@ -111,8 +111,8 @@ function methods:resting()
   return set, count
 end
 
---- `options.connections`: how many are borrowed at most (4). `options.choosy`: statements that took long the last times,
---- or whose result was long, run on a connection of their own the next time; `lender.apart(sql)` is told.
+--- `options.connections`: how many are borrowed at most (4). `options.choosy`: statements that took long the last
+--- times, or whose result was long, run on a connection of their own the next time; `lender.apart(sql)` is told.
 ---@param lender { acquire: function, release: function, waiter: luphant.waiter, settings: table, apart: function? }
 ---@param options? { connections?: integer, choosy?: boolean }
 ---@return luphant.share
