@@ -134,12 +134,38 @@ static void a_dropped_one_lets_the_next_be_made_anew(void **state) {
   lph_stmts_free(&s);
 }
 
+static unsigned depth_at(double pace) {
+  lph_share s = {.pace = pace};
+  return lph_share_depth(&s);
+}
+
+static void rides_queue_as_deep_as_the_last_of_them_hardly_waits(void **state) {
+  (void)state;
+  assert_int_equal(depth_at(0), 1); /* nothing is known yet */
+  assert_int_equal(depth_at(1), 1);
+  assert_int_equal(depth_at(LPH_SHARE_WAIT * 2), 1);
+  assert_int_equal(depth_at(LPH_SHARE_WAIT / 4), 4);
+  assert_int_equal(depth_at(LPH_SHARE_WAIT / 1e9), LPH_SHARE_FLIGHT);
+}
+
+static void a_choosy_session_turns_a_statement_away_once(void **state) {
+  (void)state;
+  lph_share choosy = {.choosy = true}, any = {.choosy = false};
+  lph_stmt stmt = {.apart = true, .slow_rides = 2};
+  assert_true(lph_share_takes_now(&any, &stmt));
+  assert_false(lph_share_takes_now(&choosy, &stmt));
+  assert_true(lph_share_takes_now(&choosy, &stmt));
+  assert_int_equal(stmt.slow_rides, 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(only_what_is_known_to_be_harmless_may_ride),
     cmocka_unit_test(a_text_that_ends_anywhere_is_read_to_its_end),
     cmocka_unit_test(a_pinned_statement_outlives_its_place),
     cmocka_unit_test(a_dropped_one_lets_the_next_be_made_anew),
+    cmocka_unit_test(rides_queue_as_deep_as_the_last_of_them_hardly_waits),
+    cmocka_unit_test(a_choosy_session_turns_a_statement_away_once),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
