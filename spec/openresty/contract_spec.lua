@@ -30,8 +30,6 @@ local RUNS = {
   { title = "the waiter keeps its contract", suite = "waiter_suite", least = 20 },
   { title = "the verbs of a connection do", suite = "verbs_suite", least = 25 },
   { title = "the pool does", suite = "pool_suite", least = 40 },
-  { title = "the pool does where nothing rides", suite = "pool_suite", least = 40, apart = true },
-  { title = "the verbs of a connection do where nothing rides", suite = "verbs_suite", least = 25, apart = true },
   { title = "batches do", suite = "batch_suite", least = 14 },
   { title = "streams do", suite = "stream_suite", least = 10 },
   { title = "listeners do", suite = "listen_suite", least = 10 },
@@ -39,6 +37,9 @@ local RUNS = {
     title = "the waiter keeps its contract where descriptors have to be polled", suite = "waiter_suite", least = 20,
     environment = { LUPHANT_OPENRESTY = "polling" }, without = "CPU",
   },
+  -- Once more, so when those above have ended: they use the same tables.
+  { title = "the pool does where nothing rides", suite = "pool_suite", least = 40, apart = true },
+  { title = "the verbs of a connection do where nothing rides", suite = "verbs_suite", least = 25, apart = true },
 }
 
 describe("inside of nginx", function()
@@ -53,7 +54,9 @@ describe("inside of nginx", function()
   end
 
   setup(function()
-    for _, run in ipairs(RUNS) do start(run) end
+    for _, run in ipairs(RUNS) do
+      if not run.apart then start(run) end
+    end
   end)
   teardown(function()
     for _, run in ipairs(RUNS) do
@@ -64,6 +67,7 @@ describe("inside of nginx", function()
 
   for _, run in ipairs(RUNS) do
     it(run.title, function()
+      if run.apart then start(run) end
       local failure = run.pipe:read "*a"
       run.pipe:close()
       local report = shell.read_file(run.answer) or ""

@@ -1,7 +1,7 @@
 -- A pool that shares reads: which texts are taken for reads, and that these ride while everything else has a connection
 -- of its own. What riding promises is held to in share_spec and pool/sharing_spec.
 --
--- To see it fail: let is_read in lua/luphant/pool/reads.lua answer true; leave out `apart` in learn_from_run of
+-- To see it fail: let is_read in lua/luphant/pool/readtext.lua answer true; leave out `apart` in learn_from_run of
 -- csrc/core/share.c (what is slow goes on riding), or set_aside in lua/luphant/share/fleet.lua.
 --
 -- SPDX-License-Identifier: MIT
@@ -10,6 +10,7 @@ local env = require "spec.support.env"
 local luphant = require "luphant"
 local probe = require "spec.support.probe"
 local reads = require "luphant.pool.reads"
+local readtext = require "luphant.pool.readtext"
 local worlds = require "spec.contract.worlds"
 
 describe("a text", function()
@@ -22,6 +23,14 @@ describe("a text", function()
     "select array[1, 2], row(1, 2)",
     "select coalesce(a, (select b from c limit 1)) from d where exists (select 1 from e) and f = any ($1::int[])",
     "select rank() over (partition by a order by b) from c", "select now() at time zone 'utc'",
+    "select 1;", "select 1; /* that is all */ ", "select o.id from unnest($1::int[]) with ordinality as o(id, at)",
+    "with recursive tree(id, parent) as (select 1, 2 union all select 3, 4) select * from tree",
+    "select v.a from (values (1, 2)) as \"v\" (\"a\", \"b\")", "select date(at), count(*) from a group by (1)",
+    "select 1 from a left join (b cross join c) on true", "select 1 from a join (select 1 as x) b using (x)",
+    "select 1 from a as b join (select 1) c on (true) join (d cross join e) on true",
+    "with a as not materialized (select 1) select max(b) over (order by c) from d order by (1)",
+    'SELECT "t"."id", COUNT(*) AS "__count" FROM "t" WHERE UPPER("t"."name"::text) LIKE UPPER($1) GROUP BY 1',
+    "select 1::varchar(3), 'a'::character varying(10) from a where (b, c) in ((1, 2), (3, 4))",
     "select a->>'b', jsonb_build_object('c', d) from e where f ilike '%g%' or not (h between $1 and $2)",
   }
   local OTHERS = {
@@ -37,24 +46,46 @@ describe("a text", function()
   }
 
   it("is a read when nothing in it can do more than read", function()
-    for _, sql in ipairs(READS) do assert.is_true(reads.is_read(sql), sql) end
+    for _, sql in ipairs(READS) do assert.is_true(readtext.is_read(sql), sql) end
   end)
 
   it("is none where it may, or where that cannot be told", function()
-    for _, sql in ipairs(OTHERS) do assert.is_false(reads.is_read(sql), sql) end
+    for _, sql in ipairs(OTHERS) do assert.is_false(readtext.is_read(sql), sql) end
+  end)
+
+  it("is none where a word of the grammar is a function's name", function()
+    for word in ("by cube filter ilike is join like materialized nulls over partition rollup sets similar varying within")
+      :gmatch "%a+" do
+      for _, form in ipairs { "select %s(1)", "select 1 from %s(1)", "select a, %s (1) from b", "select not %s(1)",
+        "select 1 from a, %s(1) b", "select 1 from a where b = %s(1)", "values (1, %s(1))", "select a.%s(1)",
+        "select 1 from a group by b, %s(1)", "select case when a then %s(1) end", "select distinct %s(1)" } do
+        assert.is_false(readtext.is_read(form:format(word)), form:format(word))
+      end
+    end
+  end)
+
+  it("is looked at in any letters, whatever the locale", function()
+    local before = os.setlocale(nil)
+    for _, locale in ipairs { "C", "tr_TR.UTF-8", "tr_TR.ISO-8859-9", "tr_TR" } do
+      if os.setlocale(locale) then
+        assert.is_false(readtext.is_read "SELECT 1 AS a INTO b")
+        assert.is_true(readtext.is_read "WITH a AS (SELECT MIN(b) FROM c WHERE d IN (1)) SELECT 1 FROM a")
+      end
+    end
+    os.setlocale(before)
   end)
 
   it("is none with anything behind it that a read is refused for", function()
     for _, sql in ipairs(READS) do
       for _, rest in ipairs { " for update", "; select 1", ", f(1)", " || $$a$$", " into b" } do
-        assert.is_false(reads.is_read(sql .. rest), sql .. rest)
+        assert.is_false(readtext.is_read(sql .. rest), sql .. rest)
       end
     end
   end)
 
   it("is looked at up to its end, wherever that is", function()
     for _, sql in ipairs(OTHERS) do
-      for i = 1, #sql do assert.equal("boolean", type(reads.is_read(sql:sub(1, i)))) end
+      for i = 1, #sql do assert.equal("boolean", type(readtext.is_read(sql:sub(1, i)))) end
     end
   end)
 
