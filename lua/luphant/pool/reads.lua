@@ -1,8 +1,8 @@
 -- pool/reads.lua - which texts ride on the shared connections of a pool that shares reads, and which do not now.
 --
--- What is a read is readtext.lua's to say. Such a statement costs nobody who rides behind it more than its own time, and
--- a cancel request that hits the wrong one is made good by sending it once more. Everything else runs on a connection of
--- its own, which is never wrong; what turned out to be slow, or to have a long result, as well, for a while.
+-- What is a read is readtext.lua's to say. Such a statement costs nobody who rides behind it more than its own time,
+-- and a cancel request that hits the wrong one is made good by sending it once more. Everything else runs on a
+-- connection of its own, which is never wrong; what turned out to be slow, or to have a long result, too, for a while.
 --
 -- SPDX-License-Identifier: MIT
 
