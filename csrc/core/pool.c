@@ -154,7 +154,7 @@ static bool is_over(const lph_pool *p, const lph_slot *s, double now) {
 
 bool lph_pool_is_due(const lph_pool *p, int slot, double now) {
   const lph_slot *s = lph_pool_slot(p, slot);
-  return s != NULL && s->state != LPH_SLOT_CONNECTING && is_over(p, s, now);
+  return s != NULL && s->state >= LPH_SLOT_IDLE && is_over(p, s, now);
 }
 
 /* ---- borrowing --------------------------------------------------------------------------------------------- */

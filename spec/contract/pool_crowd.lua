@@ -173,6 +173,25 @@ return function(test)
     assert.is_true(took < 1 * probe.slow)
   end)
 
+  test("who holds one and asks for another is no deadlock while others are being served", function(open, world)
+    local db = open { max_connections = 2, acquire_timeout = 5 * probe.slow, share = false }
+    local over, tasks = false, {}
+    for i = 1, 6 do
+      tasks[i] = world.spawn(function()
+        while not over do assert(db:query_value "select 1") end
+      end)
+    end
+    for _ = 1, 20 do
+      local conn = assert(db:acquire())
+      assert.equal(1, (assert(db:query_value "select 1")))
+      conn:release()
+      world.pause(0.001)
+    end
+    over = true
+    world.join(tasks)
+    assert.equal(0, db:stats().used)
+  end)
+
   test("200 tasks share 8 connections, nobody gets what is another's, and there are never more", function(open, world)
     local db = open { max_connections = 8, acquire_timeout = 60 }
     local tasks, seen, using, most, over = {}, {}, 0, 0, false

@@ -2,10 +2,12 @@
 -- of its own. What riding promises is held to in share_spec and pool/sharing_spec.
 --
 -- To see it fail: let is_read in lua/luphant/pool/readtext.lua answer true; leave out `apart` in learn_from_run of
--- csrc/core/share.c (what is slow goes on riding), or set_aside in lua/luphant/share/fleet.lua.
+-- csrc/core/share.c (what is slow goes on riding), set_aside or spare in lua/luphant/share/fleet.lua, or
+-- `pool.closed` in is_due of lua/luphant/pool/sharing.lua.
 --
 -- SPDX-License-Identifier: MIT
 
+local core = require "luphant.core"
 local env = require "spec.support.env"
 local luphant = require "luphant"
 local probe = require "spec.support.probe"
@@ -256,6 +258,67 @@ for _, setting in ipairs(worlds.others) do
         world.join(tasks)
         assert.equal(0, left)
         assert.is_true(db:close(2))
+      end)
+    end)
+
+    it("lets writes have their turn while somebody reads all the time", function()
+      world.run(function()
+        local db = open { max_connections = 3, acquire_timeout = 5 * probe.slow }
+        share_something(db)
+        local over, failed, tasks = false, nil, {}
+        local holder = world.spawn(function()
+          local held = { assert(db:acquire()), assert(db:acquire()) }
+          while not over do world.pause(0.01) end
+          for _, conn in ipairs(held) do conn:release() end
+        end)
+        for i = 1, 6 do
+          tasks[i] = world.spawn(function()
+            while not over do
+              local ok, err = db:query_value "select 1"
+              if not ok then failed = err end
+            end
+          end)
+        end
+        world.pause(0.1)
+        local longest = 0
+        for i = 1, 5 do
+          local from = core.now()
+          assert(db:execute("insert into reads_spec values ($1, 0)", i))
+          longest = math.max(longest, core.now() - from)
+        end
+        over = true
+        world.join(tasks)
+        world.join { holder }
+        assert.is_nil(failed)
+        assert.is_true(longest < 0.5 * probe.slow, "a write waited for " .. longest)
+        assert(db:execute "delete from reads_spec")
+        assert.is_true(db:close(2))
+      end)
+    end)
+
+    it("lets what has begun come to its end when it is closed", function()
+      world.run(function()
+        for _, share in ipairs { "reads", true } do
+          local db = open { share = share }
+          if share == "reads" then share_something(db) else assert(db:query_value "select 1") end
+          assert(probe_conn:script "begin; lock table reads_spec")
+          local said = {}
+          local tasks = {}
+          for i = 1, 2 do
+            tasks[i] = world.spawn(function()
+              local count, err = db:query_value("select count(*) from reads_spec where id = $1", i)
+              said[i] = count or tostring(err) .. debug.traceback(tostring(share))
+            end)
+          end
+          world.pause(0.1)
+          local closing = world.spawn(function() return db:close(5 * probe.slow) end)
+          world.pause(0.1)
+          assert(probe_conn:script "commit")
+          world.join(tasks)
+          world.join { closing }
+          assert.same({ 0, 0 }, said, tostring(share))
+          assert.is_true(closing.result)
+        end
       end)
     end)
 

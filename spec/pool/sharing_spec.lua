@@ -66,7 +66,7 @@ describe("a pool that shares", function()
         end
         world.join(tasks)
         local stats = db:stats()
-        assert.is_true(stats.shared.connections >= 1 and stats.shared.connections <= 2)
+        assert.is_true(stats.shared.connections <= 2) -- those that transactions have waited for are theirs
         assert.is_true(stats.total <= 4)
         assert.is_true(db:close(2))
       end)

@@ -58,7 +58,7 @@ local function rest(pool, token, limit, again)
   token.parked = false
   if woken then return true end
   if not alone then
-    if look then look_for_ended(pool, waiter.now()) end
+    if look then borrow.look(pool) end
     return true
   end
   if again then
@@ -219,7 +219,7 @@ end
 --- For one who has stood in the core's queue for a while: it is his turn to look.
 ---@param pool luphant.pool
 function borrow.look(pool)
-  if pool.shared then pool.shared:shrink() end
+  if pool.shared and pool.core:is_spent() then pool.shared.fleet:spare() end
   look_for_ended(pool, pool.waiter.now())
 end
 

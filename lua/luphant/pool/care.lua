@@ -255,6 +255,7 @@ function methods:restart()
   end
   self.tokens, self.keeper = {}, nil
   self.core:restart()
+  self.shared, self.texts = self.new_sharing(self) -- the old is the parent's; closing it would shut his sockets down
   self:set_lane()
 end
 

@@ -169,6 +169,7 @@ function methods:resize(changes)
   if why then error(why, 2) end
   self.core:resize(limits(merged))
   for name in pairs(inner.resizable) do self.settings[name] = merged[name] end
+  sharing.resize(self)
   keep.tick(self)
   grow.more(self)
   self:rouse()

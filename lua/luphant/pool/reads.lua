@@ -48,6 +48,13 @@ local function is_better_than_waiting(self, best)
   return best.depth > 1 and best.rides < CROWD * best.depth and self.core:is_spent()
 end
 
+-- One more shared connection? The first when two statements run at a time; another one not at the cost of those who
+-- wait.
+local function is_worth_growing(self, best)
+  if best then return not self.core:is_spent() end
+  return self.core:counts().used > 0
+end
+
 --- May this text ride now, on one of these? There are none before two statements run at a time.
 ---@param self luphant.pool.reads
 ---@param sql any
@@ -60,7 +67,7 @@ function reads.may_ride(self, sql, fleet)
   if mark ~= true then return count_down(self, sql, mark) end
   local best = fleet.best
   if best and best.rides < best.depth and fleet.queued == 0 then return true end
-  if fleet.short and (best or self.core:counts().used > 0) then fleet:grow() end
+  if fleet.short and is_worth_growing(self, best) then fleet:grow() end
   return best ~= nil and fleet.queued == 0 and is_better_than_waiting(self, best)
 end
 

@@ -42,8 +42,8 @@ local OPENS = set_of [[
   tan trunc width_bucket
   ascii btrim char_length character_length chr concat concat_ws decode encode format initcap left length lower lpad
   ltrim md5 octet_length position quote_ident quote_literal regexp_match regexp_matches regexp_replace
-  regexp_split_to_array regexp_split_to_table repeat replace reverse right rpad rtrim split_part starts_with strpos substr substring to_hex
-  translate trim upper
+  regexp_split_to_array regexp_split_to_table repeat replace reverse right rpad rtrim split_part starts_with strpos
+  substr substring to_hex translate trim upper
   age clock_timestamp date date_part date_trunc extract isfinite justify_days justify_hours make_date make_interval
   make_timestamp make_timestamptz now statement_timestamp timezone to_char to_date to_number to_timestamp
   transaction_timestamp

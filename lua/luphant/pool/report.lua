@@ -141,7 +141,8 @@ function report.self_deadlock(pool)
   if counts.used < counts.max then return nil end
   for slot = 1, core:size() do
     local state = core:slot(slot)
-    if state == "tended" then return nil end -- comes back by itself
+    -- Comes back by itself; was given to one who has waited for it, and is about to use it.
+    if state == "tended" or core:promised(slot) then return nil end
     local owner = state == "used" and pool:owner_of(slot)
     if state == "used" and owner ~= me and (owner == nil or not is_waiting(pool, owner)) then return nil end
   end

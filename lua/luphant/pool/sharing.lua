@@ -77,6 +77,13 @@ local function may_open(pool)
   return counts.idle > 0 or counts.connecting > 0 or counts.total < counts.max
 end
 
+--- The limits of a pool have changed.
+---@param pool luphant.pool
+function sharing.resize(pool)
+  local _, connections = plan_of(pool)
+  if pool.shared then pool.shared.fleet:resize(connections or 0) end
+end
+
 --- The shared pipelines of a pool; nil where nobody else runs or none are wanted. The second answer: which texts ride
 -- on them, where not all do.
 ---@param pool luphant.pool
@@ -90,7 +97,7 @@ function sharing.new(pool)
     acquire = function(limit) return lend(pool, limit) end,
     release = function(lent) lent:release() end,
     may_open = function() return may_open(pool) end,
-    is_due = function(lent) return pool.core:is_due(lent.slot) end,
+    is_due = function(lent) return not pool.closed and pool.core:is_due(lent.slot) end,
     apart = texts and function(sql) reads.keep_apart(texts, sql) end,
     waiter = pool.waiter, settings = pool.settings,
   }, { connections = connections, choosy = texts ~= nil })

@@ -214,13 +214,20 @@ local function give_back(self, one)
   self.lender.release(one.conn)
 end
 
--- Those nobody comes on board of any more.
-local function see_off(self)
+-- Of no use: the session is gone, or nobody waits for what it is still doing.
+local function is_finished(one)
+  if one.lost then return false end -- its riders are just being told
+  if one.box:state() == "closed" then return true end
+  return one.box:riders {} == 0 and not (one.leaving and (one.box:load()) == 0)
+end
+
+--- Those nobody comes on board of any more go when they can.
+function methods:see_off()
   for one in pairs(self.sick) do
     carrier.sweep(one)
     if one.leaving and carrier.release(one) then
       give_back(self, one)
-    elseif not one.leaving and one.box:riders {} == 0 then
+    elseif is_finished(one) then
       carrier.close(one)
     end
   end
@@ -231,7 +238,8 @@ end
 ---@param seconds number
 ---@return integer  how many
 function methods:shrink(seconds)
-  local before, count, is_due = self.waiter.now() - seconds, 0, self.lender.is_due
+  local before, count = self.waiter.now() - seconds, 0
+  local is_due = next(self.sick) == nil and self.lender.is_due -- one after the other: the others go on meanwhile
   for i = #self.carriers, 1, -1 do
     local one = self.carriers[i]
     carrier.sweep(one)
@@ -240,10 +248,26 @@ function methods:shrink(seconds)
       count = count + 1
     elseif is_due and one.place and is_due(one.conn) then
       set_aside(self, one)
+      is_due = nil
     end
   end
-  see_off(self)
+  self:see_off()
   return count
+end
+
+--- How many connections at most from now on. Those there are stay until somebody needs them.
+---@param limit integer
+function methods:resize(limit)
+  self.limit = limit
+  order.arrange(self)
+end
+
+--- Somebody has waited for a connection for a while: one comes back, if need be after its last rider.
+function methods:spare()
+  if self:shrink(0) > 0 or next(self.sick) then return end
+  if self.pending[coroutine.running() or MAIN] then return end -- he wants one more of them
+  local one = self.carriers[#self.carriers]
+  if one then set_aside(self, one) end
 end
 
 --- Ends sharing at once: what is under way fails, every connection is given back.

@@ -74,7 +74,10 @@ function methods:run(code, sql, ...)
   if rides >= one.depth then boats:move_on(one) end
   local result, err
   result, err, more = await(one, slot, deadline)
-  if err == nil and more == nil then return result end
+  if err == nil and more == nil then
+    if one.leaving then boats:see_off() end
+    return result
+  end
   if err == "timeout" and result == nil then result = slot end
   return go_on(self, code, deadline, one, result, err, more, sql, ...)
 end

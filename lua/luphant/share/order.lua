@@ -27,6 +27,7 @@ end
 --- The next one, after `one` has got a rider more than it should have while others have room.
 ---@param one luphant.share.carrier
 function methods:move_on(one)
+  if not one.place then return end -- it has left the ring meanwhile
   local other = one.next
   while other ~= one do
     if other.rides < other.depth then

@@ -32,7 +32,13 @@ local LONGEST = 0.25 -- and at a time, while one is being made
 
 ------------------------------------------------------------------------------------------------- home
 
+-- Who has left it may have been the last.
+local function get_off(self, one)
+  if one and one.leaving then self.share.fleet:see_off() end
+end
+
 local function finish(self, one, result, err, more)
+  get_off(self, one)
   if more == "notices" then connection.deliver_notices(one.conn) end
   if err == nil then return result end -- one value, as from the shortest way
   if err.query == nil then err.query = self.sql end
@@ -55,19 +61,29 @@ local function given_back(lender, conn, ok, ...)
   return ...
 end
 
+-- Its connection was dead before anything was sent: may it be tried on another one?
+local function never_left(self, err)
+  return err.kind == "closed" and err.sent == "no" and self.tries < TRIES
+end
+
 -- On a connection of its own, like any statement. Whoever watches statements knows of it from the pool.
-local function run_alone(self, conn, ...)
+local run_alone
+function run_alone(self, conn, ...)
   local lender = self.share.lender
   if not conn then
     local err
     conn, err = lender.acquire(self.deadline)
     if not conn then return finish(self, nil, nil, err) end
   end
-  if self.limited then
+  if self.limited or self.deadline then
     local left = self.deadline and self.deadline - lender.waiter.now()
     conn.box:set_timeout(left and math.max(left, 0.000001))
   end
-  return given_back(lender, conn, pcall(connection.run, conn, self.code + connection.SEEN, self.sql, ...))
+  local result, err = given_back(lender, conn, pcall(connection.run, conn, self.code + connection.SEEN, self.sql, ...))
+  if err == nil then return result end
+  if not never_left(self, err) then return nil, err end
+  self.tries = self.tries + 1
+  return run_alone(self, nil, ...)
 end
 
 ------------------------------------------------------------------------------------------- on the way
@@ -129,10 +145,12 @@ local function avoid(self, one, ...)
   return depart(self, ...)
 end
 
--- What can be done about an answer that is no result: true, it is submitted again; "alone"; nil, the answer stands.
+-- What can be done about an answer that is no result: true, it is submitted again; "here", on the same connection,
+-- which knows it now; "alone"; nil, the answer stands.
 local function reconsider(self, one, what)
   if what == "again" then
     self.flags = AGAIN
+    return not one.lost and "here" or true
   elseif what == "full" then
     self.full = not carrier.make_room(one)
     self.flags = self.flags % PATIENT -- in the meantime there may be a connection with less on it
@@ -154,10 +172,12 @@ local function recover(self, one, err, more)
   elseif more == "hit" then
     self.hits = self.hits + 1
     return self.hits <= HITS or "alone"
-  elseif err.sent == "no" and err.kind == "closed" and self.tries < TRIES then
+  elseif never_left(self, err) then
     self.tries = self.tries + 1
     carrier.give_up(one) -- it is nobody's choice any more
     return true
+  elseif err.kind == "forked" then
+    return "alone" -- the lender makes everything anew when it is asked for a connection
   end
 end
 
@@ -170,10 +190,15 @@ function answered(self, one, result, what, more, ...)
   else
     go_on = recover(self, one, what, more)
   end
+  if go_on ~= "here" then get_off(self, one) end
   if go_on == "alone" then
     local apart = self.share.lender.apart
     if apart then apart(self.sql) end
     return run_alone(self, nil, ...)
+  end
+  if go_on == "here" then
+    result, what, more = carrier.submit(one, self.code + self.flags, self.sql, ...)
+    return submitted(self, one, result, what, more, ...)
   end
   if go_on then return depart(self, ...) end
   return finish(self, one, nil, err or what)
