@@ -56,7 +56,8 @@ describe("a text", function()
   end)
 
   it("is none where a word of the grammar is a function's name", function()
-    local words = "by cube filter ilike is join like materialized nulls over partition rollup sets similar varying within"
+    local words = "by cube filter ilike is join like materialized nulls over partition rollup sets similar varying "
+      .. "within"
     for word in words:gmatch "%a+" do
       for _, form in ipairs { "select %s(1)", "select 1 from %s(1)", "select a, %s (1) from b", "select not %s(1)",
         "select 1 from a, %s(1) b", "select 1 from a where b = %s(1)", "values (1, %s(1))", "select a.%s(1)",
@@ -307,7 +308,7 @@ for _, setting in ipairs(worlds.others) do
           for i = 1, 2 do
             tasks[i] = world.spawn(function()
               local count, err = db:query_value("select count(*) from reads_spec where id = $1", i)
-              said[i] = count or tostring(err) .. debug.traceback(tostring(share))
+              said[i] = count or tostring(err)
             end)
           end
           world.pause(0.1)

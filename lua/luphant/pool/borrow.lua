@@ -219,7 +219,8 @@ end
 --- For one who has stood in the core's queue for a while: it is his turn to look.
 ---@param pool luphant.pool
 function borrow.look(pool)
-  if pool.shared and pool.core:is_spent() then pool.shared.fleet:spare() end
+  local shared = pool.shared
+  if shared and pool.core:is_spent() then shared.fleet:spare() elseif shared then shared:shrink() end
   look_for_ended(pool, pool.waiter.now())
 end
 

@@ -95,6 +95,7 @@ function keep.tick(pool)
   pool:reclaim_abandoned(pool.core:waiting() > 0)
   pool:look_for_leaks()
   if pool.shared then pool.shared:shrink(pool.core:waiting() > 0 and 0 or SHARED_IDLE) end
+  if pool.shared and pool.core:waiting() > 0 and pool.core:is_spent() then pool.shared.fleet:spare() end
   local chore, slot = pool.core:chore()
   while chore do
     if chore == "close" then

@@ -81,7 +81,7 @@ end
 ---@param pool luphant.pool
 function sharing.resize(pool)
   local _, connections = plan_of(pool)
-  if pool.shared then pool.shared.fleet:resize(connections or 0) end
+  if pool.shared then pool.shared.fleet:resize(connections or 0) end -- 0: none of reads, which have another way
 end
 
 --- The shared pipelines of a pool; nil where nobody else runs or none are wanted. The second answer: which texts ride

@@ -209,7 +209,10 @@ function carrier.sweep(self)
     if is_gone(self, slot) then self.box:leave(slot) end
   end
   if self.reader and is_gone(self, self.leader) then pass_on(self) end
-  if not self.reader and self.rides > 0 then take_in(self) end -- before it is cancelled: it may have ended
+  if not self.reader and self.rides > 0 then -- before it is cancelled: it may have ended
+    take_in(self)
+    if not self.reader then pass_on(self) end -- who was called to read may have his answer by now
+  end
   look_at_head(self)
 end
 
@@ -252,7 +255,10 @@ end
 --- Makes the connection an ordinary one again, when nothing is under way on it and nobody has an answer left to
 --- collect. Answers whether it is one.
 function carrier.release(self)
-  if not self.reader and (self.rides > 0 or self.stuck or self.cancel) then take_in(self) end
+  if not self.reader and (self.rides > 0 or self.stuck or self.cancel) then
+    take_in(self)
+    if not self.reader then pass_on(self) end
+  end
   if self.lost or self.rides > 0 or self.cancel then return false end
   local _, occupied = self.box:load()
   if occupied > 0 then return false end

@@ -15,6 +15,7 @@ local fleet = {}
 local TRIES = 3        -- how often a connection that turns out to be lost is replaced
 local GROWTH_PAUSE = 1 -- after the lender had nothing to lend
 local NAP = 0.5        -- whoever waits in the queue looks for himself that often
+local PATIENCE = 0.1   -- with a connection that is to be given back, before another one is
 
 ---@class luphant.share.fleet
 ---@field carriers luphant.share.carrier[]
@@ -202,9 +203,10 @@ end
 
 ---------------------------------------------------------------------------------------------- the end
 
--- Nobody new comes on board of what its lender wants back: it is given back when the last rider has left.
+-- Nobody new comes on board of what its lender wants back: it is given back when the last rider has left. Only where
+-- there is another way for those who come later, which is that of choosy ones.
 local function set_aside(self, one)
-  one.leaving, self.sick[one] = true, true
+  one.leaving, self.sick[one] = self.waiter.now(), true
   remove(self, one)
 end
 
@@ -233,13 +235,14 @@ function methods:see_off()
   end
 end
 
---- Gives connections back on which nothing is under way, and nothing was for so many seconds; those the lender wants
---- back as soon as nothing is.
+--- Gives connections back on which nothing is under way, and nothing was for so many seconds; choosy ones that the
+--- lender wants back as soon as nothing is.
 ---@param seconds number
 ---@return integer  how many
 function methods:shrink(seconds)
   local before, count = self.waiter.now() - seconds, 0
-  local is_due = next(self.sick) == nil and self.lender.is_due -- one after the other: the others go on meanwhile
+  -- One after the other: the others go on meanwhile.
+  local is_due = self.choosy and next(self.sick) == nil and self.lender.is_due
   for i = #self.carriers, 1, -1 do
     local one = self.carriers[i]
     carrier.sweep(one)
@@ -262,12 +265,23 @@ function methods:resize(limit)
   order.arrange(self)
 end
 
---- Somebody has waited for a connection for a while: one comes back, if need be after its last rider.
+-- One is on its way, and it does not take long.
+local function is_leaving(self)
+  for one in pairs(self.sick) do
+    if one.leaving and self.waiter.now() - one.leaving < PATIENCE then return true end
+  end
+  return false
+end
+
+--- Somebody has waited for a connection for a while: one comes back; of choosy ones, if need be after its last rider.
 function methods:spare()
-  if self:shrink(0) > 0 or next(self.sick) then return end
+  if self:shrink(0) > 0 or not self.choosy or is_leaving(self) then return end
   if self.pending[coroutine.running() or MAIN] then return end -- he wants one more of them
-  local one = self.carriers[#self.carriers]
-  if one then set_aside(self, one) end
+  local chosen = self.carriers[#self.carriers]
+  for _, one in ipairs(self.carriers) do -- behind a slow statement it would not come back soon
+    if one.used > chosen.used then chosen = one end
+  end
+  if chosen then set_aside(self, chosen) end
 end
 
 --- Ends sharing at once: what is under way fails, every connection is given back.

@@ -38,8 +38,8 @@ local function get_off(self, one)
 end
 
 local function finish(self, one, result, err, more)
-  get_off(self, one)
   if more == "notices" then connection.deliver_notices(one.conn) end
+  get_off(self, one)
   if err == nil then return result end -- one value, as from the shortest way
   if err.query == nil then err.query = self.sql end
   return nil, err
@@ -103,9 +103,11 @@ local function submitted(self, one, slot, what, more, ...)
   return answered(self, one, slot, what, more, ...)
 end
 
--- From the beginning, or once more.
+-- From the beginning, or once more. Where only some statements ride nobody waits for it.
 local function depart(self, ...)
-  local one, why = self.share.fleet:find(self.deadline, self.full)
+  local fleet = self.share.fleet
+  if fleet.choosy and (not fleet.best or fleet.queued > 0) then return run_alone(self, nil, ...) end
+  local one, why = fleet:find(self.deadline, self.full)
   self.full = false
   if not one then
     return finish(self, nil, nil, why == "timeout" and timed_out(false) or why)
@@ -183,6 +185,10 @@ end
 
 function answered(self, one, result, what, more, ...)
   if what == nil or more == "notices" then return finish(self, one, result, nil, more) end
+  if result == PENDING and (what == "slow" or what == "full") and self.share.fleet.choosy then
+    get_off(self, one)
+    return run_alone(self, nil, ...)
+  end
   if result == PENDING and what == "slow" then return avoid(self, one, ...) end
   local go_on, err
   if result == PENDING then
