@@ -80,6 +80,7 @@ end
 ---@param core { now: fun(): number, poll: function }
 ---@return luphant.waiter
 function module.new(core)
+  module.loader = module.loader or running() -- luv runs callbacks in the coroutine that loaded it: it has to stay
   local uv = require "luv"
   local now, look = core.now, core.poll
   local new_poll = polls.new(uv, core)
