@@ -13,19 +13,21 @@ local reads = {}
 local LONGEST = 8192 -- bytes; longer texts do not ride anyway
 local MOST = 1000    -- texts that are remembered; a program with more makes them up as it goes
 local CROWD = 4      -- times as many riders as there should be
-local APART = 64     -- how often a text that was not taken runs elsewhere before it is tried again
+local APART = 64     -- how often a text that was not taken runs elsewhere before it is tried again: at first,
+local FAR_APART = 4096 -- and at most; twice as often each time
 
 ---@class luphant.pool.reads
 ---@field texts table<string, boolean|integer>  rides; never; so many runs elsewhere before it may ride again
 ---@field count integer
+---@field pauses table<string, integer>  how often each that was not taken will run elsewhere the next time
 
 ---@param core userdata  of the pool
 ---@return luphant.pool.reads
-function reads.new(core) return { texts = {}, count = 0, core = core } end
+function reads.new(core) return { texts = {}, pauses = {}, count = 0, core = core } end
 
 local function learn(self, sql)
   if type(sql) ~= "string" or #sql > LONGEST then return false end
-  if self.count == MOST then self.texts, self.count = {}, 0 end
+  if self.count == MOST then self.texts, self.pauses, self.count = {}, {}, 0 end
   self.texts[sql], self.count = readtext.is_read(sql), self.count + 1
   return self.texts[sql]
 end
@@ -34,7 +36,9 @@ end
 ---@param self luphant.pool.reads
 ---@param sql string
 function reads.keep_apart(self, sql)
-  if self.texts[sql] then self.texts[sql] = APART end
+  if not self.texts[sql] then return end
+  local pause = self.pauses[sql] or APART
+  self.texts[sql], self.pauses[sql] = pause, math.min(2 * pause, FAR_APART)
 end
 
 local function count_down(self, sql, left)
